@@ -78,7 +78,7 @@ FP_CFLAGS = $(if $(filter lib/interpose/malloc.c,$<),,-fno-omit-frame-pointer)
 LIB_LDFLAGS := -shared -Wl,-soname,libgyre.so.$(SOMAJOR) -Wl,--version-script=lib/libgyre.map -Wl,-z,now \
 	   -Wl,-z,relro -Wl,-z,defs -Wl,-z,noexecstack -Wl,--as-needed
 TOOL_CFLAGS := -std=gnu11 $(CFLAGS) $(WARN) $(DEFS) -fstack-protector-strong -Ibpf
-TEST_CFLAGS := -std=gnu11 $(CFLAGS) $(WARN) $(DEFS) $(SANFLAGS) -fno-builtin -Wno-missing-prototypes -pthread
+TEST_CFLAGS := $(if $(filter thread,$(SAN)),-Itests/lite) -std=gnu11 $(CFLAGS) $(WARN) $(DEFS) $(SANFLAGS) -fno-builtin -Wno-missing-prototypes -pthread
 DEPGEN  = -MMD -MP -MF $(@:.o=.d)
 
 # ---------------------------------------------------------------- what there is
@@ -96,7 +96,7 @@ MAN_SRC  := $(sort $(wildcard lib/man/*.[1-9] tools/man/*.[1-9]))
 
 UNIT_SRC := $(sort $(wildcard tests/unit/*/*_test.c))
 UNIT_BIN := $(UNIT_SRC:%.c=$(O)/%)
-TEST_SRC := $(sort $(filter-out tests/unit/% tests/bench/% tests/examples/% tests/fuzz/%,$(wildcard tests/*/*.c tests/*/*.cc)))
+TEST_SRC := $(sort $(filter-out tests/unit/% tests/lite/% tests/bench/% tests/examples/% tests/fuzz/%,$(wildcard tests/*/*.c tests/*/*.cc)))
 TEST_BIN := $(patsubst %.cc,$(O)/%,$(patsubst %.c,$(O)/%,$(TEST_SRC)))
 BENCH_SRC := $(sort $(wildcard tests/bench/*.c tests/bench/*.cc))
 BENCH_BIN := $(patsubst %.cc,$(O)/%,$(patsubst %.c,$(O)/%,$(BENCH_SRC)))
@@ -224,7 +224,9 @@ $(O)/gyre: $(TOOL_OBJ)
 
 test_name = $(notdir $(basename $<))
 link_kind = $(lastword $(subst _, ,$(test_name)))
-link_with = $(strip $(if $(filter tests/unit/%,$<),$(O)/libgyre-internal.a -lcriterion,\
+# Criterion does not run under the thread sanitizer: tests/lite has the same macros over fork.
+CRITERION := $(if $(filter thread,$(SAN)),tests/lite/runner.c,-lcriterion)
+link_with = $(strip $(if $(filter tests/unit/%,$<),$(CRITERION) $(O)/libgyre-internal.a,\
 	$(if $(filter tests/examples/%,$<),-L$(O) -lgyre -Wl$(comma)-rpath$(comma)$(ABS_O),\
 	$(if $(filter linked,$(link_kind)),-L$(O) -Wl$(comma)--no-as-needed -lgyre -Wl$(comma)-rpath$(comma)$(ABS_O),\
 	$(if $(filter static,$(link_kind)),$(O)/libgyre.a,\
@@ -233,7 +235,7 @@ link_with = $(strip $(if $(filter tests/unit/%,$<),$(O)/libgyre-internal.a -lcri
 comma := ,
 
 TEST_DEPS = $(if $(SAN),$(O)/libgyre-internal.a,$(LIBS))
-$(UNIT_BIN): $(O)/libgyre-internal.a
+$(UNIT_BIN): $(O)/libgyre-internal.a $(if $(filter thread,$(SAN)),$(wildcard tests/lite/*.c tests/lite/*/*.h))
 $(TEST_BIN) $(EXAMPLE_BIN) $(BENCH_BIN): $(TEST_DEPS)
 $(O)/tests/%: tests/%.c $(COMMON)
 	@mkdir -p $(@D)

@@ -55,7 +55,7 @@ if [ "$(id -u)" != 0 ]; then
 fi
 echo "gyre: installing them" >&2
 install() {
-	$as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends $lack >"$log" 2>&1
+	$as_root env DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout=300 install -y -q --no-install-recommends $lack >"$log" 2>&1
 }
 log=$(mktemp) || exit 1
 trap 'rm -f "$log"' EXIT
