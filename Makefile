@@ -84,6 +84,8 @@ DEPGEN  = -MMD -MP -MF $(@:.o=.d)
 # ---------------------------------------------------------------- what there is
 LIB_SRC  := $(sort $(wildcard lib/*/*.c))
 LIB_OBJ  := $(LIB_SRC:%.c=$(O)/%.o)
+# The archive leaves operator new to the C++ library of the program: see lib/interpose/cxx_new.c.
+ARCHIVE_OBJ := $(filter-out $(O)/lib/interpose/cxx_new.o,$(LIB_OBJ))
 CORE_OBJ := $(filter-out $(O)/lib/interpose/%,$(LIB_OBJ))
 BPF_SRC  := $(sort $(wildcard bpf/*.bpf.c))
 BPF_OBJ  := $(BPF_SRC:bpf/%.bpf.c=$(O)/bpf/%.bpf.o)
@@ -180,8 +182,8 @@ $(O)/libgyre.so.$(SOMAJOR): $(O)/libgyre.so
 
 # One object, its internals made local: linking one of ours into a program brings all, and none of
 # the gy_* names can clash with the program's own.
-$(O)/libgyre.a: $(LIB_OBJ)
-	$(call say,AR,$@)rm -f $@ && ld -r -o $(O)/libgyre.o $(LIB_OBJ) && objcopy --localize-hidden $(O)/libgyre.o && \
+$(O)/libgyre.a: $(ARCHIVE_OBJ)
+	$(call say,AR,$@)rm -f $@ && ld -r -o $(O)/libgyre.o $(ARCHIVE_OBJ) && objcopy --localize-hidden $(O)/libgyre.o && \
 	ar rcs $@ $(O)/libgyre.o
 $(O)/libgyre-internal.a: $(CORE_OBJ)
 	$(call say,AR,$@)rm -f $@ && ar rcs $@ $(CORE_OBJ)
