@@ -56,3 +56,43 @@ wait_for() {
 free_port() {
 	python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'
 }
+
+# preload COMMAND ...: run it on the library.
+preload() { env LD_PRELOAD="$GYRE_PRELOAD" "$@"; }
+
+# bound NAME COMMAND ...: the dynamic linker itself says that some process of the command took its
+# malloc from the library (LD_DEBUG writes one file for each process).
+bound() {
+	bound_name=$1
+	shift
+	rm -f "$TMPDIR"/bindings.*
+	env LD_DEBUG=bindings LD_DEBUG_OUTPUT="$TMPDIR/bindings" LD_PRELOAD="$GYRE_PRELOAD" "$@" >/dev/null 2>&1
+	if cat "$TMPDIR"/bindings.* 2>/dev/null | grep -q "to $GYRE_PRELOAD \[0\]: normal symbol .malloc'"; then
+		ok "$bound_name takes malloc from $(basename "$GYRE_PRELOAD")"
+	else
+		not_ok "$bound_name takes malloc from $(basename "$GYRE_PRELOAD")" "no such binding in the dynamic linker's log"
+	fi
+	rm -f "$TMPDIR"/bindings.*
+}
+
+# both NAME COMMAND ...: the command prints the same with and without the library, and succeeds.
+both() {
+	both_name=$1
+	shift
+	if ! "$@" >"$TMPDIR/plain.out" 2>"$TMPDIR/plain.err"; then
+		tail -n 5 "$TMPDIR/plain.err"
+		not_ok "$both_name" "fails without the library too"
+		return
+	fi
+	env LD_PRELOAD="$GYRE_PRELOAD" "$@" >"$TMPDIR/gyre.out" 2>"$TMPDIR/gyre.err"
+	both_status=$?
+	if [ $both_status != 0 ]; then
+		tail -n 10 "$TMPDIR/gyre.err"
+		not_ok "$both_name" "exit status $both_status with the library"
+	elif ! cmp -s "$TMPDIR/plain.out" "$TMPDIR/gyre.out"; then
+		diff "$TMPDIR/plain.out" "$TMPDIR/gyre.out" | head -n 10
+		not_ok "$both_name" "prints something else with the library"
+	else
+		ok "$both_name"
+	fi
+}
