@@ -112,7 +112,7 @@ CLI  := $(if $(TOOL_SRC),$(O)/gyre)
 
 # ---------------------------------------------------------------- targets
 .PHONY: all lib bpf tools tests-build test check bench bench-alloc bench-instr bench-build demo man install \
-	uninstall clean format tidy soak kernel-notes help deps-test deps-bench deps-demo FORCE
+	uninstall clean format tidy soak kernel-notes help deps-test deps-bench deps-demo
 ifeq ($(SAN),)
 all: lib bpf tools man
 	@printf '%s\n' $(patsubst %,'  ready    %',$(filter %.so %libgyre.a %/gyre,$(LIBS) $(CLI)))
@@ -152,9 +152,15 @@ help:
 	'  CHECK=full  expensive invariants on  PROBES=0  without probes, to measure them'
 
 # ---------------------------------------------------------------- what every object depends on
-FLAGS_NOW := $(CC) $(CXX) $(LIB_CFLAGS) $(TOOL_CFLAGS) $(CLANG)
-$(O)/.flags: FORCE
-	@mkdir -p $(@D); printf '%s\n' '$(FLAGS_NOW)' | cmp -s - $@ || printf '%s\n' '$(FLAGS_NOW)' >$@
+# Written while the Makefile is read, so that `make -n` tells the truth; not by targets that build nothing.
+FLAGS_NOW := $(strip $(CC) $(CXX) $(LIB_CFLAGS) $(TOOL_CFLAGS) $(CLANG))
+ifneq ($(filter-out clean help format uninstall,$(or $(MAKECMDGOALS),all)),)
+ifneq ($(FLAGS_NOW),$(strip $(file <$(O)/.flags)))
+$(shell mkdir -p $(O))
+$(file >$(O)/.flags,$(FLAGS_NOW))
+endif
+endif
+$(O)/.flags: ;
 
 # Packages that the build itself needs; once per output folder.
 $(O)/.deps-build: tools/dev/deps.sh
