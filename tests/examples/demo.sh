@@ -1,0 +1,81 @@
+#!/bin/sh
+# demo.sh - what `make demo` runs: the bundled service, and gyre looking at it.
+#
+# For a newcomer: each step says what it is about to show, runs one command that can be typed by
+# hand, and goes on. Everything that was started is stopped at the end, whatever happens.
+# GYRE_DEMO_SECONDS sets how long the live stream is shown (default 4).
+set -u
+GYRE_SRC=${GYRE_SRC:-$(cd "$(dirname "$0")/../.." && pwd)}
+GYRE_BUILD=${GYRE_BUILD:-$GYRE_SRC/build}
+seconds=${GYRE_DEMO_SECONDS:-4}
+gyre=$GYRE_BUILD/gyre
+service=$GYRE_BUILD/tests/examples/demo_service
+
+work=$(mktemp -d) || exit 1
+pid=
+finish() {
+	[ -z "$pid" ] || kill -TERM "$pid" 2>/dev/null
+	[ -z "$pid" ] || wait "$pid" 2>/dev/null
+	rm -rf "$work"
+}
+trap finish EXIT
+trap 'exit 130' INT TERM
+
+if [ -t 1 ]; then bold=$(printf '\033[1m') dim=$(printf '\033[2m') plain=$(printf '\033[0m'); else bold='' dim='' plain=''; fi
+say() { printf '%s\n' "$*"; }
+step() { printf '\n%s── %s%s\n' "$bold" "$1" "$plain"; }
+run() { printf '%s$ %s%s\n\n' "$dim" "$*" "$plain"; }
+
+failed=0
+step "A service on Gyre"
+say "A small multi-threaded server starts: a request queue, a parser, a cache of documents. It calls malloc"
+say "and free like any C program; it is linked with -lgyre (LD_PRELOAD=libgyre.so would do as well)."
+"$service" 120 >"$work/out" 2>&1 &
+pid=$!
+for _ in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do
+	grep -q ready "$work/out" && break
+	sleep 0.1
+done
+grep -q ready "$work/out" || { say "The service did not start:"; cat "$work/out"; exit 1; }
+say "It runs as process $pid."
+sleep 2
+
+step "Who runs on Gyre here?"
+run "gyre process list"
+"$gyre" process list || failed=1
+
+step "What does its heap look like?"
+say "Read from the process's control page: the service is not stopped, and does not notice."
+run "gyre heap show pid $pid"
+"$gyre" heap show pid "$pid" || failed=1
+
+step "What is it allocating right now, and where?"
+say "The sampler picks one allocation in each 512 KiB; eBPF takes those events from the USDT probes, with the"
+say "stack of each. Live, for $seconds seconds (by hand: until Ctrl-C)."
+run "gyre alloc trace pid $pid"
+if [ "$(id -u)" != 0 ] && command -v sudo >/dev/null 2>&1; then
+	say "(eBPF needs privilege: asking sudo)"
+	timeout -s INT "$seconds" sudo "$gyre" alloc trace pid "$pid" | head -n 60
+else
+	timeout -s INT "$seconds" "$gyre" alloc trace pid "$pid" >"$work/trace" 2>"$work/trace.err"
+	status=$?
+	head -n 60 "$work/trace"
+	cat "$work/trace.err"
+	lines=$(wc -l <"$work/trace")
+	[ "$lines" -le 60 ] || say "... and $((lines - 60)) more lines"
+	case $status in 0 | 124 | 130) ;; *) failed=1 ;; esac
+	[ -s "$work/trace" ] || failed=1
+fi
+
+step "And the service?"
+kill -TERM "$pid"
+wait "$pid"
+[ $? = 0 ] || failed=1
+pid=
+grep served "$work/out" || { cat "$work/out"; failed=1; }
+say ""
+say "On your own program:   LD_PRELOAD=$GYRE_BUILD/libgyre.so ./service"
+say "                       $gyre alloc trace pid \$(pidof service)"
+say "Next: README.md, 'gyre help', and 'bpftrace -l usdt:$GYRE_BUILD/libgyre.so:*'"
+[ $failed = 0 ] || { say ""; say "Something above did not work: 'gyre feature probe' tells what this machine lacks."; }
+exit $failed
