@@ -11,10 +11,10 @@
  *
  *   1. weak references, bound by the dynamic linker where the program has libstdc++ or libc++ from the
  *      start. That is nearly always, and needs no memory.
- *   2. else the C++ library may have come with a plugin (dlopen with RTLD_LOCAL, as Python loads
- *      extensions). The object that called us is asked, for plugins with a C++ library of their own inside,
- *      then libraries that are loaded under the usual names. This may need a little memory
- *      for the dynamic linker's bookkeeping; where even that lacks, 3.
+ *   2. else the C++ library has come with a plugin (dlopen with RTLD_LOCAL, as Python loads
+ *      extensions). The object that called us is asked for what it sees, which may be a C++ library
+ *      inside itself; then libraries loaded under the usual names. This may need a little memory for the
+ *      dynamic linker's bookkeeping; where even that lacks, 3.
  *   3. else one line on stderr, and abort: returning NULL from a throwing new is undefined
  *      behaviour, and compilers do drop the test for NULL.
  *
@@ -22,9 +22,14 @@
  * place of RTLD_NEXT's operator new, because the next operator new may be another allocator's, and
  * would hand out its block (interpose.h, MIX-1).
  *
- * nothrow with a handler installed: C has no try, so the handler must run inside C++. libstdc++'s own nothrow form
- * is called: it calls the throwing operator new, which is ours again, and catches. It is looked up in the C++
- * library itself, for the same reason as above. If it cannot be found the handler is called bare.
+ * A nothrow form with a handler installed: C has no try, so the handler must run inside C++. The C++
+ * library's own nothrow form is called: it calls the throwing operator new, which is ours again,
+ * and catches. To be sure that it is the C++ library's:
+ *
+ * NEW-1  A nothrow form is called only if the object that holds it is the one that holds
+ *        std::get_new_handler. Otherwise the handler is called bare, and what it throws goes through.
+ * NEW-2  An address found by dlsym is kept only where the C++ library was there from the start, which
+ *        is never unloaded; the object it was found in is not pinned, so that plugins can go.
  *
  * Not in libgyre.a: a static link would have to pull the parts of libstdc++ that throw and catch, which a weak
  * reference does not do and a strong one cannot do in a C program. There the C++ library's own operator new
@@ -43,8 +48,6 @@
 #include "heap/heap.h"
 
 #include <dlfcn.h>
-#include <errno.h>
-#include <link.h>
 #include <stdlib.h>
 
 typedef void (*new_handler)(void);
@@ -61,35 +64,29 @@ GY_OWN_NAME(_ZnamSt11align_val_t);
 /* The nothrow forms, as asked for in the C++ library. */
 enum nothrow_form { PLAIN, ARRAY, ALIGNED_PLAIN, ALIGNED_ARRAY, FORM_COUNT };
 
-/* `name` as a loaded C++ library has it. The library stays loaded from then on, so that its address
- * may be kept. */
-static GY_COLD void *library_symbol(const char *name)
+/* `name` in the loaded object `file` and what it depends on; NULL where it is not loaded. */
+static GY_COLD void *symbol_in(const char *file, const char *name)
 {
-	static const char *const libraries[] = { "libstdc++.so.6", "libc++abi.so.1", "libc++.so.1" };
-	void *symbol = NULL;
+	void *object = dlopen(file, RTLD_LAZY | RTLD_NOLOAD);
+	void *symbol = object ? dlsym(object, name) : NULL;
 
-	for (size_t i = 0; i < ARRAY_SIZE(libraries) && !symbol; i++) {
-		void *library = dlopen(libraries[i], RTLD_LAZY | RTLD_NOLOAD);
-
-		if (library)
-			symbol = dlsym(library, name);
-		if (library && !symbol)
-			dlclose(library);
-	}
+	if (object)
+		dlclose(object);
 	return symbol;
 }
 
-/* `name` as the object sees it that holds the address `caller`, else as library_symbol. Not for
- * operators: what an object sees under their names may be ourselves. */
+/* `name` of the C++ library that the code at `caller` uses. Not for operators: see NEW-1. */
 static GY_COLD void *runtime_symbol(const char *name, uintptr_t caller)
 {
-	struct link_map *object = NULL;
+	static const char *const libraries[] = { "libstdc++.so.6", "libc++abi.so.1", "libc++.so.1" };
 	void *symbol = NULL;
 	Dl_info info;
 
-	if (dladdr1((void *)caller, &info, (void **)&object, RTLD_DL_LINKMAP) && object)
-		symbol = dlsym(object, name);
-	return symbol ? symbol : library_symbol(name);
+	if (dladdr((void *)caller, &info) && info.dli_fname)
+		symbol = symbol_in(info.dli_fname, name);
+	for (size_t i = 0; i < ARRAY_SIZE(libraries) && !symbol; i++)
+		symbol = symbol_in(libraries[i], name);
+	return symbol;
 }
 
 static GY_COLD new_handler current_handler(uintptr_t caller)
@@ -155,10 +152,29 @@ static GY_COLD GY_NOINLINE void *new_slow(size_t bytes, size_t alignment, uintpt
 	}
 }
 
+/* NEW-1: the nothrow form of the C++ library that the code at `caller` uses, or NULL. */
+static GY_COLD void *find_nothrow(const char *name, uintptr_t caller)
+{
+	new_handler (*get)(void) = _ZSt15get_new_handlerv;
+	void *anchor, *symbol;
+	Dl_info library, holder;
+
+	if (get)
+		__builtin_memcpy(&anchor, &get, sizeof(anchor));
+	else
+		anchor = runtime_symbol("_ZSt15get_new_handlerv", caller);
+	if (!anchor || !dladdr(anchor, &library) || !library.dli_fname)
+		return NULL;
+	symbol = symbol_in(library.dli_fname, name);
+	if (!symbol || !dladdr(symbol, &holder) || holder.dli_fbase != library.dli_fbase)
+		return NULL;
+	return symbol;
+}
+
 /* The C++ library's nothrow form, which calls the throwing one and catches; NULL on failure as on
  * absence (then *absent is set). */
 static GY_COLD void *library_nothrow(enum nothrow_form form, size_t bytes, size_t alignment,
-				     const void *nothrow, bool *absent)
+				     const void *nothrow, uintptr_t caller, bool *absent)
 {
 	static const char *const names[FORM_COUNT] = {
 		[PLAIN] = "_ZnwmRKSt9nothrow_t",
@@ -172,8 +188,9 @@ static GY_COLD void *library_nothrow(enum nothrow_form form, size_t bytes, size_
 	void *(*aligned)(size_t, size_t, const void *);
 
 	if (!symbol) {
-		symbol = library_symbol(names[form]);
-		WRITE_RELAXED(found[form], symbol);
+		symbol = find_nothrow(names[form], caller);
+		if (symbol && _ZSt15get_new_handlerv) /* NEW-2 */
+			WRITE_RELAXED(found[form], symbol);
 	}
 	*absent = !symbol;
 	if (!symbol)
@@ -196,7 +213,7 @@ static GY_COLD GY_NOINLINE void *nothrow_slow(enum nothrow_form form, size_t byt
 
 	if (!handler || (alignment && !gy_is_power_of_2(alignment)))
 		return NULL;
-	block = library_nothrow(form, bytes, alignment, nothrow, &absent);
+	block = library_nothrow(form, bytes, alignment, nothrow, caller, &absent);
 	while (absent && !block && handler) {
 		handler();
 		block = allocate(bytes, alignment, caller);
@@ -222,10 +239,11 @@ static inline void *nothrow_at(enum nothrow_form form, size_t bytes, size_t alig
 
 /* OP-1 for a nothrow form: the program's throwing new inside the C++ library's catch. */
 static GY_COLD GY_NOINLINE void *nothrow_replaced(enum nothrow_form form, size_t bytes,
-						  size_t alignment, const void *nothrow)
+						  size_t alignment, const void *nothrow,
+						  uintptr_t caller)
 {
 	bool absent;
-	void *block = library_nothrow(form, bytes, alignment, nothrow, &absent);
+	void *block = library_nothrow(form, bytes, alignment, nothrow, caller, &absent);
 
 	if (!absent)
 		return block;
@@ -259,14 +277,14 @@ GY_OPERATOR void *_Znam(size_t bytes)
 GY_OPERATOR void *_ZnwmRKSt9nothrow_t(size_t bytes, const void *nothrow)
 {
 	if (GY_REPLACED(_Znwm))
-		return nothrow_replaced(PLAIN, bytes, 0, nothrow);
+		return nothrow_replaced(PLAIN, bytes, 0, nothrow, GY_CALLER());
 	return nothrow_at(PLAIN, bytes, 0, nothrow, GY_CALLER());
 }
 
 GY_OPERATOR void *_ZnamRKSt9nothrow_t(size_t bytes, const void *nothrow)
 {
 	if (GY_REPLACED(_Znam) || GY_REPLACED(_Znwm))
-		return nothrow_replaced(ARRAY, bytes, 0, nothrow);
+		return nothrow_replaced(ARRAY, bytes, 0, nothrow, GY_CALLER());
 	return nothrow_at(ARRAY, bytes, 0, nothrow, GY_CALLER());
 }
 
@@ -286,7 +304,7 @@ GY_OPERATOR void *_ZnwmSt11align_val_tRKSt9nothrow_t(size_t bytes, size_t alignm
 						     const void *nothrow)
 {
 	if (GY_REPLACED(_ZnwmSt11align_val_t))
-		return nothrow_replaced(ALIGNED_PLAIN, bytes, alignment, nothrow);
+		return nothrow_replaced(ALIGNED_PLAIN, bytes, alignment, nothrow, GY_CALLER());
 	return nothrow_at(ALIGNED_PLAIN, bytes, alignment, nothrow, GY_CALLER());
 }
 
@@ -294,6 +312,6 @@ GY_OPERATOR void *_ZnamSt11align_val_tRKSt9nothrow_t(size_t bytes, size_t alignm
 						     const void *nothrow)
 {
 	if (GY_REPLACED(_ZnamSt11align_val_t) || GY_REPLACED(_ZnwmSt11align_val_t))
-		return nothrow_replaced(ALIGNED_ARRAY, bytes, alignment, nothrow);
+		return nothrow_replaced(ALIGNED_ARRAY, bytes, alignment, nothrow, GY_CALLER());
 	return nothrow_at(ALIGNED_ARRAY, bytes, alignment, nothrow, GY_CALLER());
 }

@@ -27,7 +27,6 @@
 
 #include <errno.h>
 #include <stdlib.h>
-#include <string.h>
 
 /* realloc with glibc's reading of NULL and 0. */
 static void *realloc_at(void *block, size_t bytes, uintptr_t caller)
@@ -88,14 +87,12 @@ GY_EXPORT void *__libc_malloc(size_t bytes)
 GY_EXPORT void *__libc_calloc(size_t count, size_t bytes)
 {
 	size_t product;
-	void *block;
 
 	if (unlikely(__builtin_mul_overflow(count, bytes, &product))) {
 		errno = ENOMEM;
 		return NULL;
 	}
-	block = gy_heap_alloc(product, GY_CALLER());
-	return block ? memset(block, 0, product) : NULL;
+	return gy_heap_alloc_zeroed(product, GY_CALLER());
 }
 
 GY_EXPORT void *__libc_realloc(void *block, size_t bytes)

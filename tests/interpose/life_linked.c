@@ -1,0 +1,2 @@
+/* life.c once more, linked with libgyre.so. */
+#include "interpose/life.c"

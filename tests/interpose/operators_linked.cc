@@ -1,0 +1,2 @@
+// operators.cc once more, linked with libgyre.so.
+#include "interpose/operators.cc"

@@ -1,0 +1,2 @@
+// replaced.cc once more, with libgyre.a in a dynamic program.
+#include "interpose/replaced.cc"

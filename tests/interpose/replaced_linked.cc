@@ -1,0 +1,2 @@
+// replaced.cc once more, linked with libgyre.so.
+#include "interpose/replaced.cc"
