@@ -1,0 +1,97 @@
+/* loaded_object.c - see loaded_object.h. */
+#include "trace/loaded_object.h"
+
+#include <dlfcn.h>
+#include <link.h>
+
+/* gate: the C library's headers know _dl_find_object (glibc 2.35); at run time it may still lack */
+#if defined(__GLIBC__) && __GLIBC_PREREQ(2, 35)
+#define HAVE_DL_FIND_OBJECT 1
+extern __typeof__(_dl_find_object) _dl_find_object __attribute__((weak));
+#else
+#define HAVE_DL_FIND_OBJECT 0
+struct dl_find_object {
+	void *dlfo_map_start, *dlfo_map_end, *dlfo_eh_frame;
+};
+extern int _dl_find_object(void *address, struct dl_find_object *result) __attribute__((weak));
+#endif
+
+#define LISTED_MAX 256u
+
+enum { LIST_EMPTY, LIST_FILLING, LIST_READY };
+
+static struct gy_loaded_object listed[LISTED_MAX];
+static uint32_t listed_count; /* [atomic: release in list_object, acquire in find_listed] OBJECT-2 */
+static uint32_t list_state;   /* [atomic: relaxed; LIST_*] */
+
+static int list_object(struct dl_phdr_info *info, size_t bytes, void *context)
+{
+	uint32_t count = READ_RELAXED(listed_count);
+	struct gy_loaded_object object = { UINTPTR_MAX, 0, NULL };
+
+	(void)bytes;
+	(void)context;
+	if (count == LISTED_MAX)
+		return 1;
+	for (unsigned i = 0; i < info->dlpi_phnum; i++) {
+		const ElfW(Phdr) *header = &info->dlpi_phdr[i];
+		uintptr_t start = info->dlpi_addr + header->p_vaddr;
+
+		if (header->p_type == PT_LOAD) {
+			object.start = MIN(object.start, start);
+			object.end = MAX(object.end, start + header->p_memsz);
+		} else if (header->p_type == PT_GNU_EH_FRAME) {
+			object.eh_frame_hdr = (const uint8_t *)start;
+		}
+	}
+	if (object.start >= object.end)
+		return 0;
+	listed[count] = object;
+	__atomic_store_n(&listed_count, count + 1, __ATOMIC_RELEASE);
+	return 0;
+}
+
+static void fill_list(void)
+{
+	uint32_t empty = LIST_EMPTY;
+
+	/* A second asker meanwhile sees the part that is there; it does not wait. */
+	if (!__atomic_compare_exchange_n(&list_state, &empty, LIST_FILLING, false, __ATOMIC_RELAXED,
+					 __ATOMIC_RELAXED))
+		return;
+	dl_iterate_phdr(list_object, NULL);
+	WRITE_RELAXED(list_state, LIST_READY);
+}
+
+bool gy_loaded_object_find_listed(uintptr_t pc, struct gy_loaded_object *object)
+{
+	uint32_t count;
+
+	if (unlikely(READ_RELAXED(list_state) == LIST_EMPTY))
+		fill_list();
+	count = __atomic_load_n(&listed_count, __ATOMIC_ACQUIRE);
+	for (uint32_t i = 0; i < count; i++) {
+		if (gy_loaded_object_holds(&listed[i], pc)) {
+			*object = listed[i];
+			return true;
+		}
+	}
+	*object = (struct gy_loaded_object){ 0, 0, NULL };
+	return false;
+}
+
+bool gy_loaded_object_find(uintptr_t pc, struct gy_loaded_object *object)
+{
+	struct dl_find_object found;
+
+	if (!HAVE_DL_FIND_OBJECT || !_dl_find_object)
+		return gy_loaded_object_find_listed(pc, object);
+	if (_dl_find_object((void *)pc, &found)) {
+		*object = (struct gy_loaded_object){ 0, 0, NULL };
+		return false;
+	}
+	object->start = (uintptr_t)found.dlfo_map_start;
+	object->end = (uintptr_t)found.dlfo_map_end;
+	object->eh_frame_hdr = found.dlfo_eh_frame;
+	return true;
+}

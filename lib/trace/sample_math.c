@@ -1,0 +1,68 @@
+/* sample_math.c - see sample_math.h. */
+#include "trace/sample_math.h"
+
+#include <stdint.h>
+#include <string.h>
+
+#define LN2 0.69314718055994530942
+#define SQRT2 1.41421356237309504880
+#define EXPONENT_SHIFT 52
+#define EXPONENT_BIAS 1023
+#define MANTISSA_MASK (((uint64_t)1 << EXPONENT_SHIFT) - 1)
+
+static double with_exponent(uint64_t mantissa, int exponent)
+{
+	uint64_t bits = mantissa | (uint64_t)(exponent + EXPONENT_BIAS) << EXPONENT_SHIFT;
+	double value;
+
+	memcpy(&value, &bits, sizeof(value));
+	return value;
+}
+
+/* x = 2^e * m with m in [1/sqrt 2, sqrt 2); ln m = 2 artanh(s), s = (m - 1) / (m + 1), |s| < 0.172.
+ * The first term left out is 2 s^13 / 13 < 2e-11. */
+double gy_neg_log(double x)
+{
+	uint64_t bits;
+	int exponent;
+	double m, s, square, series;
+
+	memcpy(&bits, &x, sizeof(bits));
+	exponent = (int)(bits >> EXPONENT_SHIFT) - EXPONENT_BIAS;
+	m = with_exponent(bits & MANTISSA_MASK, 0);
+	if (m > SQRT2) {
+		m *= 0.5;
+		exponent++;
+	}
+	s = (m - 1) / (m + 1);
+	square = s * s;
+	series = 1.0 / 9 + square * (1.0 / 11);
+	series = 1.0 / 7 + square * series;
+	series = 1.0 / 5 + square * series;
+	series = 1.0 / 3 + square * series;
+	return -(2 * s * (1 + square * series) + exponent * LN2);
+}
+
+/* 1 - exp(-r) = r - r^2/2! + r^3/3! - ... for |r| < 0.7, nested; the first term left out is
+ * r^15/15! < 4e-15 and there is no cancellation. */
+static double series_near_zero(double r)
+{
+	double nested = 1;
+
+	for (int k = 14; k >= 2; k--)
+		nested = 1 - r / k * nested;
+	return r * nested;
+}
+
+double gy_one_minus_exp_neg(double x)
+{
+	int halvings;
+
+	if (x > 40) /* exp(-40) is below half a unit in the last place of 1 */
+		return 1;
+	if (x < LN2)
+		return series_near_zero(x);
+	/* exp(-x) = 2^-k exp(-(x - k ln 2)), with 0 <= x - k ln 2 < ln 2 */
+	halvings = (int)(x / LN2);
+	return 1 - with_exponent(0, -halvings) * (1 - series_near_zero(x - halvings * LN2));
+}

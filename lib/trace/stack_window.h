@@ -1,0 +1,59 @@
+/* stack_window.h - reading a stack that may be smashed, without a fault.
+ *
+ * A walk reads addresses that it computed from what it read before, so after one wrong value every
+ * address is a guess. The bounds of a stack are not to be had here (pthread_getattr_np allocates;
+ * coroutines and alternate stacks have none that libc knows), so nothing is believed but pages:
+ *
+ *	     low           sp                high
+ *	------|-------------+-----------------|---------  addresses grow to the right
+ *	      proven readable, by this walk    ^ the next page is asked of the kernel when it is reached
+ *
+ * The page that holds the stack pointer is readable, since the caller runs on it. Any other page is
+ * proven by one system call that reads eight bytes of it and does nothing (gy_sys_readable). A
+ * walk of 16 frames crosses into one further page on average.
+ *
+ * WINDOW-1  Only aligned words inside the window are read.
+ * WINDOW-2  A window lives as long as one walk and is never kept: a page proven readable a moment
+ *           ago on this thread's own stack stays mapped; one proven a second ago might not.
+ *
+ * Not here: what the words mean (unwind.c, cfi_step.c).
+ */
+#ifndef GY_TRACE_STACK_WINDOW_H
+#define GY_TRACE_STACK_WINDOW_H
+
+#include "base/compiler.h"
+
+#include <stdbool.h>
+
+/* The walker reads other functions' red zones (ASan's) and racing stacks: it is never instrumented. */
+#define GY_NO_SANITIZE __attribute__((no_sanitize("address", "thread")))
+
+#define GY_WINDOW_PAGE_BYTES ((uintptr_t)4096) /* the smallest page there is; larger ones contain it */
+
+struct gy_stack_window {
+	uintptr_t low, high; /* whole pages; low == high: nothing proven */
+};
+
+GY_INLINE void gy_stack_window_init(struct gy_stack_window *window, uintptr_t stack_pointer)
+{
+	window->low = stack_pointer & ~(GY_WINDOW_PAGE_BYTES - 1);
+	window->high = window->low + GY_WINDOW_PAGE_BYTES;
+}
+
+/* Proves the page of `address` and makes the window hold it; false if it cannot be read. */
+bool gy_stack_window_reach(struct gy_stack_window *window, uintptr_t address);
+
+/* The word at `address`; false if it is unaligned or not readable. */
+GY_NO_SANITIZE static inline bool gy_stack_window_read(struct gy_stack_window *window,
+						       uintptr_t address, uint64_t *value)
+{
+	if (unlikely(address & (sizeof(uint64_t) - 1)))
+		return false;
+	if (unlikely(address < window->low || address >= window->high) &&
+	    !gy_stack_window_reach(window, address))
+		return false;
+	*value = *(const volatile uint64_t *)address;
+	return true;
+}
+
+#endif

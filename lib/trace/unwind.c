@@ -1,0 +1,406 @@
+/* unwind.c - walking the stack; see unwind.h.
+ *
+ * The cache. A warm frame costs one probe of a table of 2,048 rules:
+ *
+ *	check = lookup ^ rule ^ witness ^ sum     four words, written and read without a lock. A torn
+ *	rule    how to leave the frame            entry (two writers at once) fails the check and is
+ *	witness where the FDE stands              a miss; nothing else can happen to it.
+ *	sum     of the FDE's first 24 bytes
+ *
+ * A rule holds what nearly all frames need: CFA = rsp + n, rbp + n, or *(rbp + n) (realigned
+ * stacks); return address at CFA - 8; rbp kept, or saved at CFA - 8m. Frames that need more are SLOW
+ * and interpreted each time: signal frames, PLT stubs, the loader's resolver.
+ *
+ * Fast and full. Only rsp, rbp and the pc are tracked at first. If a frame turns out to need
+ * another register (the loader's lazy resolver: CFA = rbx + n), the walk starts again with all
+ * callee-saved registers, interpreting every frame (CFI-3). Rare, so the price does not matter.
+ *
+ * The pc of a frame is a return address, which may be one past a call that never returns and so in
+ * the next function: what is looked up is pc - 1. Behind a signal frame the pc is exact.
+ */
+#include "trace/unwind.h"
+
+#include "base/config.h"
+#include "trace/cfi.h"
+#include "trace/loaded_object.h"
+#include "trace/stack_window.h"
+
+#include <errno.h>
+#include <string.h>
+
+#define CACHE_BITS 11u
+#define WITNESS_BYTES 24u
+#define PC_MINIMUM 4096u		   /* nothing is mapped below */
+#define PC_MAXIMUM ((uintptr_t)1 << 56)	   /* user addresses end below, five-level tables included */
+#define FRAME_BYTES_MAX ((uintptr_t)16 << 20) /* a frame pointer further up is garbage */
+
+enum stack_option { STACK_AUTO, STACK_FRAME_POINTER, STACK_UNWIND, STACK_OFF };
+
+enum rule_kind {
+	RULE_NONE,
+	RULE_RSP,      /* CFA = rsp + cfa_offset */
+	RULE_RBP,      /* CFA = rbp + cfa_offset */
+	RULE_AT_RBP,   /* CFA = *(rbp + cfa_offset); the caller's rbp at rbp + 8 * rbp_words */
+	RULE_END,      /* outermost frame */
+	RULE_SLOW,     /* interpret */
+	RULE_NO_TABLE, /* no FDE covers the pc */
+};
+
+struct rule {
+	int32_t cfa_offset;
+	int16_t rbp_words; /* saved at CFA + 8 * rbp_words; 0: rbp is the caller's */
+	uint8_t kind;	   /* enum rule_kind */
+	uint8_t pad;
+};
+_Static_assert(sizeof(struct rule) == sizeof(uint64_t), "a rule is one word of the cache");
+
+struct cache_entry {
+	uint64_t check, rule, witness, sum; /* [atomic: relaxed, each] */
+};
+
+static struct cache_entry cache[1u << CACHE_BITS] GY_ALIGNED(64);
+
+struct walk {
+	struct gy_cfi_registers registers;
+	struct gy_stack_window window;
+	struct gy_loaded_object object; /* the one that held the last pc */
+	struct gy_loaded_object own;	/* the one that holds this code */
+	enum stack_option option;
+	bool exact; /* the pc is not a return address */
+	bool full;  /* all callee-saved registers are tracked, no cache */
+	bool met;   /* caller_pc was passed */
+	uintptr_t caller_pc;
+	uintptr_t *frames;
+	unsigned capacity, depth;
+};
+
+/* 0: go on; negative: the walk ends there. -EAGAIN: walk again, in full. */
+enum { WALK_ON = 0 };
+
+#define FAST_VALID (GY_CFI_BIT(GY_CFI_RSP) | GY_CFI_BIT(GY_CFI_RBP) | GY_CFI_BIT(GY_CFI_RIP))
+
+static struct cache_entry *cache_slot(uintptr_t lookup)
+{
+	return &cache[lookup * 0x9e3779b97f4a7c15u >> (64 - CACHE_BITS)];
+}
+
+/* UNWIND-4: of the table bytes from which a rule came. 0 if they cannot be read any more. */
+static uint64_t witness_sum(const struct gy_loaded_object *object, uint64_t witness)
+{
+	uint64_t word[WITNESS_BYTES / 8];
+
+	if (!gy_loaded_object_holds(object, witness) ||
+	    !gy_loaded_object_holds(object, witness + WITNESS_BYTES - 1))
+		return 0;
+	memcpy(word, (const void *)(uintptr_t)witness, sizeof(word));
+	return ((word[0] * 0x9e3779b97f4a7c15u ^ word[1]) * 0xff51afd7ed558ccdu ^ word[2]) | 1;
+}
+
+static bool cache_find(const struct gy_loaded_object *object, uintptr_t lookup, struct rule *rule)
+{
+	struct cache_entry *entry = cache_slot(lookup);
+	uint64_t check = READ_RELAXED(entry->check), word = READ_RELAXED(entry->rule);
+	uint64_t witness = READ_RELAXED(entry->witness), sum = READ_RELAXED(entry->sum);
+
+	if ((check ^ word ^ witness ^ sum) != lookup || witness_sum(object, witness) != sum)
+		return false;
+	memcpy(rule, &word, sizeof(word));
+	return true;
+}
+
+static void cache_put(const struct gy_loaded_object *object, uintptr_t lookup, struct rule rule,
+		      const uint8_t *witness)
+{
+	struct cache_entry *entry = cache_slot(lookup);
+	uint64_t word, sum = witness_sum(object, (uintptr_t)witness);
+
+	if (!sum)
+		return;
+	memcpy(&word, &rule, sizeof(word));
+	WRITE_RELAXED(entry->check, lookup ^ word ^ (uintptr_t)witness ^ sum);
+	WRITE_RELAXED(entry->rule, word);
+	WRITE_RELAXED(entry->witness, (uintptr_t)witness);
+	WRITE_RELAXED(entry->sum, sum);
+}
+
+void gy_unwind_cache_clear(void)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(cache); i++)
+		WRITE_RELAXED(cache[i].check, 0);
+}
+
+/* The caller's rbp as a rule can say it; false if it cannot. */
+static bool compact_rbp(const struct gy_cfi_entry *entry, const struct gy_cfi_row *row,
+			struct rule *rule)
+{
+	const struct gy_cfi_rule *rbp = &row->rules[GY_CFI_RBP];
+	int32_t offset = 0;
+
+	if (rule->kind == RULE_AT_RBP) {
+		if (rbp->how != GY_CFI_AT_EXPR ||
+		    !gy_cfi_expression_is(entry, rbp->value, GY_CFI_RBP, false, &offset))
+			return false;
+	} else if (rbp->how == GY_CFI_AT) {
+		offset = rbp->value;
+		if (!offset)
+			return false;
+	} else if (rbp->how != GY_CFI_SAME) {
+		return false;
+	}
+	if (offset % 8 || offset / 8 != (int16_t)(offset / 8))
+		return false;
+	rule->rbp_words = (int16_t)(offset / 8);
+	return true;
+}
+
+static struct rule compact(const struct gy_cfi_entry *entry, const struct gy_cfi_row *row)
+{
+	const struct rule slow = { .kind = RULE_SLOW };
+	struct rule rule = { .cfa_offset = row->cfa_value };
+
+	if (row->rules[GY_CFI_RIP].how == GY_CFI_UNDEFINED)
+		return (struct rule){ .kind = RULE_END };
+	if (entry->signal_frame || row->rules[GY_CFI_RIP].how != GY_CFI_AT ||
+	    row->rules[GY_CFI_RIP].value != -8 || row->rules[GY_CFI_RSP].how != GY_CFI_SAME)
+		return slow;
+	if (row->cfa_is_expression) {
+		if (!gy_cfi_expression_is(entry, row->cfa_value, GY_CFI_RBP, true, &rule.cfa_offset))
+			return slow;
+		rule.kind = RULE_AT_RBP;
+	} else if (row->cfa_register == GY_CFI_RSP) {
+		rule.kind = RULE_RSP;
+	} else if (row->cfa_register == GY_CFI_RBP) {
+		rule.kind = RULE_RBP;
+	} else {
+		return slow;
+	}
+	return compact_rbp(entry, row, &rule) ? rule : slow;
+}
+
+static GY_NOINLINE struct rule make_rule(const struct gy_loaded_object *object, uintptr_t lookup)
+{
+	struct rule rule = { .kind = RULE_NO_TABLE };
+	const uint8_t *witness = object->eh_frame_hdr;
+	struct gy_cfi_entry entry;
+	struct gy_cfi_row row;
+
+	if (!witness)
+		return rule;
+	if (!gy_cfi_find(object, lookup, &entry) && !gy_cfi_row(&entry, lookup, &row)) {
+		rule = compact(&entry, &row);
+		witness = entry.fde;
+	}
+	cache_put(object, lookup, rule, witness);
+	return rule;
+}
+
+static void see_object(struct walk *walk, uintptr_t lookup)
+{
+	if (!gy_loaded_object_holds(&walk->object, lookup))
+		gy_loaded_object_find(lookup, &walk->object);
+}
+
+static bool plausible_pc(uint64_t pc)
+{
+	return pc >= PC_MINIMUM && pc < PC_MAXIMUM;
+}
+
+/* Leaves the frame by its frame pointer: [rbp] is the caller's, [rbp + 8] the return address. */
+static int step_frame_pointer(struct walk *walk)
+{
+	uint64_t *value = walk->registers.value;
+	uint64_t frame = value[GY_CFI_RBP], next, pc;
+	bool known = walk->object.start != walk->object.end;
+	struct gy_loaded_object caller = walk->object;
+
+	if (!(walk->registers.valid & GY_CFI_BIT(GY_CFI_RBP)) || frame < value[GY_CFI_RSP] ||
+	    frame - value[GY_CFI_RSP] > FRAME_BYTES_MAX ||
+	    !gy_stack_window_read(&walk->window, frame, &next) ||
+	    !gy_stack_window_read(&walk->window, frame + 8, &pc) || !plausible_pc(pc))
+		return -EINVAL;
+	if (!gy_loaded_object_holds(&caller, pc - 1) && !gy_loaded_object_find(pc - 1, &caller)) {
+		/* Into code that no object holds: believed only from such code, or with a sane chain. */
+		bool sane = next > frame && next - frame <= FRAME_BYTES_MAX && !(next & 7);
+
+		if (known && !sane)
+			return -EINVAL;
+	}
+	walk->object = caller;
+	value[GY_CFI_RSP] = frame + 16;
+	value[GY_CFI_RBP] = next;
+	value[GY_CFI_RIP] = pc;
+	walk->registers.valid &= FAST_VALID;
+	walk->exact = false;
+	return WALK_ON;
+}
+
+/* Leaves the frame by interpreting its row. */
+static GY_NOINLINE int step_slow(struct walk *walk, uintptr_t lookup)
+{
+	struct gy_cfi_entry entry;
+	struct gy_cfi_row row;
+	int error;
+
+	if (gy_cfi_find(&walk->object, lookup, &entry) || gy_cfi_row(&entry, lookup, &row))
+		return walk->option == STACK_UNWIND ? -ENOENT : step_frame_pointer(walk);
+	error = gy_cfi_step(&entry, &row, &walk->registers, &walk->window);
+	if (!error)
+		walk->exact = entry.signal_frame;
+	return error;
+}
+
+/* Leaves the frame by a compact rule of the three simple kinds. */
+static int step_fast(struct walk *walk, struct rule rule)
+{
+	uint64_t *value = walk->registers.value;
+	uint64_t cfa, pc, rbp = value[GY_CFI_RBP], saved = 0;
+
+	if (!(walk->registers.valid & GY_CFI_BIT(GY_CFI_RBP)) && rule.kind != RULE_RSP)
+		return -EAGAIN;
+	cfa = (rule.kind == RULE_RSP ? value[GY_CFI_RSP] : rbp) + (uint64_t)(int64_t)rule.cfa_offset;
+	if (rule.kind == RULE_AT_RBP && !gy_stack_window_read(&walk->window, cfa, &cfa))
+		return -EINVAL;
+	if (cfa <= value[GY_CFI_RSP] || !gy_stack_window_read(&walk->window, cfa - 8, &pc))
+		return -EINVAL; /* UNWIND-2 */
+	if (rule.kind == RULE_AT_RBP)
+		saved = rbp + (uint64_t)((int64_t)rule.rbp_words * 8);
+	else if (rule.rbp_words)
+		saved = cfa + (uint64_t)((int64_t)rule.rbp_words * 8);
+	if (saved && !gy_stack_window_read(&walk->window, saved, &rbp))
+		return -EINVAL;
+	value[GY_CFI_RSP] = cfa;
+	value[GY_CFI_RBP] = rbp;
+	value[GY_CFI_RIP] = pc;
+	/* A saved rbp is known again, even if this frame's was not. */
+	walk->registers.valid = (walk->registers.valid & FAST_VALID) |
+				(saved ? GY_CFI_BIT(GY_CFI_RBP) : 0);
+	walk->exact = false;
+	return WALK_ON;
+}
+
+static int step(struct walk *walk)
+{
+	uintptr_t lookup = walk->registers.value[GY_CFI_RIP] - !walk->exact;
+	struct rule rule;
+
+	see_object(walk, lookup);
+	if (!GY_UNWIND_TABLES || (walk->met && walk->option == STACK_FRAME_POINTER))
+		return step_frame_pointer(walk);
+	if (walk->full)
+		return step_slow(walk, lookup);
+	if (!cache_find(&walk->object, lookup, &rule))
+		rule = make_rule(&walk->object, lookup);
+	switch ((enum rule_kind)rule.kind) {
+	case RULE_RSP:
+	case RULE_RBP:
+	case RULE_AT_RBP:
+		return step_fast(walk, rule);
+	case RULE_SLOW:
+		return step_slow(walk, lookup);
+	case RULE_NO_TABLE:
+		return walk->option == STACK_UNWIND ? -ENOENT : step_frame_pointer(walk);
+	case RULE_NONE:
+	case RULE_END:
+		break;
+	}
+	return -ENOENT;
+}
+
+/* Keeps the pc that a step arrived at; false when the frames are full. */
+static bool record(struct walk *walk)
+{
+	uintptr_t pc = walk->registers.value[GY_CFI_RIP];
+
+	if (!walk->met && pc == walk->caller_pc) {
+		walk->met = true;
+		walk->depth = 1;
+		return walk->capacity > 1;
+	}
+	/* Until caller_pc is met, what is recorded counts only if it never will be. */
+	if (!walk->met && gy_loaded_object_holds(&walk->own, pc) &&
+	    !gy_loaded_object_holds(&walk->own, walk->caller_pc))
+		return true;
+	if (walk->depth < walk->capacity)
+		walk->frames[walk->depth++] = pc;
+	return !walk->met || walk->depth < walk->capacity;
+}
+
+static int run(struct walk *walk)
+{
+	int error = WALK_ON;
+
+	for (unsigned i = 0; i < walk->capacity + GY_UNWIND_OWN_FRAMES; i++) { /* UNWIND-2 */
+		uint64_t sp = walk->registers.value[GY_CFI_RSP];
+
+		if (!walk->met && i == GY_UNWIND_OWN_FRAMES && walk->depth == walk->capacity)
+			break;
+		error = step(walk);
+		if (error)
+			break;
+		INVARIANT(UNWIND-2, walk->exact || walk->registers.value[GY_CFI_RSP] > sp);
+		if (!plausible_pc(walk->registers.value[GY_CFI_RIP]) || !record(walk))
+			break;
+	}
+	return error;
+}
+
+/* The registers of the caller of this (inlined) function, and its pc. */
+GY_INLINE void take_registers(struct gy_cfi_registers *registers)
+{
+	uint64_t *value = registers->value;
+
+#if defined(__x86_64__)
+	__asm__ volatile("movq %%rbx, 24(%0)\n\t"
+			 "movq %%rbp, 48(%0)\n\t"
+			 "movq %%rsp, 56(%0)\n\t"
+			 "movq %%r12, 96(%0)\n\t"
+			 "movq %%r13, 104(%0)\n\t"
+			 "movq %%r14, 112(%0)\n\t"
+			 "movq %%r15, 120(%0)\n\t"
+			 "leaq 0f(%%rip), %%rax\n"
+			 "0:\tmovq %%rax, 128(%0)"
+			 :
+			 : "r"(value)
+			 : "rax", "memory");
+	registers->valid = FAST_VALID | GY_CFI_BIT(GY_CFI_RBX) | 0xfu << GY_CFI_R12;
+#else
+	/* A frame record is {caller's frame, return address} here too. */
+	value[GY_CFI_RBP] = (uintptr_t)__builtin_frame_address(0);
+	value[GY_CFI_RSP] = value[GY_CFI_RBP];
+	value[GY_CFI_RIP] = (uintptr_t)__builtin_return_address(0);
+	registers->valid = FAST_VALID;
+#endif
+}
+
+GY_NOINLINE unsigned gy_stack_capture(uintptr_t *frames, unsigned capacity, uintptr_t caller_pc)
+{
+	struct gy_cfi_registers start;
+	struct walk walk;
+	int error;
+
+	if (!capacity)
+		return 0;
+	frames[0] = caller_pc; /* UNWIND-1 */
+	walk.option = (enum stack_option)gy_option(GY_OPT_sample_stack);
+	if (walk.option == STACK_OFF || capacity == 1)
+		return 1;
+	take_registers(&start);
+	walk.frames = frames;
+	walk.capacity = capacity;
+	walk.caller_pc = caller_pc;
+	gy_loaded_object_find(start.value[GY_CFI_RIP], &walk.own);
+	walk.object = walk.own;
+	walk.full = false;
+	do {
+		walk.registers = start;
+		if (!walk.full)
+			walk.registers.valid = FAST_VALID;
+		gy_stack_window_init(&walk.window, start.value[GY_CFI_RSP]);
+		walk.exact = true;
+		walk.met = false;
+		walk.depth = 1;
+		error = run(&walk);
+	} while (error == -EAGAIN && !walk.full && (walk.full = true));
+	ASSERT(walk.depth >= 1 && walk.depth <= capacity && frames[0] == caller_pc); /* UNWIND-1 */
+	return walk.depth;
+}

@@ -1,0 +1,45 @@
+/* unwind.h - the calling thread's stack, as return addresses.
+ *
+ * gy_stack_capture is called for one allocation in some thousands, from inside malloc: perhaps in
+ * the dynamic loader, in a constructor, before main, on a stack of 16 KiB, in a signal handler. It
+ * allocates nothing, takes no lock, uses no thread-local variable, and survives any stack.
+ *
+ *	frames:  malloc's caller | its caller | ... | main | __libc_start_call_main | _start
+ *	         ^ frames[0] == caller_pc: the library's own frames above it are dropped
+ *
+ * How one frame leads to the next, in the order tried (option sample_stack = auto):
+ *   1. the compact rule for the pc in the cache (unwind.c), made from
+ *   2. the unwind tables of the object that holds the pc (cfi.h), or, where no table covers the pc
+ *      (code made at run time, objects built without tables),
+ *   3. the frame pointer, if the chain is sane.
+ * frame_pointer skips 1 and 2 behind frames[0]; unwind skips 3; off keeps frames[0] alone.
+ *
+ * UNWIND-1  frames[0] == caller_pc whenever capacity is not 0.
+ * UNWIND-2  Every step climbs the stack, but for the one out of a signal frame; and there are at
+ *           most capacity + GY_UNWIND_OWN_FRAMES steps. So a walk ends.
+ * UNWIND-3  Only words proven readable are read (WINDOW-1), only tables inside their object (CFI-1).
+ * UNWIND-4  A cached rule is used only if the bytes that it was made from are the same still: an
+ *           object that was unloaded and replaced at the same address is noticed.
+ * UNWIND-5  Called twice with the same stack, it gives the same frames, warm or cold.
+ */
+#ifndef GY_TRACE_UNWIND_H
+#define GY_TRACE_UNWIND_H
+
+#include "base/compiler.h"
+
+/* gate: unwind tables are understood; elsewhere frame pointers alone (libgyre is built with them) */
+#if defined(__x86_64__)
+#define GY_UNWIND_TABLES 1
+#else
+#define GY_UNWIND_TABLES 0
+#endif
+
+#define GY_UNWIND_OWN_FRAMES 32u /* frames of the library above caller_pc, at most */
+
+/* Fills frames[0 .. result): return addresses of the calling thread, malloc's caller first. */
+unsigned gy_stack_capture(uintptr_t *frames, unsigned capacity, uintptr_t caller_pc);
+
+/* Forgets every cached rule, to measure and test the cold path. */
+void gy_unwind_cache_clear(void);
+
+#endif
