@@ -277,14 +277,33 @@ kernel-notes: $(MEASURE_BIN)
 	@for program in $(MEASURE_BIN); do echo "== $$(basename $$program)"; $$program || exit 1; done
 
 # ---------------------------------------------------------------- manuals, install
-MAN_OUT := $(foreach page,$(notdir $(MAN_SRC)),$(O)/man/man$(patsubst .%,%,$(suffix $(page)))/$(page))
+# tools/man/x.8 as they stand; lib/man/x.7.in with tables filled in from the source; x.3 out of gyre.h.
+PUBLIC_HDR := $(wildcard lib/include/gyre/*.h)
+man_page = $(O)/man/man$(patsubst .%,%,$(suffix $(1)))/$(1)
+MAN_PLAIN := $(foreach source,$(MAN_SRC),$(call man_page,$(notdir $(source))))
+MAN_FILLED := $(foreach source,$(wildcard lib/man/*.[1-9].in),$(call man_page,$(notdir $(source:.in=))))
+MAN_MADE := $(foreach name,$(shell awk -v page=LIST -f tools/dev/gen_man3.awk $(PUBLIC_HDR)),$(call man_page,$(name).3))
+MAN_OUT := $(MAN_PLAIN) $(MAN_FILLED) $(MAN_MADE)
 man: $(MAN_OUT)
-define man_rule
-$(O)/man/man$(patsubst .%,%,$(suffix $(1)))/$(notdir $(1)): $(1)
+define man_plain_rule
+$(call man_page,$(notdir $(1))): $(1) $(COMMON)
 	@mkdir -p $$(@D)
 	$$(call say,MAN,$$<)sed 's/@VERSION@/$(VERSION)/g' $$< >$$@
 endef
-$(foreach page,$(MAN_SRC),$(eval $(call man_rule,$(page))))
+define man_filled_rule
+$(call man_page,$(notdir $(1:.in=))): $(1) $(O)/gen/gen_man
+	@mkdir -p $$(@D)
+	$$(call say,MAN,$$<)$(O)/gen/gen_man $$< >$$@.new && mv $$@.new $$@
+endef
+$(foreach source,$(MAN_SRC),$(eval $(call man_plain_rule,$(source))))
+$(foreach source,$(wildcard lib/man/*.[1-9].in),$(eval $(call man_filled_rule,$(source))))
+$(MAN_MADE): $(PUBLIC_HDR) tools/dev/gen_man3.awk $(COMMON)
+	@mkdir -p $(@D)
+	$(call say,MAN,$@)for header in $(PUBLIC_HDR); do awk -v page=$(basename $(@F)) -v header=gyre/$${header##*/} \
+	-v version=$(VERSION) -f tools/dev/gen_man3.awk $$header; done >$@.new && test -s $@.new && mv $@.new $@
+$(O)/gen/gen_man: tools/dev/gen_man.c $(wildcard lib/*/*.def) lib/include/gyre/gyre.h $(COMMON)
+	@mkdir -p $(@D)
+	$(call say,CC,$<)$(CC) -std=gnu11 -O1 $(WARN) -Ilib -Ilib/include -o $@ $<
 
 INSTALLED = $(DESTDIR)$(LIBDIR)/libgyre.so.$(VERSION) $(DESTDIR)$(LIBDIR)/libgyre.so.$(SOMAJOR) \
 	$(DESTDIR)$(LIBDIR)/libgyre.so $(DESTDIR)$(LIBDIR)/libgyre.a $(DESTDIR)$(LIBDIR)/pkgconfig/gyre.pc \
