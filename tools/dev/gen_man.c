@@ -125,7 +125,7 @@ static void print_probes(void)
 
 static void print_system_calls(void)
 {
-	printf(".TS\nlb lb lb lb\Xnumber\tcall\tfails with\twhat happens then\n");
+	printf(".TS\nlb lb lb lb\nn l l lx.\nnumber\tcall\tfails with\twhat happens then\n");
 #define SYS_CALL(number, name, error, text)                                                        \
 	printf("%d\t%s\t%s\tT{\n%s\nT}\n", number, #name, #error, text);
 #include "os/sys_calls.def"
