@@ -1,0 +1,45 @@
+/* probe.bpf.c - the events of `gyre probe trace`: any probe of probes.def, its arguments as they are.
+ *
+ * One program serves all: the probe's place in probes.def comes as the attachment's cookie. Hits are
+ * counted before the ring is tried, so that a count is exact even when the ring overflows.
+ */
+#include "common.bpf.h"
+
+#define PROBES_MAX 64
+
+__u64 gyre_hits[PROBES_MAX] = {};
+const volatile bool gyre_count_only = false;
+
+SEC("usdt")
+int gyre_probe_hit(struct pt_regs *ctx)
+{
+	__u64 probe = (__u64)bpf_usdt_cookie(ctx);
+	struct gyre_probe_event *event;
+	int count = bpf_usdt_arg_cnt(ctx);
+
+	if (probe < PROBES_MAX)
+		__sync_fetch_and_add(&gyre_hits[probe], 1);
+	if (gyre_count_only)
+		return 0;
+	event = bpf_ringbuf_reserve(&gyre_ring, sizeof(*event), 0);
+	if (!event) {
+		__sync_fetch_and_add(&gyre_lost, 1);
+		return 0;
+	}
+	event->kind = GYRE_EVENT_PROBE;
+	event->probe = (__u32)probe;
+	event->time_ns = bpf_ktime_get_ns();
+	gyre_who(&event->pid, &event->tid, event->comm);
+	event->argument_count = count < 0 ? 0 : (__u32)count;
+	event->spare = 0;
+#pragma unroll
+	for (int i = 0; i < GYRE_EVENT_ARGUMENTS; i++) {
+		long value = 0;
+
+		if (i < count)
+			bpf_usdt_arg(ctx, i, &value);
+		event->arguments[i] = (__u64)value;
+	}
+	bpf_ringbuf_submit(event, gyre_wake(sizeof(*event)));
+	return 0;
+}

@@ -1,0 +1,56 @@
+/* control.h - reading a target's control page (lib/control/control_page.h).
+ *
+ * The page is a memfd in the target. Ways to it, in this order:
+ *
+ *      descriptor    /proc/PID/fd/N -> "/memfd:gyre-control": the normal case
+ *      map_files     the program closed the descriptor; the mapping is still there (needs privilege)
+ *      memory        neither: process_vm_readv of the mapping; read only, so no fresh snapshot
+ *
+ * CR-1  Nothing is parsed in the shared page: bytes are copied out, then checked, then used.
+ * CR-2  The page is mapped only if it is sealed against shrinking; otherwise a target could raise
+ *       SIGBUS in us. Without the seal we read by pread and ask for nothing.
+ * CR-3  A page whose `pid` is not the target's was inherited over fork, and is not the target's.
+ */
+#ifndef GYRE_TOOLS_CONTROL_H
+#define GYRE_TOOLS_CONTROL_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "control/control_page.h"
+
+struct gy_control;
+
+enum gy_control_way { CONTROL_DESCRIPTOR, CONTROL_MAP_FILES, CONTROL_MEMORY };
+
+/* struct gy_snapshot - a private copy of what a page said, checked. */
+struct gy_snapshot {
+	struct gyre_control header;
+	struct gyre_control_class *classes;
+	struct gyre_control_option *options;
+	size_t class_count, option_count;
+	bool fresh;	    /* the process answered our request */
+	bool torn;	    /* it died or hangs in the middle of writing this */
+	uint64_t age_ns;
+};
+
+/* gy_control_open - find and check a process's page.
+ * Returns  NULL with *error: -ENOENT none, -EACCES, -EPROTO (another ABI), -EBADMSG (nonsense),
+ *          -ECHILD (a parent's page), -EAGAIN (being made) */
+struct gy_control *gy_control_open(int pid, int *error);
+void gy_control_close(struct gy_control *control);
+const char *gy_control_error(int error);
+
+enum gy_control_way gy_control_way(const struct gy_control *control);
+const char *gy_control_way_name(const struct gy_control *control);
+bool gy_control_may_ask(const struct gy_control *control);
+
+/* gy_control_read - a snapshot.
+ * @wait_ms  ask for a fresh one and wait that long for it; 0: take the last one
+ * Returns   0, or -errno as above (-ESRCH when the process is gone) */
+int gy_control_read(struct gy_control *control, unsigned int wait_ms,
+		    struct gy_snapshot *snapshot);
+void gy_snapshot_free(struct gy_snapshot *snapshot);
+
+#endif

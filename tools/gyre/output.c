@@ -1,0 +1,757 @@
+/* output.c - the emitter of output.h.
+ *
+ * JSON is built as a jansson tree and written when the command ends, so that an error on the way
+ * can still replace the whole document. A stream is the exception: gy_out_stream writes what the
+ * tree holds so far, leaves the brace open, and from then on events go out as they come.
+ *
+ *      root ── object ── object ...        `stack[depth]` is where the next member goes
+ *
+ * Text sections are held back until their end, because labels are aligned on the longest; tables
+ * are libsmartcols'. A table cell is found by its key, so a command calls the same gy_out_u64 for a
+ * line of a section and for a cell.
+ */
+#include "output.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+#include <libsmartcols.h>
+
+#define DEPTH_MAX 8
+#define LINES_MAX 96
+
+struct text_line {
+	char *label, *value, *note;
+	bool number;
+};
+
+static struct {
+	bool json, pretty, debug;
+	json_t *root, *stack[DEPTH_MAX];
+	int depth; /* open objects and rows */
+	/* text */
+	char *title;
+	struct text_line lines[LINES_MAX];
+	size_t line_count;
+	bool wrote_section;
+	/* the open table */
+	const struct gy_out_column *columns;
+	size_t column_count;
+	struct libscols_table *table;
+	struct libscols_line *row;
+	bool row_open;
+	/* the open stream */
+	bool streaming, stream_closed, document_open;
+	size_t stream_events, members_written;
+	/* batch */
+	json_t *batch, *batch_stream;
+	int error; /* first failure of stdout */
+} out;
+
+void gy_out_init(bool json, bool pretty, bool debug)
+{
+	out.json = json;
+	out.pretty = pretty;
+	out.debug = debug;
+	/* Lines appear as they are made, also through a pipe (as bpftool's do). */
+	setvbuf(stdout, NULL, json ? _IOFBF : _IOLBF, 1 << 16);
+	scols_init_debug(0);
+}
+
+bool gy_out_is_json(void)
+{
+	return out.json;
+}
+
+bool gy_out_is_debug(void)
+{
+	return out.debug;
+}
+
+/* ---------------------------------------------------------------- formats */
+
+const char *gy_out_bytes(char text[GY_OUT_TEXT], uint64_t bytes)
+{
+	static const char units[][4] = {"B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"};
+	double scaled = (double)bytes;
+	size_t unit = 0;
+
+	/* 1023.95 would print as "1024.0": step up where rounding reaches the next unit. */
+	while (scaled >= (unit ? 1023.95 : 1024) && unit + 1 < sizeof(units) / sizeof(units[0])) {
+		scaled /= 1024;
+		unit++;
+	}
+	if (!unit)
+		snprintf(text, GY_OUT_TEXT, "%" PRIu64 " B", bytes);
+	else
+		snprintf(text, GY_OUT_TEXT, "%.1f %s", scaled, units[unit]);
+	return text;
+}
+
+const char *gy_out_ns(char text[GY_OUT_TEXT], uint64_t duration_ns)
+{
+	double seconds = (double)duration_ns / 1e9;
+	uint64_t whole = (duration_ns + 500000000) / 1000000000;
+
+	if (duration_ns < 1000)
+		snprintf(text, GY_OUT_TEXT, "%" PRIu64 " ns", duration_ns);
+	else if (seconds < 999.5e-6)
+		snprintf(text, GY_OUT_TEXT, "%.3g us", seconds * 1e6);
+	else if (seconds < 999.5e-3)
+		snprintf(text, GY_OUT_TEXT, "%.3g ms", seconds * 1e3);
+	else if (seconds < 59.95)
+		snprintf(text, GY_OUT_TEXT, "%.1f s", seconds);
+	else if (whole < 3600)
+		snprintf(text, GY_OUT_TEXT, "%" PRIu64 "m%02" PRIu64 "s", whole / 60, whole % 60);
+	else if (whole < 86400)
+		snprintf(text, GY_OUT_TEXT, "%" PRIu64 "h%02" PRIu64 "m", whole / 3600,
+			 whole / 60 % 60);
+	else
+		snprintf(text, GY_OUT_TEXT, "%" PRIu64 "d%02" PRIu64 "h", whole / 86400,
+			 whole / 3600 % 24);
+	return text;
+}
+
+/* 1234567 as "1,234,567": a reader on call counts digits badly. */
+const char *gy_out_count(char text[GY_OUT_TEXT], uint64_t count)
+{
+	char digits[24];
+	int length = snprintf(digits, sizeof(digits), "%" PRIu64, count);
+	char *to = text;
+
+	for (int i = 0; i < length; i++) {
+		if (i && (length - i) % 3 == 0)
+			*to++ = ',';
+		*to++ = digits[i];
+	}
+	*to = 0;
+	return text;
+}
+
+/* Length of the UTF-8 sequence at `s`, or 0 where it is none. */
+static size_t utf8_length(const unsigned char *s)
+{
+	size_t length = s[0] < 0x80 ? 1 : s[0] >= 0xc2 && s[0] < 0xe0 ? 2 :
+			s[0] >= 0xe0 && s[0] < 0xf0 ? 3 : s[0] >= 0xf0 && s[0] < 0xf5 ? 4 : 0;
+
+	for (size_t i = 1; i < length; i++)
+		if ((s[i] & 0xc0) != 0x80)
+			return 0;
+	if ((s[0] == 0xe0 && s[1] < 0xa0) || (s[0] == 0xed && s[1] >= 0xa0) ||
+	    (s[0] == 0xf0 && s[1] < 0x90) || (s[0] == 0xf4 && s[1] >= 0x90))
+		return 0;
+	return length;
+}
+
+void gy_out_clean(char *text)
+{
+	unsigned char *s = (unsigned char *)text;
+
+	while (*s) {
+		size_t length = utf8_length(s);
+		/* C1 controls (U+0080..9F) steer terminals as C0's do. */
+		bool control = s[0] < 0x20 || s[0] == 0x7f || (s[0] == 0xc2 && length == 2 && s[1] < 0xa0);
+
+		if (!length || control)
+			for (size_t i = 0; i < (length ? length : 1); i++)
+				s[i] = '?';
+		s += length ? length : 1;
+	}
+}
+
+json_t *gy_out_json_u64(uint64_t value)
+{
+	return json_integer(value > INT64_MAX ? INT64_MAX : (json_int_t)value);
+}
+
+json_t *gy_out_json_text(const char *text)
+{
+	char *copy = strdup(text);
+	json_t *value;
+
+	if (!copy)
+		return json_null();
+	gy_out_clean(copy);
+	value = json_string(copy);
+	free(copy);
+	return value;
+}
+
+json_t *gy_out_json_address(uint64_t address)
+{
+	char text[GY_OUT_TEXT];
+
+	snprintf(text, sizeof(text), "0x%" PRIx64, address);
+	return json_string(text);
+}
+
+/* ---------------------------------------------------------------- JSON */
+
+static json_t *json_here(void)
+{
+	if (!out.root) {
+		out.root = json_object();
+		out.stack[0] = out.root;
+		out.depth = 0;
+	}
+	return out.stack[out.depth];
+}
+
+static void json_push(json_t *child)
+{
+	if (out.depth + 1 < DEPTH_MAX)
+		out.stack[++out.depth] = child;
+}
+
+static void json_pop(void)
+{
+	if (out.depth > 0)
+		out.depth--;
+}
+
+void gy_out_json(const char *key, json_t *value)
+{
+	json_t *here;
+
+	if (!out.json) {
+		json_decref(value);
+		return;
+	}
+	here = json_here();
+	if (json_is_array(here))
+		json_array_append_new(here, value);
+	else
+		json_object_set_new(here, key ? key : "value", value);
+}
+
+/* ---------------------------------------------------------------- text */
+
+static void write_failed(void)
+{
+	if (!out.error)
+		out.error = errno ? -errno : -EIO;
+}
+
+static struct libscols_table *table_new(bool headings)
+{
+	struct libscols_table *table = scols_new_table();
+
+	if (!table)
+		return NULL;
+	scols_table_enable_noheadings(table, !headings);
+	scols_table_set_column_separator(table, "  ");
+	scols_table_set_termforce(table, SCOLS_TERMFORCE_NEVER); /* never cut a line: pipes and logs */
+	return table;
+}
+
+static void print_title(const char *title)
+{
+	if (out.wrote_section)
+		putchar('\n');
+	out.wrote_section = true;
+	if (title && *title)
+		printf("%s\n", title);
+}
+
+/* Labels to the left; values that are numbers flush right, so that magnitudes compare by eye. */
+static void section_flush(void)
+{
+	int label_width = 0, value_width = 0;
+
+	for (size_t i = 0; i < out.line_count; i++) {
+		struct text_line *line = &out.lines[i];
+		int width = (int)strlen(line->label);
+
+		if (width > label_width)
+			label_width = width;
+		width = (int)strlen(line->value);
+		if (line->number && width > value_width)
+			value_width = width;
+	}
+	if (out.line_count || out.title)
+		print_title(out.title);
+	for (size_t i = 0; i < out.line_count; i++) {
+		struct text_line *line = &out.lines[i];
+
+		printf("  %-*s  ", label_width, line->label);
+		if (line->number)
+			printf("%*s", value_width, line->value);
+		else
+			fputs(line->value, stdout);
+		if (line->note)
+			printf("  %s", line->note);
+		putchar('\n');
+		free(line->label);
+		free(line->value);
+		free(line->note);
+	}
+	out.line_count = 0;
+	free(out.title);
+	out.title = NULL;
+}
+
+static void text_value(const char *key, const char *label, const char *value, bool number)
+{
+	char *copy = strdup(value);
+
+	if (!copy)
+		return;
+	gy_out_clean(copy);
+	if (out.row_open) {
+		for (size_t i = 0; i < out.column_count; i++)
+			if (!strcmp(out.columns[i].key, key))
+				scols_line_set_data(out.row, i, copy);
+		free(copy);
+		return;
+	}
+	if (!label || out.line_count == LINES_MAX) {
+		free(copy);
+		return;
+	}
+	out.lines[out.line_count] = (struct text_line){
+		.label = strdup(label), .value = copy, .number = number};
+	if (out.lines[out.line_count].label)
+		out.line_count++;
+	else
+		free(copy);
+}
+
+void gy_out_note(const char *format, ...)
+{
+	struct text_line *line = out.line_count ? &out.lines[out.line_count - 1] : NULL;
+	va_list arguments;
+
+	if (out.json || out.row_open || !line || line->note)
+		return;
+	va_start(arguments, format);
+	if (vasprintf(&line->note, format, arguments) < 0)
+		line->note = NULL;
+	va_end(arguments);
+	if (line->note)
+		gy_out_clean(line->note);
+}
+
+void gy_out_line(const char *format, ...)
+{
+	char *text = NULL;
+	va_list arguments;
+	int length;
+
+	if (out.json)
+		return;
+	section_flush();
+	va_start(arguments, format);
+	length = vasprintf(&text, format, arguments);
+	va_end(arguments);
+	if (length < 0)
+		return;
+	/* Tabs and newlines are the format's own; the rest of a line is cleaned by its maker. */
+	if (puts(text) < 0)
+		write_failed();
+	free(text);
+	out.wrote_section = true;
+}
+
+/* ---------------------------------------------------------------- sections, tables, values */
+
+void gy_out_begin(const char *key, const char *title)
+{
+	if (out.json) {
+		json_t *here = json_here(), *child;
+
+		if (!key) { /* the document itself */
+			json_push(here);
+			return;
+		}
+		child = json_object();
+		gy_out_json(key, child);
+		json_push(child);
+		return;
+	}
+	section_flush();
+	out.title = title ? strdup(title) : NULL;
+	if (out.title)
+		gy_out_clean(out.title);
+}
+
+void gy_out_end(void)
+{
+	if (out.json)
+		json_pop();
+	else
+		section_flush();
+}
+
+void gy_out_list(const char *key, const char *title, const struct gy_out_column *columns,
+		 size_t count)
+{
+	out.columns = columns;
+	out.column_count = count;
+	if (out.json) {
+		json_t *list = json_array();
+
+		if (key) {
+			gy_out_json(key, list);
+		} else if (!out.root) { /* the document is the list */
+			out.root = list;
+			out.depth = 0;
+			out.stack[0] = list;
+		}
+		json_push(list);
+		return;
+	}
+	section_flush();
+	out.title = title ? strdup(title) : NULL;
+	out.table = table_new(true);
+	for (size_t i = 0; i < count && out.table; i++)
+		scols_table_new_column(out.table, columns[i].heading, 0,
+				       columns[i].kind == OUT_TEXT || columns[i].kind == OUT_BOOL ?
+					       0 : SCOLS_FL_RIGHT);
+}
+
+static void row_close(void)
+{
+	if (!out.row_open)
+		return;
+	out.row_open = false;
+	if (out.json)
+		json_pop();
+}
+
+void gy_out_row(void)
+{
+	row_close();
+	if (out.json) {
+		json_t *object = json_object();
+
+		json_array_append_new(out.stack[out.depth], object);
+		json_push(object);
+	} else {
+		out.row = out.table ? scols_table_new_line(out.table, NULL) : NULL;
+		if (!out.row)
+			return;
+	}
+	out.row_open = true;
+}
+
+void gy_out_list_end(void)
+{
+	row_close();
+	if (out.json) {
+		json_pop();
+		return;
+	}
+	if (out.table) {
+		char *text = NULL;
+
+		print_title(out.title);
+		/* By way of a string: libsmartcols pads the last column, and nobody wants that. */
+		if (!scols_print_table_to_string(out.table, &text) && text) {
+			for (char *line = text, *end; *line; line = end) {
+				size_t length = strcspn(line, "\n");
+
+				end = line + length + (line[length] == '\n');
+				while (length && line[length - 1] == ' ')
+					length--;
+				printf("%s%.*s\n", out.title ? "  " : "", (int)length, line);
+			}
+		}
+		free(text);
+		scols_unref_table(out.table);
+	}
+	free(out.title);
+	out.title = NULL;
+	out.table = NULL;
+	out.row = NULL;
+	out.columns = NULL;
+	out.column_count = 0;
+}
+
+void gy_out_u64(const char *key, const char *label, enum gy_out_kind kind, uint64_t value)
+{
+	char text[GY_OUT_TEXT];
+
+	if (out.json) {
+		gy_out_json(key, kind == OUT_ADDRESS ? gy_out_json_address(value) :
+						       gy_out_json_u64(value));
+		return;
+	}
+	switch (kind) {
+	case OUT_BYTES:
+		gy_out_bytes(text, value);
+		break;
+	case OUT_NS:
+		gy_out_ns(text, value);
+		break;
+	case OUT_ADDRESS:
+		snprintf(text, sizeof(text), "0x%" PRIx64, value);
+		break;
+	case OUT_COUNT:
+	case OUT_TEXT:
+	case OUT_BOOL:
+	case OUT_PERCENT:
+		gy_out_count(text, value);
+		break;
+	}
+	text_value(key, label, text, true);
+}
+
+void gy_out_percent(const char *key, const char *label, double part, double whole)
+{
+	char text[GY_OUT_TEXT];
+	double percent = whole > 0 ? 100 * part / whole : 0;
+
+	if (out.json) {
+		/* One decimal: more would claim a precision that a moving heap does not have. */
+		gy_out_json(key, whole > 0 ? json_real((double)(int64_t)(percent * 10 + 0.5) / 10) :
+					     json_null());
+		return;
+	}
+	if (whole > 0)
+		snprintf(text, sizeof(text), "%.1f %%", percent);
+	else
+		snprintf(text, sizeof(text), "-");
+	text_value(key, label, text, true);
+}
+
+void gy_out_bool(const char *key, const char *label, bool value)
+{
+	if (out.json)
+		gy_out_json(key, json_boolean(value));
+	else
+		text_value(key, label, value ? "yes" : "no", false);
+}
+
+void gy_out_text(const char *key, const char *label, const char *value)
+{
+	if (out.json)
+		gy_out_json(key, gy_out_json_text(value));
+	else
+		text_value(key, label, value, false);
+}
+
+void gy_out_null(const char *key, const char *label, const char *why)
+{
+	if (out.json)
+		gy_out_json(key, json_null());
+	else
+		text_value(key, label, why, false);
+}
+
+/* ---------------------------------------------------------------- writing JSON */
+
+static size_t dump_flags(void)
+{
+	return JSON_ENCODE_ANY | JSON_REAL_PRECISION(6) |
+	       (out.pretty ? JSON_INDENT(4) : JSON_COMPACT);
+}
+
+/* Write `value`, each line but the first indented by `level` steps. */
+static void json_write(json_t *value, int level)
+{
+	char *text = json_dumps(value, dump_flags());
+
+	if (!text) {
+		errno = ENOMEM;
+		write_failed();
+		return;
+	}
+	for (const char *s = text; *s; s++) {
+		if (putchar(*s) == EOF)
+			write_failed();
+		if (*s == '\n')
+			printf("%*s", 4 * level, "");
+	}
+	free(text);
+}
+
+static void stream_separator(bool first, int level)
+{
+	if (!first)
+		putchar(',');
+	if (out.pretty)
+		printf("\n%*s", 4 * level, "");
+}
+
+/* Write the members of the root that are not written yet; the brace stays open. */
+static void members_write(void)
+{
+	const char *key;
+	json_t *value;
+
+	if (!out.document_open)
+		putchar('{');
+	out.document_open = true;
+	json_object_foreach(out.root, key, value) {
+		json_t *name = json_string(key);
+
+		stream_separator(out.members_written++ == 0, 1);
+		json_write(name, 1);
+		fputs(out.pretty ? ": " : ":", stdout);
+		json_write(value, 1);
+		json_decref(name);
+	}
+	json_object_clear(out.root);
+}
+
+void gy_out_stream(const char *key)
+{
+	section_flush();
+	if (!out.json)
+		return;
+	json_here();
+	if (out.batch) { /* a batch writes at its end: collect */
+		out.batch_stream = json_array();
+		gy_out_json(key, out.batch_stream);
+		return;
+	}
+	members_write();
+	stream_separator(out.members_written++ == 0, 1);
+	printf(out.pretty ? "\"%s\": [" : "\"%s\":[", key);
+	out.streaming = true;
+	out.stream_closed = false;
+	out.stream_events = 0;
+}
+
+void gy_out_stream_event(json_t *event)
+{
+	if (out.batch_stream) {
+		json_array_append_new(out.batch_stream, event);
+		return;
+	}
+	if (out.streaming && !out.stream_closed) {
+		stream_separator(out.stream_events++ == 0, 2);
+		json_write(event, 2);
+	}
+	json_decref(event);
+}
+
+void gy_out_stream_end(void)
+{
+	out.batch_stream = NULL;
+	if (!out.streaming || out.stream_closed)
+		return;
+	out.stream_closed = true;
+	if (out.pretty && out.stream_events)
+		printf("\n    ");
+	putchar(']');
+}
+
+int gy_out_flush(void)
+{
+	if (fflush(stdout))
+		write_failed();
+	return out.error;
+}
+
+static void document_reset(void)
+{
+	json_decref(out.root);
+	out.root = NULL;
+	out.depth = 0;
+	out.streaming = out.stream_closed = out.document_open = false;
+	out.members_written = 0;
+	out.row_open = false;
+	out.wrote_section = false;
+}
+
+int gy_out_finish(void)
+{
+	if (!out.json) {
+		section_flush();
+		return gy_out_flush();
+	}
+	if (out.batch) {
+		json_write(out.batch, 0);
+		json_decref(out.batch);
+		out.batch = NULL;
+	} else if (out.streaming) {
+		gy_out_stream_end();
+		members_write();
+		fputs(out.pretty ? "\n}" : "}", stdout);
+	} else if (out.root) {
+		json_write(out.root, 0);
+	} else {
+		fputs("null", stdout); /* help, and commands that have nothing to say */
+	}
+	putchar('\n');
+	document_reset();
+	return gy_out_flush();
+}
+
+/* ---------------------------------------------------------------- errors, remarks, batch */
+
+int gy_out_error(const char *format, ...)
+{
+	char *text = NULL;
+	va_list arguments;
+	int length;
+
+	va_start(arguments, format);
+	length = vasprintf(&text, format, arguments);
+	va_end(arguments);
+	if (length < 0)
+		return -1;
+	gy_out_clean(text);
+	if (out.json) {
+		json_t *message = gy_out_json_text(text);
+
+		if (out.streaming) { /* OUT-1: what was written stays, the error joins it */
+			gy_out_stream_end();
+			json_object_set_new(out.root, "error", message);
+		} else {
+			document_reset();
+			out.root = json_object();
+			out.stack[0] = out.root;
+			json_object_set_new(out.root, "error", message);
+		}
+	} else {
+		section_flush();
+		fflush(stdout);
+		fprintf(stderr, "Error: %s\n", text);
+	}
+	free(text);
+	return -1;
+}
+
+void gy_out_info(const char *format, ...)
+{
+	va_list arguments;
+
+	if (out.json)
+		return;
+	fflush(stdout);
+	va_start(arguments, format);
+	vfprintf(stderr, format, arguments);
+	va_end(arguments);
+	fputc('\n', stderr);
+}
+
+void gy_out_batch_begin(void)
+{
+	if (out.json)
+		out.batch = json_array();
+}
+
+void gy_out_batch_command(int argc, char **argv)
+{
+	json_t *command, *entry;
+
+	if (!out.batch) {
+		section_flush();
+		out.wrote_section = false;
+		return;
+	}
+	command = json_array();
+	for (int i = 0; i < argc; i++)
+		json_array_append_new(command, gy_out_json_text(argv[i]));
+	entry = json_object();
+	json_object_set_new(entry, "command", command);
+	json_object_set_new(entry, "output", out.root ? json_incref(out.root) : json_null());
+	json_array_append_new(out.batch, entry);
+	document_reset();
+}

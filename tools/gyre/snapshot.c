@@ -1,0 +1,44 @@
+/* snapshot.c - see snapshot.h. */
+#include "snapshot.h"
+
+#include <stdio.h>
+
+#include "output.h"
+#include "session.h"
+
+uint64_t gy_snapshot_uptime_ns(const struct gy_snapshot *snapshot)
+{
+	uint64_t now = gy_monotonic_ns();
+
+	return now > snapshot->header.start_ns ? now - snapshot->header.start_ns : 0;
+}
+
+void gy_snapshot_age_text(const struct gy_snapshot *snapshot, const struct gy_control *control,
+			  char *text, size_t bytes)
+{
+	char age[GY_OUT_TEXT];
+
+	gy_out_ns(age, snapshot->age_ns);
+	if (snapshot->torn)
+		snprintf(text, bytes, "as of %s ago, and torn: the process stopped while it wrote", age);
+	else if (snapshot->fresh)
+		snprintf(text, bytes, "as of now");
+	else
+		snprintf(text, bytes, "as of %s ago: %s", age,
+			 gy_control_may_ask(control) ? "the process did not answer" :
+						       "it could not be asked");
+}
+
+void gy_snapshot_age_out(const struct gy_snapshot *snapshot, const struct gy_control *control)
+{
+	char text[128];
+
+	if (gy_out_is_json()) {
+		gy_out_bool("fresh", NULL, snapshot->fresh && !snapshot->torn);
+		gy_out_bool("torn", NULL, snapshot->torn);
+		gy_out_u64("age_ns", NULL, OUT_NS, snapshot->age_ns);
+		return;
+	}
+	gy_snapshot_age_text(snapshot, control, text, sizeof(text));
+	gy_out_text("age_ns", "numbers", text);
+}
