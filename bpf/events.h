@@ -22,6 +22,12 @@ enum gyre_event_kind {
 	GYRE_EVENT_PROBE = 5, /* any probe, shown raw: struct gyre_probe_event */
 };
 
+/* How every record begins. */
+struct gyre_event_head {
+	__u32 kind, number;
+	__u64 time_ns;
+};
+
 struct gyre_event {
 	__u32 kind, depth;
 	__u64 time_ns; /* CLOCK_MONOTONIC, as bpf_ktime_get_ns */

@@ -37,7 +37,10 @@ struct trace {
 	bool allocs, frees;
 	enum stack_form stack;
 	/* so far */
-	uint64_t events, kinds[GYRE_EVENT_LARGE_FREE + 1];
+	uint64_t events;
+	struct {
+		uint64_t events, bytes; /* by weight; large ones by size */
+	} kinds[GYRE_EVENT_LARGE_FREE + 1];
 	int64_t wall_offset_ns; /* CLOCK_REALTIME minus CLOCK_MONOTONIC */
 	size_t columns;		/* width of the terminal; 0: none */
 };
@@ -118,6 +121,7 @@ static void stack_line(struct trace *trace, const struct gyre_event *event, stru
 static void stack_full(struct trace *trace, const struct gyre_event *event)
 {
 	char name[512], where[512];
+	size_t length;
 
 	for (uint32_t i = 0; i < event->depth; i++) {
 		const struct gy_symbol *symbol = gy_symbols_find(trace->symbols, event->frames[i]);
@@ -126,38 +130,49 @@ static void stack_full(struct trace *trace, const struct gyre_event *event)
 			const struct gy_symbol_level *here = &symbol->levels[level];
 
 			frame_short(symbol, here, name, sizeof(name));
+			length = strlen(name);
+			if (here->function && !here->inlined && length < sizeof(name) - 24)
+				snprintf(name + length, sizeof(name) - length, "+0x%" PRIx64,
+					 symbol->offset);
 			where[0] = 0;
 			if (here->file)
 				snprintf(where, sizeof(where), "%s:%d", here->file, here->line);
 			else if (symbol->module)
 				snprintf(where, sizeof(where), "[%s]", symbol->module);
-			gy_out_line("\t%-32s  %s%s", name, where, here->inlined ? " (inlined)" : "");
+			gy_out_line("\t%-36s  %s%s", name, where, here->inlined ? " (inlined)" : "");
 		}
 	}
 }
 
+/* A large block comes without a stack; its address pairs its birth with its end. */
+static void block_add(const struct gyre_event *event, struct line *line)
+{
+	char text[GY_OUT_TEXT];
+
+	snprintf(text, sizeof(text), "block 0x%" PRIx64, (uint64_t)event->block);
+	line_add(line, text);
+}
+
 static void event_text(struct trace *trace, const struct gyre_event *event)
 {
-	char wall[32], size[GY_OUT_TEXT], number[GY_OUT_TEXT], detail[GY_OUT_TEXT + 8] = "";
-	char comm[GYRE_EVENT_COMM + 1], head[128];
+	char wall[32], size[GY_OUT_TEXT], lived[GY_OUT_TEXT] = "";
+	char comm[GYRE_EVENT_COMM + 1], head[192];
 	struct line line = {.used = 0};
 
 	snprintf(comm, sizeof(comm), "%.*s", GYRE_EVENT_COMM, event->comm);
 	gy_out_clean(comm);
 	wall_text(trace, event->time_ns, wall);
-	if (event->kind == GYRE_EVENT_ALLOC)
-		snprintf(detail, sizeof(detail), "for %s", gy_out_bytes(number, event->weight_bytes));
-	else if (event->kind == GYRE_EVENT_FREE)
-		snprintf(detail, sizeof(detail), "lived %s", gy_out_ns(number, event->lifetime_ns));
-	snprintf(head, sizeof(head), "%-12s  %7u  %-15s  %-11s  %10s  %-14s  ", wall, event->tid, comm,
-		 kinds[event->kind].label,
-		 gy_out_bytes(size, event->requested_bytes ? event->requested_bytes :
-							     event->block_bytes), detail);
+	if (event->kind == GYRE_EVENT_FREE)
+		gy_out_ns(lived, event->lifetime_ns);
+	gy_out_bytes(size, event->kind == GYRE_EVENT_LARGE_FREE ? event->block_bytes :
+								  event->requested_bytes);
+	snprintf(head, sizeof(head), "%-12s  %7u  %-15s  %-11s  %10s  %7s  ", wall, event->tid, comm,
+		 kinds[event->kind].label, size, lived);
 	line_add(&line, head);
-	if (trace->stack == STACK_LINE)
+	if (trace->stack == STACK_LINE && event->depth)
 		stack_line(trace, event, &line);
-	while (line.used && line.text[line.used - 1] == ' ')
-		line.text[--line.used] = 0;
+	else if (event->kind == GYRE_EVENT_LARGE_ALLOC || event->kind == GYRE_EVENT_LARGE_FREE)
+		block_add(event, &line);
 	gy_out_line("%s", line.text);
 	if (trace->stack == STACK_FULL)
 		stack_full(trace, event);
@@ -210,7 +225,9 @@ static int on_event(void *context, const void *data, size_t bytes)
 	    event.depth > GYRE_EVENT_FRAMES)
 		return 0;
 	trace->events++;
-	trace->kinds[event.kind]++;
+	trace->kinds[event.kind].events++;
+	trace->kinds[event.kind].bytes += event.weight_bytes ? event.weight_bytes :
+							       event.block_bytes;
 	if (gy_out_is_json())
 		event_json(trace, &event);
 	else
@@ -274,8 +291,33 @@ static void stream_begin(struct trace *trace)
 	gy_out_stream("events");
 	gy_out_info("Tracing process %d (%s), Ctrl-C ends it", trace->target.pid,
 		    trace->target.comm);
-	gy_out_line("%-12s  %7s  %-15s  %-11s  %10s  %-14s%s", "TIME", "TID", "COMM", "EVENT", "SIZE",
-		    "FOR / LIVED", trace->stack == STACK_LINE ? "  STACK" : "");
+	gy_out_line("%-12s  %7s  %-15s  %-11s  %10s  %7s%s", "TIME", "TID", "COMM", "EVENT", "SIZE",
+		    "LIVED", trace->stack == STACK_LINE ? "  STACK" : "");
+}
+
+/* What the events add up to: samples by what they stand for, large blocks by what they are. */
+static void totals_out(const struct trace *trace)
+{
+	char bytes[GY_OUT_TEXT];
+
+	gy_out_begin("totals", NULL);
+	for (int kind = GYRE_EVENT_ALLOC; kind <= GYRE_EVENT_LARGE_FREE; kind++) {
+		bool sampled = kind == GYRE_EVENT_ALLOC || kind == GYRE_EVENT_FREE;
+
+		if (gy_out_is_json()) {
+			gy_out_begin(kinds[kind].probe, NULL);
+			gy_out_u64("events", NULL, OUT_COUNT, trace->kinds[kind].events);
+			gy_out_u64(sampled ? "weight_bytes" : "block_bytes", NULL, OUT_BYTES,
+				   trace->kinds[kind].bytes);
+			gy_out_end();
+		} else if (trace->kinds[kind].events) {
+			gy_out_u64("events", kinds[kind].label, OUT_COUNT, trace->kinds[kind].events);
+			gy_out_bytes(bytes, trace->kinds[kind].bytes);
+			gy_out_note(sampled ? "samples, standing for %s" : "blocks, %s", bytes);
+		}
+	}
+	if (!gy_out_is_json())
+		gy_out_end();
 }
 
 static void sum_up(struct trace *trace)
@@ -290,13 +332,13 @@ static void sum_up(struct trace *trace)
 	gy_out_u64("unreadable_stacks", NULL, OUT_COUNT, faults);
 	gy_out_u64("duration_ns", NULL, OUT_NS, duration_ns);
 	gy_out_text("ended_by", NULL, gy_session_stop_name(&trace->session));
-	gy_out_end();
 	gy_out_count(events, trace->events);
 	gy_out_count(lost_text, lost);
 	gy_out_ns(duration, duration_ns);
 	gy_out_line("\n%s event%s in %s, %s lost%s%s", events, trace->events == 1 ? "" : "s", duration,
 		    lost_text, lost ? " (the reader was too slow: see min-bytes, stack none)" : "",
 		    faults ? "; some stacks could not be read" : "");
+	totals_out(trace);
 	if (trace->session.stop == STOP_TARGET)
 		gy_out_line("The process has ended.");
 }

@@ -366,10 +366,11 @@ static void watch_sum_up(struct watch *watch)
 	gy_out_u64("duration_ns", NULL, OUT_NS, duration_ns);
 	gy_out_text("ended_by", NULL, gy_session_stop_name(&watch->session));
 	gy_out_end();
-	gy_out_count(hits_text, hits);
+	gy_out_count(hits_text, watch->count_only ? hits : watch->events);
 	gy_out_count(lost_text, lost);
 	gy_out_ns(duration, duration_ns);
-	gy_out_line("\n%s hit%s in %s, %s lost", hits_text, hits == 1 ? "" : "s", duration, lost_text);
+	gy_out_line("\n%s hit%s in %s, %s lost", hits_text, strcmp(hits_text, "1") ? "s" : "",
+		    duration, lost_text);
 	if (watch->session.stop == STOP_TARGET)
 		gy_out_line("The process has ended.");
 }

@@ -87,8 +87,8 @@ static int cmd_list(int argc, char **argv)
 	refused = gy_target_each(list_row, NULL);
 	gy_out_list_end();
 	if (refused > 0)
-		gy_out_info("%d processes could not be looked into; it takes their owner or "
-			    "CAP_SYS_PTRACE", refused);
+		gy_out_info("%d process%s could not be looked into; it takes the owner or "
+			    "CAP_SYS_PTRACE", refused, refused == 1 ? "" : "es");
 	return 0;
 }
 

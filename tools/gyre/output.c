@@ -349,6 +349,8 @@ void gy_out_line(const char *format, ...)
 	va_end(arguments);
 	if (length < 0)
 		return;
+	while (length && text[length - 1] == ' ')
+		text[--length] = 0;
 	/* Tabs and newlines are the format's own; the rest of a line is cleaned by its maker. */
 	if (puts(text) < 0)
 		write_failed();

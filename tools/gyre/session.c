@@ -16,6 +16,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "events.h"
 #include "output.h"
 
 #define POLL_MIN_MS 1
@@ -126,6 +127,7 @@ int gy_session_attach(struct gy_session *session, const struct bpf_program *prog
 			last_error = -errno;
 		}
 	}
+	session->start_ns = gy_monotonic_ns();
 	return attached ? 0 : attach_error(session, probe, last_error);
 }
 
@@ -143,13 +145,24 @@ static void check_outside(struct gy_session *session)
 		session->stop = STOP_OUTPUT;
 }
 
-/* Between the stop and the detach events still come; SES-2 lets them through unless the reader, or
- * the one who reads our output, has had enough. */
+/* SES-2 */
+static bool in_window(const struct gy_session *session, const void *data, size_t bytes)
+{
+	struct gyre_event_head head;
+
+	if (bytes < sizeof(head))
+		return false;
+	memcpy(&head, data, sizeof(head));
+	return head.time_ns >= session->start_ns &&
+	       (!session->end_ns || head.time_ns <= session->end_ns);
+}
+
 static int on_event(void *context, void *data, size_t bytes)
 {
 	struct gy_session *session = context;
 
-	if (session->stop == STOP_READER || session->stop == STOP_OUTPUT)
+	if (session->stop == STOP_READER || session->stop == STOP_OUTPUT ||
+	    !in_window(session, data, bytes))
 		return 0;
 	if (session->reader(session->context, data, bytes)) {
 		session->stop = STOP_READER;
@@ -206,7 +219,6 @@ int gy_session_run(struct gy_session *session, int ring_fd, uint64_t duration_ns
 		detach(session);
 		return gy_out_error("cannot map the ring buffer: %s", strerror(errno));
 	}
-	session->start_ns = gy_monotonic_ns();
 	if (duration_ns)
 		session->deadline_ns = session->start_ns + duration_ns;
 	while (!session->stop) {
