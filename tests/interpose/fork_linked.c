@@ -1,0 +1,2 @@
+/* fork.c once more, linked with libgyre.so. */
+#include "interpose/fork.c"

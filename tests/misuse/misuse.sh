@@ -1,0 +1,58 @@
+#!/bin/sh
+# Each kind of misuse: exactly one line on stderr that names what and where, then SIGABRT; and with
+# on_misuse=continue the line alone, and a heap that is whole afterwards.
+. "$GYRE_SRC/tests/lib.sh"
+
+program=$GYRE_BUILD/tests/misuse/misuse
+ulimit -c 0
+
+# texts FILE: the reports, each without "gyre: PID COMM: " and what stands in [].
+texts() { sed -n 's/^gyre: [0-9][0-9]* misuse: \(.*\) \[.*\]$/\1/p' "$1"; }
+
+"$program" list >"$TMPDIR/cases"
+[ -s "$TMPDIR/cases" ] || not_ok 'misuse list' 'no cases'
+while read -r name; do
+	(LD_PRELOAD=$GYRE_PRELOAD exec "$program" "$name") >"$TMPDIR/out" 2>"$TMPDIR/err"
+	status=$?
+	sed -n 's/^expect //p' "$TMPDIR/out" >"$TMPDIR/wanted"
+	texts "$TMPDIR/err" >"$TMPDIR/got"
+	if [ "$status" != 134 ]; then
+		not_ok "$name" "exit status $status, not SIGABRT; $(head -n 1 "$TMPDIR/err" | tr ':' ' ')"
+	elif [ "$(wc -l <"$TMPDIR/err")" != 1 ]; then
+		not_ok "$name" "$(wc -l <"$TMPDIR/err") lines on stderr, not 1"
+	elif ! cmp -s "$TMPDIR/wanted" "$TMPDIR/got"; then
+		not_ok "$name" "said '$(tr ':' ' ' <"$TMPDIR/err")', wanted '$(cat "$TMPDIR/wanted")'"
+	elif ! grep -q '\[called from 0x[0-9a-f]*\]$' "$TMPDIR/err"; then
+		not_ok "$name" "no caller named, '$(tr ':' ' ' <"$TMPDIR/err")'"
+	else
+		ok "$name"
+	fi
+done <"$TMPDIR/cases"
+
+# The caller that is named is in the program itself. setarch makes its place known.
+where=$(LD_PRELOAD=$GYRE_PRELOAD setarch -R "$program" free_global 2>&1 >/dev/null | sed -n 's/.*called from \(0x[0-9a-f]*\)\].*/\1/p')
+base=$((0x555555554000))
+if [ -n "$where" ] && [ $((where)) -gt "$base" ] && [ $((where)) -lt $((base + 0x100000)) ]; then
+	name=$(addr2line -f -e "$program" "$(printf '0x%x' $((where - base - 1)))" | head -n 1)
+	if [ "$name" = foreign ]; then ok 'the caller named is the function that called free'; else
+		not_ok 'the caller named is the function that called free' "it is '$name'"
+	fi
+else
+	not_ok 'the caller named is the function that called free' "address '$where'"
+fi
+
+(GYRE_OPTIONS=on_misuse=continue LD_PRELOAD=$GYRE_PRELOAD exec "$program" all) >"$TMPDIR/out" 2>"$TMPDIR/err"
+status=$?
+sed -n 's/^expect //p' "$TMPDIR/out" >"$TMPDIR/wanted"
+texts "$TMPDIR/err" >"$TMPDIR/got"
+count=$(wc -l <"$TMPDIR/wanted")
+if cmp -s "$TMPDIR/wanted" "$TMPDIR/got"; then ok 'on_misuse=continue reports every case and every offset, in order'; else
+	diff "$TMPDIR/wanted" "$TMPDIR/got" | head -n 10
+	not_ok 'on_misuse=continue reports every case and every offset, in order' "$count wanted, $(wc -l <"$TMPDIR/got") said"
+fi
+if [ "$status" = 0 ] && grep -q '^heap whole' "$TMPDIR/out"; then ok 'on_misuse=continue leaves the heap whole'; else
+	not_ok 'on_misuse=continue leaves the heap whole' "exit status $status, $(grep '^heap' "$TMPDIR/out")"
+fi
+if [ "$(wc -l <"$TMPDIR/err")" = "$count" ]; then ok 'nothing else is said'; else
+	not_ok 'nothing else is said' "$(wc -l <"$TMPDIR/err") lines for $count reports"
+fi
