@@ -1,0 +1,536 @@
+/* unwind_test.c - the stack walk: what it must find, in code compiled in every way.
+ *
+ * Known chains (chain.h), and glibc's backtrace() on the same stack as a second opinion. What a walk
+ * must survive is in unwind_hostile_test.c.
+ */
+#include "unit/trace/chain.h"
+
+#include <pthread.h>
+#include <signal.h>
+#include <sys/mman.h>
+#include <time.h>
+#include <ucontext.h>
+
+TestSuite(unwind, .fini = chain_cleanup);
+
+static void expect_chain(const struct shot *shot, unsigned at)
+{
+	int found = shot_find_chain(shot, 0, CHAIN_LINKS);
+
+	if (found != (int)at)
+		shot_print(shot);
+	cr_assert_eq(found, (int)at);
+}
+
+static void expect_agreement(const struct shot *shot)
+{
+	bool agrees = shot_agrees(shot);
+
+	if (!agrees)
+		shot_print(shot);
+	cr_assert(agrees);
+}
+
+Test(unwind, tables_without_frame_pointers)
+{
+	struct shot shot = { .capacity = 0 };
+
+	chain_make("tables", TABLES)(shot_take, &shot);
+	expect_chain(&shot, 0);
+	expect_agreement(&shot);
+	cr_assert_gt(shot.depth, CHAIN_LINKS + 2u, "the walk must reach what called the chain");
+}
+
+Test(unwind, frame_pointers_without_tables)
+{
+	struct shot shot = { .capacity = 0 }, outside = { .capacity = 0 };
+
+	shot_take(&outside);
+	chain_make("pointers", NO_TABLES)(shot_take, &shot);
+	expect_chain(&shot, 0);
+	/* Behind the chain the walk finds this function, and all that outside found. */
+	cr_assert_eq(shot.depth, outside.depth + CHAIN_LINKS);
+	for (unsigned i = 1; i < outside.depth; i++)
+		cr_assert_eq(shot.frames[CHAIN_LINKS + i], outside.frames[i]);
+}
+
+Test(unwind, unoptimised)
+{
+	struct shot shot = { .capacity = 0 };
+
+	chain_make("plain", "-O0")(shot_take, &shot);
+	expect_chain(&shot, 0);
+	expect_agreement(&shot);
+}
+
+Test(unwind, realigned_stacks)
+{
+	struct shot shot = { .capacity = 0 };
+
+	chain_make("realign", TABLES " -DREALIGN -mstackrealign")(shot_take, &shot);
+	expect_chain(&shot, 0);
+	expect_agreement(&shot);
+}
+
+Test(unwind, wide_frames_cross_pages)
+{
+	struct shot shot = { .capacity = 0 };
+
+	chain_make("wide", TABLES " -DROOM_BYTES=9000")(shot_take, &shot);
+	expect_chain(&shot, 0);
+	expect_agreement(&shot);
+}
+
+/* One chain calls the other as its visit: tables in pointers in tables in pointers. */
+struct nest {
+	chain_entry *entries[4];
+	unsigned next;
+	struct shot shot;
+};
+
+static int visit_next(void *context)
+{
+	struct nest *nest = context;
+	int result;
+
+	if (nest->next == 4)
+		return shot_take(&nest->shot) + 1;
+	nest->next++;
+	result = nest->entries[nest->next - 1](visit_next, nest);
+	__asm__ volatile("" ::: "memory");
+	return result + 1;
+}
+
+Test(unwind, tables_and_frame_pointers_mixed)
+{
+	chain_entry *tables = chain_make("tables", TABLES), *pointers = chain_make("pointers", NO_TABLES);
+	struct nest nest = { { tables, pointers, tables, pointers }, 0, { .capacity = 0 } };
+	int at = 0;
+
+	visit_next(&nest);
+	for (unsigned i = 0; i < 4; i++) {
+		int found = shot_find_chain(&nest.shot, (unsigned)at, CHAIN_LINKS);
+
+		if (found < 0)
+			shot_print(&nest.shot);
+		cr_assert_geq(found, at);
+		at = found + CHAIN_LINKS;
+	}
+}
+
+Test(unwind, option_frame_pointer)
+{
+	struct shot shot = { .capacity = 0 };
+
+	gy_option_values[GY_OPT_sample_stack] = 1;
+	chain_make("pointers", NO_TABLES)(shot_take, &shot);
+	expect_chain(&shot, 0);
+}
+
+Test(unwind, option_unwind_ends_where_tables_end)
+{
+	struct shot shot = { .capacity = 0 };
+
+	gy_option_values[GY_OPT_sample_stack] = 2;
+	chain_make("tables", TABLES)(shot_take, &shot);
+	expect_chain(&shot, 0);
+	chain_make("pointers", NO_TABLES)(shot_take, &shot);
+	cr_assert_eq(shot.depth, 1u);
+}
+
+Test(unwind, option_off_keeps_the_caller)
+{
+	struct shot shot = { .capacity = 0 };
+
+	gy_option_values[GY_OPT_sample_stack] = 3;
+	chain_make("tables", TABLES)(shot_take, &shot);
+	cr_assert_eq(shot.depth, 1u);
+	cr_assert_str_eq(frame_name(shot.frames[0]), "chain_0");
+}
+
+/* UNWIND-1 */
+Test(unwind, UNWIND_1_first_frame_is_the_caller)
+{
+	uintptr_t frames[8] = { 0 };
+
+	cr_assert_eq(gy_stack_capture(frames, 0, 0x1234), 0u);
+	cr_assert_eq(frames[0], (uintptr_t)0);
+	cr_assert_eq(gy_stack_capture(frames, 1, 0x1234), 1u);
+	cr_assert_eq(frames[0], (uintptr_t)0x1234);
+	/* a caller that is not on the stack: it comes first, what lies outside the library follows */
+	cr_assert_geq(gy_stack_capture(frames, 8, 0x1234), 1u);
+	cr_assert_eq(frames[0], (uintptr_t)0x1234);
+}
+
+/* UNWIND-5, and a capacity below the depth: a beginning of the whole. */
+Test(unwind, UNWIND_5_warm_is_cold_and_short_is_a_prefix)
+{
+	chain_entry *entry = chain_make("tables", TABLES " -DREALIGN");
+	struct shot cold = { .capacity = 0 };
+
+	gy_unwind_cache_clear();
+	entry(shot_take, &cold);
+	for (unsigned capacity = 1; capacity <= SHOT_FRAMES; capacity++) {
+		struct shot warm = { .capacity = capacity };
+
+		entry(shot_take, &warm);
+		cr_assert_eq(warm.depth, capacity < cold.depth ? capacity : cold.depth);
+		/* what lies outside the chain was called from another line of this test */
+		cr_assert_arr_eq(warm.frames, cold.frames,
+				 (warm.depth < CHAIN_LINKS ? warm.depth : CHAIN_LINKS) * sizeof(uintptr_t));
+	}
+}
+
+static int descend(struct shot *shot, unsigned depth)
+{
+	volatile int result = depth ? descend(shot, depth - 1) : shot_take(shot);
+
+	return result + 1;
+}
+
+Test(unwind, deep_recursion_fills_the_capacity)
+{
+	struct shot shot = { .capacity = 0 };
+
+	descend(&shot, 1000);
+	cr_assert_eq(shot.depth, (unsigned)SHOT_FRAMES);
+	for (unsigned i = 3; i < SHOT_FRAMES; i++)
+		cr_assert_eq(shot.frames[i], shot.frames[2]);
+}
+
+static struct shot *callback_shot;
+
+static int compare(const void *left, const void *right)
+{
+	if (!callback_shot->depth)
+		shot_take(callback_shot);
+	return *(const int *)left - *(const int *)right;
+}
+
+Test(unwind, through_qsort_in_libc)
+{
+	int numbers[] = { 5, 3, 9, 1, 7 };
+	struct shot shot = { .capacity = 0 };
+	unsigned i = 0;
+
+	callback_shot = &shot;
+	qsort(numbers, 5, sizeof(numbers[0]), compare);
+	expect_agreement(&shot);
+	while (i < shot.depth && strncmp(frame_name(shot.frames[i]), "qsort", 5) != 0)
+		i++;
+	cr_assert_lt(i + 1, shot.depth, "qsort and its caller must be there");
+}
+
+static const char constructor_source[] =
+	"#include <stdlib.h>\n"
+	"int constructor_link(void);\n"
+	"__attribute__((noinline)) int constructor_link(void) {\n"
+	"	int (*visit)(void *) = (void *)strtoul(getenv(\"GYRE_TEST_VISIT\"), 0, 16);\n"
+	"	int r = visit((void *)strtoul(getenv(\"GYRE_TEST_CONTEXT\"), 0, 16));\n"
+	"	__asm__ volatile(\"\" ::: \"memory\"); return r; }\n"
+	"__attribute__((constructor)) static void start(void) { constructor_link();\n"
+	"	__asm__ volatile(\"\" ::: \"memory\"); }\n";
+
+Test(unwind, from_a_constructor_inside_dlopen)
+{
+	struct shot shot = { .capacity = 0 };
+	bool loader = false;
+	char word[32];
+
+	snprintf(word, sizeof(word), "%lx", (unsigned long)(uintptr_t)shot_take);
+	setenv("GYRE_TEST_VISIT", word, 1);
+	snprintf(word, sizeof(word), "%lx", (unsigned long)(uintptr_t)&shot);
+	setenv("GYRE_TEST_CONTEXT", word, 1);
+	chain_object("constructor", constructor_source, TABLES);
+	expect_agreement(&shot);
+	cr_assert_str_eq(frame_name(shot.frames[0]), "constructor_link");
+	for (unsigned i = 0; i < shot.depth; i++)
+		loader = loader || !strncmp(frame_name(shot.frames[i]), "_dl_", 4) ||
+			 !strncmp(frame_name(shot.frames[i]), "dlopen", 6);
+	cr_assert(loader, "the loader's frames must be there");
+}
+
+static struct shot *signal_shot;
+
+static void on_signal(int number)
+{
+	(void)number;
+	shot_take(signal_shot);
+}
+
+static int visit_raise(void *context)
+{
+	int result;
+
+	signal_shot = context;
+	result = raise(SIGUSR1);
+	__asm__ volatile("" ::: "memory");
+	return result;
+}
+
+static void handle(int number, void (*handler)(int), int flags)
+{
+	struct sigaction action = { .sa_handler = handler, .sa_flags = flags };
+
+	cr_assert_eq(sigaction(number, &action, NULL), 0);
+}
+
+/* The chain must stand complete below the signal frame. */
+static void expect_chain_below_signal(const struct shot *shot)
+{
+	int at = shot_find_chain(shot, 1, CHAIN_LINKS);
+
+	if (at < 2)
+		shot_print(shot);
+	cr_assert_geq(at, 2);
+}
+
+Test(unwind, through_a_signal_frame)
+{
+	struct shot shot = { .capacity = 0 };
+
+	handle(SIGUSR1, on_signal, 0);
+	chain_make("tables", TABLES)(visit_raise, &shot);
+	expect_chain_below_signal(&shot);
+	expect_agreement(&shot);
+	shot.depth = 0;
+	chain_make("pointers", NO_TABLES)(visit_raise, &shot);
+	expect_chain_below_signal(&shot);
+}
+
+Test(unwind, from_an_alternate_stack)
+{
+	const size_t bytes = 256 << 10;
+	stack_t stack = { .ss_size = bytes };
+	struct shot shot = { .capacity = 0 };
+
+	stack.ss_sp = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	cr_assert_neq(stack.ss_sp, MAP_FAILED);
+	cr_assert_eq(sigaltstack(&stack, NULL), 0);
+	handle(SIGUSR1, on_signal, SA_ONSTACK);
+	chain_make("tables", TABLES)(visit_raise, &shot);
+	expect_chain_below_signal(&shot);
+	expect_agreement(&shot);
+}
+
+/* A leaf that keeps no frame at all, interrupted in its middle. */
+static const char leaf_source[] =
+	"int leaf(int n); int caller(int n);\n"
+	"__attribute__((noinline)) int leaf(int n) { __asm__ volatile(\"int3\"); return n + 1; }\n"
+	"__attribute__((noinline)) int caller(int n) { int r = leaf(n); __asm__ volatile(\"\" ::: \"memory\"); return r; }\n";
+
+Test(unwind, leaf_without_a_frame)
+{
+	struct shot shot = { .capacity = 0 };
+	unsigned i = 0;
+	void *object;
+
+	handle(SIGTRAP, on_signal, 0);
+	signal_shot = &shot;
+	object = chain_object("leaf", leaf_source, TABLES);
+	cr_assert_eq(((int (*)(int))chain_symbol(object, "caller"))(41), 42);
+	expect_agreement(&shot);
+	while (i < shot.depth && strcmp(frame_name(shot.frames[i]), "leaf") != 0)
+		i++;
+	cr_assert_lt(i + 1, shot.depth);
+	cr_assert_str_eq(frame_name(shot.frames[i + 1]), "caller");
+}
+
+/* A call that never returns, as the last instruction of its function: the return address lies in
+ * whatever function follows. */
+static const char noreturn_source[] =
+	"#include <setjmp.h>\n"
+	"static jmp_buf back; static int (*v)(void *); static void *c;\n"
+	"__attribute__((noinline, noreturn)) void never(void); __attribute__((noinline)) int last(int n);\n"
+	"void never(void) { v(c); longjmp(back, 1); }\n"
+	"int last(int n) { volatile char room[200]; room[0] = n; never(); }\n"
+	"int after(int n); int after(int n) { return n; }\n"
+	"int enter(int (*visit)(void *), void *context);\n"
+	"int enter(int (*visit)(void *), void *context) { v = visit; c = context; if (!setjmp(back)) last(1); return 0; }\n";
+
+Test(unwind, call_that_does_not_return)
+{
+	struct shot shot = { .capacity = 0 };
+	chain_entry *entry = (chain_entry *)chain_symbol(chain_object("never", noreturn_source, TABLES), "enter");
+
+	entry(shot_take, &shot);
+	expect_agreement(&shot);
+	cr_assert_str_eq(frame_name(shot.frames[0]), "never");
+	cr_assert_str_eq(frame_name(shot.frames[1]), "last");
+	cr_assert_str_eq(frame_name(shot.frames[2]), "enter");
+}
+
+static ucontext_t coroutine, home;
+static struct shot coroutine_shot;
+
+static void run_coroutine(void)
+{
+	shot_take(&coroutine_shot);
+}
+
+Test(unwind, on_a_coroutine_s_stack)
+{
+	const size_t bytes = 128 << 10;
+
+	cr_assert_eq(getcontext(&coroutine), 0);
+	coroutine.uc_stack.ss_sp = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	coroutine.uc_stack.ss_size = bytes;
+	coroutine.uc_link = &home;
+	makecontext(&coroutine, run_coroutine, 0);
+	cr_assert_eq(swapcontext(&home, &coroutine), 0);
+	cr_assert_geq(coroutine_shot.depth, 1u);
+	cr_assert_leq(coroutine_shot.depth, 3u, "the coroutine's stack ends at its start");
+	expect_agreement(&coroutine_shot);
+}
+
+static void *run_thread(void *context)
+{
+	gy_unwind_cache_clear();
+	shot_take(context);
+	return NULL;
+}
+
+/* The walk, cold, on a stack of 16 KiB (more where a sanitizer needs it). */
+Test(unwind, on_a_small_thread_stack)
+{
+	struct shot shot = { .capacity = 0 };
+	pthread_attr_t attributes;
+	pthread_t thread;
+	long least = sysconf(_SC_THREAD_STACK_MIN);
+	size_t bytes = 16 << 10;
+
+	if (GY_ASAN || GY_TSAN || bytes < (size_t)least)
+		bytes = 256 << 10;
+	backtrace(shot.trace, 2); /* loads libgcc_s here, not on the small stack */
+	pthread_attr_init(&attributes);
+	cr_assert_eq(pthread_attr_setstacksize(&attributes, bytes), 0);
+	cr_assert_eq(pthread_create(&thread, &attributes, run_thread, &shot), 0);
+	pthread_join(thread, NULL);
+	expect_agreement(&shot);
+}
+
+/* Same address, other code: what was cached of the first object must not be used for the second. */
+Test(unwind, UNWIND_4_object_replaced_at_the_same_address)
+{
+	unsigned same = 0;
+
+	for (unsigned i = 0; i < 8; i++) {
+		struct shot shot = { .capacity = 0 };
+		static void *last;
+		void *object, *entry;
+		char flags[128];
+
+		/* the frames differ in size, the functions in place do not */
+		snprintf(flags, sizeof(flags), TABLES " -DROOM_BYTES=%u", i % 2 ? 9000u : 5000u);
+		object = chain_object("replaced", chain_source, flags);
+		entry = chain_symbol(object, "chain_11");
+		same += entry == last;
+		last = entry;
+		((chain_entry *)entry)(shot_take, &shot);
+		expect_chain(&shot, 0);
+		expect_agreement(&shot);
+		dlclose(object);
+	}
+	cr_assert_gt(same, 0u, "the loader never used an address twice: nothing was shown");
+}
+
+/* ---- every instruction of a lazily bound call, stepped through ---- */
+static volatile bool stepping;
+static unsigned steps, disagreements;
+static struct shot step_shot;
+static uintptr_t outermost;
+
+static void on_step(int number, siginfo_t *information, void *context)
+{
+	ucontext_t *interrupted = context;
+
+	(void)number;
+	(void)information;
+	if (!stepping) {
+		interrupted->uc_mcontext.gregs[REG_EFL] &= ~(greg_t)0x100;
+		return;
+	}
+	interrupted->uc_mcontext.gregs[REG_EFL] |= 0x100; /* trap after the next instruction, too */
+	shot_take(&step_shot);
+	steps++;
+	/* every walk must also reach the outermost frame of all */
+	if ((!shot_agrees(&step_shot) || step_shot.frames[step_shot.depth - 1] != outermost) &&
+	    disagreements++ < 3)
+		shot_print(&step_shot);
+}
+
+static const char step_source[] =
+	"#include <stdlib.h>\n#include <string.h>\n"
+	"int stepped(const char *word);\n"
+	"int stepped(const char *word) { char room[64]; strcpy(room, word); char *e = strpbrk(room, \"x\");\n"
+	"	long n = labs(strtol(room, &e, 10)) + (long)strspn(room, \"12\");\n"
+	"	__asm__ volatile(\"\" ::: \"memory\"); return (int)n; }\n";
+
+Test(unwind, every_instruction_of_a_lazily_bound_call, .timeout = 120)
+{
+	struct sigaction action = { .sa_sigaction = on_step, .sa_flags = SA_SIGINFO };
+	int (*stepped)(const char *) = (int (*)(const char *))chain_symbol(
+		chain_object("step", step_source, TABLES " -fno-builtin -Wl,-z,lazy -fcf-protection=none"), "stepped");
+
+	shot_take(&step_shot); /* libgcc_s is loaded before */
+	outermost = step_shot.frames[step_shot.depth - 1];
+	sigaction(SIGTRAP, &action, NULL);
+	stepping = true;
+	raise(SIGTRAP);
+	stepped("1234x");
+	stepping = false;
+	cr_log_info("%u instructions stepped", steps);
+	cr_assert_gt(steps, 500u, "%u", steps);
+	cr_assert_eq(disagreements, 0u, "%u of %u", disagreements, steps);
+}
+
+/* ---- what it costs ---- */
+static uint64_t now_ns(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+}
+
+enum cost { COST_WARM, COST_COLD, COST_BACKTRACE, COST_KINDS };
+
+static uint64_t cost_ns[COST_KINDS];
+
+static int visit_cost(void *context)
+{
+	uintptr_t frames[16], caller = (uintptr_t)__builtin_return_address(0);
+	void *trace[17];
+
+	(void)context;
+	for (unsigned kind = 0; kind < COST_KINDS; kind++) {
+		cost_ns[kind] = UINT64_MAX;
+		for (unsigned i = 0; i < 500; i++) {
+			uint64_t begin;
+
+			if (kind == COST_COLD)
+				gy_unwind_cache_clear();
+			begin = now_ns();
+			if (kind == COST_BACKTRACE)
+				backtrace(trace, 17);
+			else
+				gy_stack_capture(frames, 16, caller);
+			begin = now_ns() - begin;
+			if (begin < cost_ns[kind])
+				cost_ns[kind] = begin;
+		}
+	}
+	return 0;
+}
+
+Test(unwind, cost_of_sixteen_frames)
+{
+	chain_entry *tables = chain_make("tables", TABLES);
+
+	chain_make("pointers", TABLES " -DREALIGN")(visit_cost, tables);
+	fprintf(stderr, "# 16 frames, best of 500: warm %lu ns, cold %lu ns; backtrace() %lu ns\n",
+		(unsigned long)cost_ns[COST_WARM], (unsigned long)cost_ns[COST_COLD],
+		(unsigned long)cost_ns[COST_BACKTRACE]);
+	/* far above what is measured; a lost cache would be seen */
+	cr_assert_lt(cost_ns[COST_WARM], GY_ASAN || GY_TSAN || GYRE_CHECK_FULL ? 100000u : 4000u);
+}
