@@ -1,0 +1,107 @@
+# gyre.bash - bash completion of gyre(8).
+#
+# The words are those of the help texts; tests/cli/agree.sh compares them. Process ids and names come
+# from `gyre -j process list`, probe names from `gyre -j probe list`. Options before the object are taken
+# out before positions are counted. A keyword is offered once; `probe NAME` of `probe trace` may repeat.
+# Needs bash alone, not the bash-completion package.
+
+# members of one key in gyre's JSON, one a line
+_gyre_members() {
+	"${_gyre_command:-gyre}" -j $2 $3 2>/dev/null | grep -o "\"$1\":\(\"[^\"]*\"\|[0-9]*\)" |
+		sed 's/^[^:]*://; s/"//g' | sort -u
+}
+
+_gyre_words() {
+	COMPREPLY+=($(compgen -W "$*" -- "$_gyre_current"))
+}
+
+# The keywords of a command that were not used yet.
+_gyre_unused() {
+	local keyword used
+	for keyword; do
+		for used in "${_gyre_line[@]:2}"; do
+			[ "$used" = "$keyword" ] && continue 2
+		done
+		_gyre_words "$keyword"
+	done
+}
+
+# PROC := { pid PID | name COMM }; returns 0 while it is not complete
+_gyre_proc() {
+	local word
+	case $_gyre_previous in
+	pid) _gyre_words $(_gyre_members pid process list); return 0 ;;
+	name) _gyre_words $(_gyre_members comm process list); return 0 ;;
+	esac
+	for word in "${_gyre_line[@]:2}"; do
+		[ "$word" = pid ] || [ "$word" = name ] && return 1
+	done
+	_gyre_words pid name
+	return 0
+}
+
+_gyre() {
+	local _gyre_command=$1 _gyre_current=${COMP_WORDS[COMP_CWORD]} _gyre_previous=${COMP_WORDS[COMP_CWORD-1]}
+	local _gyre_line=() word
+	COMPREPLY=()
+	for word in "${COMP_WORDS[@]:1:COMP_CWORD-1}"; do
+		case $word in
+		-*) ;;
+		*) _gyre_line+=("$word") ;;
+		esac
+	done
+	if [ ${#_gyre_line[@]} = 0 ]; then
+		case $_gyre_current in
+		-*) _gyre_words --json --pretty --debug --version --help ;;
+		*) _gyre_words heap alloc process probe feature batch version help ;;
+		esac
+		return
+	fi
+	if [ ${#_gyre_line[@]} = 1 ]; then
+		case ${_gyre_line[0]} in
+		heap) _gyre_words show help ;;
+		alloc) _gyre_words trace help ;;
+		process) _gyre_words show list help ;;
+		probe) _gyre_words list show trace help ;;
+		feature) _gyre_words probe help ;;
+		batch) _gyre_words file help ;;
+		esac
+		return
+	fi
+	case "${_gyre_line[0]} ${_gyre_line[1]}" in
+	'heap show')
+		_gyre_proc || _gyre_unused classes options
+		;;
+	'alloc trace')
+		_gyre_proc && return
+		case $_gyre_previous in
+		kind) _gyre_words all alloc free ;;
+		stack) _gyre_words line full none depth ;;
+		duration | count | min-bytes | depth) ;;
+		*) _gyre_unused duration count min-bytes kind stack ;;
+		esac
+		;;
+	'process list' | 'process show' | 'feature probe' | 'probe list')
+		_gyre_proc || :
+		;;
+	'probe show')
+		if [ ${#_gyre_line[@]} = 2 ]; then
+			_gyre_words $(_gyre_members name probe list)
+		else
+			_gyre_proc || :
+		fi
+		;;
+	'probe trace')
+		_gyre_proc && return
+		case $_gyre_previous in
+		probe) _gyre_words $(_gyre_members name probe list) ;;
+		duration | count) ;;
+		*) _gyre_words probe; _gyre_unused duration count sum ;;
+		esac
+		;;
+	'batch file')
+		[ ${#_gyre_line[@]} = 2 ] && COMPREPLY=($(compgen -f -- "$_gyre_current"))
+		;;
+	esac
+}
+complete -o bashdefault -F _gyre gyre
