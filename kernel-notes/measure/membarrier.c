@@ -18,6 +18,16 @@ static atomic_bool stop;
 static atomic_int tids[SLEEPERS + 1];
 static int pipe_fds[2];
 
+/* Two threads that are to run at the same time must not be put on one CPU. */
+static void stay_on(size_t cpu)
+{
+	cpu_set_t cpus;
+
+	CPU_ZERO(&cpus);
+	CPU_SET(cpu, &cpus);
+	sched_setaffinity(0, sizeof(cpus), &cpus);
+}
+
 static void *sleeper(void *slot)
 {
 	char byte;
@@ -35,16 +45,6 @@ static void *spinner(void *slot)
 	while (!atomic_load_explicit(&stop, memory_order_relaxed))
 		;
 	return NULL;
-}
-
-/* Two threads that are to run at the same time must not be put on one CPU. */
-static void stay_on(size_t cpu)
-{
-	cpu_set_t cpus;
-
-	CPU_ZERO(&cpus);
-	CPU_SET(cpu, &cpus);
-	sched_setaffinity(0, sizeof(cpus), &cpus);
 }
 
 static double time_membarrier(void)
