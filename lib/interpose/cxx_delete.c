@@ -1,7 +1,8 @@
 /* cxx_delete.c - operator delete in every form, in the shared library and in the archive.
  *
- * The plain forms are free. The sized ones hand the size to the heap, which checks that a block of this
- * size class could have come from a new of so many bytes: deleting through a base class without a
+ * The plain forms are free. The sized ones check the size: if its class is that of the block, they are
+ * free too, four instructions longer; if not, the heap decides whether a block of this size could have
+ * come from a new of so many bytes (heap.c, HEAP-2), and reports it otherwise. Deleting through a base class without a
  * virtual destructor, or an array with plain delete, shows here as one line that names both sizes.
  *
  * What counts as "could have come from": the request is rounded as new and libstdc++ round it. 0 bytes
@@ -12,10 +13,10 @@
  *
  * See operators.h for OP-1 to OP-3: what happens when a program replaces some of these.
  */
+#include "interpose/fast.h"
 #include "interpose/operators.h"
 
 #include "base/bits.h"
-#include "heap/heap.h"
 
 GY_OWN_NAME(_ZdlPv);
 GY_OWN_NAME(_ZdaPv);
@@ -27,29 +28,51 @@ GY_OWN_NAME(_ZdaPvSt11align_val_t);
 #define ALIGNED_ARRAY_REPLACED                                                                     \
 	(GY_REPLACED(_ZdaPvSt11align_val_t) || GY_REPLACED(_ZdlPvSt11align_val_t))
 
-static void delete_at(void *block, uintptr_t caller)
+/* Does new(bytes) take its block from the bin that this block goes back to? */
+GY_INLINE bool size_is_exact(const void *block, size_t bytes)
 {
-	if (block)
-		gy_heap_free(block, caller);
+	const struct gy_thread_cache *cache = gy_tcache;
+	size_t page = gy_page_of(block), offset;
+
+	if (likely(bytes <= GY_SMALL_MAX_BYTES))
+		offset = cache->small_bin[(bytes + 7) >> 3];
+	else if (bytes <= GY_CLASS_MAX_BYTES)
+		offset = sizeof(struct gy_bin) * gy_class_of_medium[(bytes + 127) >> 7];
+	else
+		return false;
+	return page < READ_RELAXED(gy_map.page_count) && gy_map.page_info[page].bin == offset;
 }
 
-static void delete_sized_at(void *block, size_t bytes, size_t alignment, uintptr_t caller)
+/* The slow halves keep errno and take NULL. */
+GY_INLINE void delete_at(void *block, uintptr_t caller)
 {
-	if (!block)
+	if (likely(gy_fast_free(block)))
 		return;
+	gy_heap_free(block, caller);
+}
+
+GY_INLINE void delete_sized_at(void *block, size_t bytes, uintptr_t caller)
+{
+	if (likely(size_is_exact(block, bytes)) && likely(gy_fast_free(block)))
+		return;
+	gy_heap_free_sized(block, bytes, 0, caller);
+}
+
+static void delete_aligned_at(void *block, size_t bytes, size_t alignment, uintptr_t caller)
+{
 	if (!bytes)
 		bytes = 1;
-	if (alignment && bytes <= PTRDIFF_MAX)
+	if (bytes <= PTRDIFF_MAX)
 		bytes = gy_round_up(bytes, alignment);
 	gy_heap_free_sized(block, bytes, alignment, caller);
 }
 
-GY_OPERATOR void _ZdlPv(void *block)
+GY_OPERATOR GY_FAST void _ZdlPv(void *block)
 {
 	delete_at(block, GY_CALLER());
 }
 
-GY_OPERATOR void _ZdaPv(void *block)
+GY_OPERATOR GY_FAST void _ZdaPv(void *block)
 {
 	if (GY_REPLACED(_ZdlPv))
 		_ZdlPv(block);
@@ -57,23 +80,23 @@ GY_OPERATOR void _ZdaPv(void *block)
 		delete_at(block, GY_CALLER());
 }
 
-GY_OPERATOR void _ZdlPvm(void *block, size_t bytes)
+GY_OPERATOR GY_FAST void _ZdlPvm(void *block, size_t bytes)
 {
 	if (GY_REPLACED(_ZdlPv))
 		_ZdlPv(block);
 	else
-		delete_sized_at(block, bytes, 0, GY_CALLER());
+		delete_sized_at(block, bytes, GY_CALLER());
 }
 
-GY_OPERATOR void _ZdaPvm(void *block, size_t bytes)
+GY_OPERATOR GY_FAST void _ZdaPvm(void *block, size_t bytes)
 {
 	if (DELETE_ARRAY_REPLACED)
 		_ZdaPv(block);
 	else
-		delete_sized_at(block, bytes, 0, GY_CALLER());
+		delete_sized_at(block, bytes, GY_CALLER());
 }
 
-GY_OPERATOR void _ZdlPvRKSt9nothrow_t(void *block, const void *nothrow)
+GY_OPERATOR GY_FAST void _ZdlPvRKSt9nothrow_t(void *block, const void *nothrow)
 {
 	(void)nothrow;
 	if (GY_REPLACED(_ZdlPv))
@@ -82,7 +105,7 @@ GY_OPERATOR void _ZdlPvRKSt9nothrow_t(void *block, const void *nothrow)
 		delete_at(block, GY_CALLER());
 }
 
-GY_OPERATOR void _ZdaPvRKSt9nothrow_t(void *block, const void *nothrow)
+GY_OPERATOR GY_FAST void _ZdaPvRKSt9nothrow_t(void *block, const void *nothrow)
 {
 	(void)nothrow;
 	if (DELETE_ARRAY_REPLACED)
@@ -91,13 +114,13 @@ GY_OPERATOR void _ZdaPvRKSt9nothrow_t(void *block, const void *nothrow)
 		delete_at(block, GY_CALLER());
 }
 
-GY_OPERATOR void _ZdlPvSt11align_val_t(void *block, size_t alignment)
+GY_OPERATOR GY_FAST void _ZdlPvSt11align_val_t(void *block, size_t alignment)
 {
 	(void)alignment;
 	delete_at(block, GY_CALLER());
 }
 
-GY_OPERATOR void _ZdaPvSt11align_val_t(void *block, size_t alignment)
+GY_OPERATOR GY_FAST void _ZdaPvSt11align_val_t(void *block, size_t alignment)
 {
 	if (GY_REPLACED(_ZdlPvSt11align_val_t))
 		_ZdlPvSt11align_val_t(block, alignment);
@@ -105,23 +128,23 @@ GY_OPERATOR void _ZdaPvSt11align_val_t(void *block, size_t alignment)
 		delete_at(block, GY_CALLER());
 }
 
-GY_OPERATOR void _ZdlPvmSt11align_val_t(void *block, size_t bytes, size_t alignment)
+GY_OPERATOR GY_FAST void _ZdlPvmSt11align_val_t(void *block, size_t bytes, size_t alignment)
 {
 	if (GY_REPLACED(_ZdlPvSt11align_val_t))
 		_ZdlPvSt11align_val_t(block, alignment);
 	else
-		delete_sized_at(block, bytes, alignment, GY_CALLER());
+		delete_aligned_at(block, bytes, alignment, GY_CALLER());
 }
 
-GY_OPERATOR void _ZdaPvmSt11align_val_t(void *block, size_t bytes, size_t alignment)
+GY_OPERATOR GY_FAST void _ZdaPvmSt11align_val_t(void *block, size_t bytes, size_t alignment)
 {
 	if (ALIGNED_ARRAY_REPLACED)
 		_ZdaPvSt11align_val_t(block, alignment);
 	else
-		delete_sized_at(block, bytes, alignment, GY_CALLER());
+		delete_aligned_at(block, bytes, alignment, GY_CALLER());
 }
 
-GY_OPERATOR void _ZdlPvSt11align_val_tRKSt9nothrow_t(void *block, size_t alignment,
+GY_OPERATOR GY_FAST void _ZdlPvSt11align_val_tRKSt9nothrow_t(void *block, size_t alignment,
 						     const void *nothrow)
 {
 	(void)nothrow;
@@ -131,7 +154,7 @@ GY_OPERATOR void _ZdlPvSt11align_val_tRKSt9nothrow_t(void *block, size_t alignme
 		delete_at(block, GY_CALLER());
 }
 
-GY_OPERATOR void _ZdaPvSt11align_val_tRKSt9nothrow_t(void *block, size_t alignment,
+GY_OPERATOR GY_FAST void _ZdaPvSt11align_val_tRKSt9nothrow_t(void *block, size_t alignment,
 						     const void *nothrow)
 {
 	(void)nothrow;

@@ -1,6 +1,6 @@
 /* cxx_new.c - operator new in every form; in the shared library only.
  *
- * Success is one call of the heap. Failure is C++'s ([new.delete.single], [alloc.errors]):
+ * Success is malloc's own fast path (fast.h) and the same block. Failure is C++'s ([new.delete.single], [alloc.errors]):
  *
  *   for ever: allocate; if that fails, call the program's new handler and try again;
  *             where there is no handler, throw std::bad_alloc, or return NULL in a nothrow form.
@@ -41,11 +41,11 @@
  *
  * See operators.h for OP-1 to OP-3: what happens when a program replaces some of these.
  */
+#include "interpose/fast.h"
 #include "interpose/operators.h"
 
 #include "base/bits.h"
 #include "base/panic.h"
-#include "heap/heap.h"
 
 #include <dlfcn.h>
 #include <stdlib.h>
@@ -222,15 +222,32 @@ static GY_COLD GY_NOINLINE void *nothrow_slow(enum nothrow_form form, size_t byt
 	return block;
 }
 
-static inline void *new_at(size_t bytes, size_t alignment, uintptr_t caller)
+/* What the forms without an alignment jump to when the fast path did not serve (FAST-1). */
+static GY_NOINLINE void *new_missed(size_t bytes, uintptr_t caller)
+{
+	void *block = allocate(bytes, 0, caller);
+
+	return likely(block) ? block : new_slow(bytes, 0, caller);
+}
+
+static GY_NOINLINE void *nothrow_missed(enum nothrow_form form, size_t bytes, const void *nothrow,
+					uintptr_t caller)
+{
+	void *block = allocate(bytes, 0, caller);
+
+	return likely(block) ? block : nothrow_slow(form, bytes, 0, nothrow, caller);
+}
+
+/* Both again, for the forms with an alignment, which the fast path does not know. */
+static inline void *new_aligned(size_t bytes, size_t alignment, uintptr_t caller)
 {
 	void *block = allocate(bytes, alignment, caller);
 
 	return likely(block) ? block : new_slow(bytes, alignment, caller);
 }
 
-static inline void *nothrow_at(enum nothrow_form form, size_t bytes, size_t alignment,
-			       const void *nothrow, uintptr_t caller)
+static inline void *nothrow_aligned(enum nothrow_form form, size_t bytes, size_t alignment,
+				    const void *nothrow, uintptr_t caller)
 {
 	void *block = allocate(bytes, alignment, caller);
 
@@ -262,42 +279,61 @@ static GY_COLD GY_NOINLINE void *nothrow_replaced(enum nothrow_form form, size_t
 	return NULL;
 }
 
-GY_OPERATOR void *_Znwm(size_t bytes)
+GY_OPERATOR GY_FAST void *_Znwm(size_t bytes)
 {
-	return new_at(bytes, 0, GY_CALLER());
+	void *block = gy_fast_alloc(bytes);
+
+	if (likely(block != NULL))
+		return block;
+	return new_missed(bytes, GY_CALLER());
 }
 
-GY_OPERATOR void *_Znam(size_t bytes)
+GY_OPERATOR GY_FAST void *_Znam(size_t bytes)
 {
+	void *block;
+
 	if (GY_REPLACED(_Znwm))
 		return _Znwm(bytes);
-	return new_at(bytes, 0, GY_CALLER());
+	block = gy_fast_alloc(bytes);
+	if (likely(block != NULL))
+		return block;
+	return new_missed(bytes, GY_CALLER());
 }
 
-GY_OPERATOR void *_ZnwmRKSt9nothrow_t(size_t bytes, const void *nothrow)
+GY_OPERATOR GY_FAST void *_ZnwmRKSt9nothrow_t(size_t bytes, const void *nothrow)
 {
+	void *block;
+
 	if (GY_REPLACED(_Znwm))
 		return nothrow_replaced(PLAIN, bytes, 0, nothrow, GY_CALLER());
-	return nothrow_at(PLAIN, bytes, 0, nothrow, GY_CALLER());
+	block = gy_fast_alloc(bytes);
+	if (likely(block != NULL))
+		return block;
+	return nothrow_missed(PLAIN, bytes, nothrow, GY_CALLER());
 }
 
-GY_OPERATOR void *_ZnamRKSt9nothrow_t(size_t bytes, const void *nothrow)
+GY_OPERATOR GY_FAST void *_ZnamRKSt9nothrow_t(size_t bytes, const void *nothrow)
 {
+	void *block;
+
 	if (GY_REPLACED(_Znam) || GY_REPLACED(_Znwm))
 		return nothrow_replaced(ARRAY, bytes, 0, nothrow, GY_CALLER());
-	return nothrow_at(ARRAY, bytes, 0, nothrow, GY_CALLER());
+	block = gy_fast_alloc(bytes);
+	if (likely(block != NULL))
+		return block;
+	return nothrow_missed(ARRAY, bytes, nothrow, GY_CALLER());
 }
 
 GY_OPERATOR void *_ZnwmSt11align_val_t(size_t bytes, size_t alignment)
 {
-	return new_at(bytes, alignment, GY_CALLER());
+	return new_aligned(bytes, alignment, GY_CALLER());
 }
 
 GY_OPERATOR void *_ZnamSt11align_val_t(size_t bytes, size_t alignment)
 {
 	if (GY_REPLACED(_ZnwmSt11align_val_t))
 		return _ZnwmSt11align_val_t(bytes, alignment);
-	return new_at(bytes, alignment, GY_CALLER());
+	return new_aligned(bytes, alignment, GY_CALLER());
 }
 
 GY_OPERATOR void *_ZnwmSt11align_val_tRKSt9nothrow_t(size_t bytes, size_t alignment,
@@ -305,7 +341,7 @@ GY_OPERATOR void *_ZnwmSt11align_val_tRKSt9nothrow_t(size_t bytes, size_t alignm
 {
 	if (GY_REPLACED(_ZnwmSt11align_val_t))
 		return nothrow_replaced(ALIGNED_PLAIN, bytes, alignment, nothrow, GY_CALLER());
-	return nothrow_at(ALIGNED_PLAIN, bytes, alignment, nothrow, GY_CALLER());
+	return nothrow_aligned(ALIGNED_PLAIN, bytes, alignment, nothrow, GY_CALLER());
 }
 
 GY_OPERATOR void *_ZnamSt11align_val_tRKSt9nothrow_t(size_t bytes, size_t alignment,
@@ -313,5 +349,5 @@ GY_OPERATOR void *_ZnamSt11align_val_tRKSt9nothrow_t(size_t bytes, size_t alignm
 {
 	if (GY_REPLACED(_ZnamSt11align_val_t) || GY_REPLACED(_ZnwmSt11align_val_t))
 		return nothrow_replaced(ALIGNED_ARRAY, bytes, alignment, nothrow, GY_CALLER());
-	return nothrow_at(ALIGNED_ARRAY, bytes, alignment, nothrow, GY_CALLER());
+	return nothrow_aligned(ALIGNED_ARRAY, bytes, alignment, nothrow, GY_CALLER());
 }
