@@ -63,3 +63,23 @@ lost=$(grep -ohE 'GYRE_OPTIONS="?[a-z_]+=' README.md lib/man/*.in tools/man/* 2>
 	grep -q "^OPTION($option," lib/base/options.def || echo "$option"
 done)
 if [ -z "$lost" ]; then ok "documents name only options that exist"; else not_ok "documents name only options that exist" "$lost"; fi
+
+# kernel-notes: what the code refers to exists, what a note tells people to run exists, and all are listed
+lost=$(grep -rohE 'kernel-notes/[a-z_]+(\.md)?' lib bpf tools README.md 2>/dev/null | sed 's/\.md$//' | sort -u | while read -r note; do
+	[ -e "$note.md" ] || [ -d "$note" ] || echo "$note"
+done)
+if [ -z "$lost" ]; then ok "every kernel note that the code refers to exists"; else not_ok "every kernel note that the code refers to exists" "$lost"; fi
+for note in kernel-notes/*.md; do
+	name=$(basename "$note")
+	[ "$name" = README.md ] && continue
+	program=$(sed -n 's/.*build\/kernel-notes\/\(measure\/[a-z_]*\)`.*/\1/p' "$note" | head -n 1)
+	if [ -z "$program" ] || [ ! -f "kernel-notes/$program.c" ]; then
+		not_ok "kernel-notes/$name names the program that measures it" "'$program'"
+	elif ! grep -qF "($name)" kernel-notes/README.md; then
+		not_ok "kernel-notes/$name stands in the list" "not in kernel-notes/README.md"
+	elif ! grep -q '^\*\*Fallback' "$note" || ! grep -q '^\*\*Since' "$note"; then
+		not_ok "kernel-notes/$name says since when, and what the fallback is" "it lacks one"
+	else
+		ok "kernel-notes/$name: program, version, fallback"
+	fi
+done
