@@ -186,7 +186,7 @@ static void move_counters(const struct move *move, uint32_t index)
 	const struct gyre_control_bucket *old = &move->from->buckets[index];
 	struct gyre_control_bucket *new;
 
-	if (!depth_of(old))
+	if (!depth_of(old) || !old->alloc_objects)
 		return;
 	new = &move->to.buckets[relocate(&move->to, move->from, index)];
 	begin_change(new);
@@ -346,7 +346,8 @@ int gy_profile_each(int (*visit)(const struct gyre_profile_entry *entry, void *c
 	for (unsigned i = 0; table && i < table->count && !result; i++) {
 		struct gyre_profile_entry entry;
 
-		if (!copy_bucket(&table->buckets[i], &copy))
+		/* A bucket whose only samples were lost has nothing to show. */
+		if (!copy_bucket(&table->buckets[i], &copy) || !copy.alloc_objects)
 			continue;
 		entry.frames = copy.frames;
 		entry.depth = copy.depth;

@@ -11,7 +11,7 @@
  * s / p(s) bytes: summed over samples, that is on average exactly what was allocated.
  *
  *	s = 64           p = 0.000122   stands for 524,320 bytes in 8,192.5 blocks
- *	s = 512 KiB      p = 0.632      829,429 bytes in 1.58 blocks
+ *	s = 512 KiB      p = 0.632      829,411 bytes in 1.58 blocks
  *	s >= 20 MiB      p = 1          itself
  *
  * A sample's life: gy_sample_alloc walks the stack, finds the stack's bucket in the profile, and
