@@ -35,7 +35,7 @@ GY_INLINE bool size_is_exact(const void *block, size_t bytes)
 	size_t page = gy_page_of(block), offset;
 
 	if (likely(bytes <= GY_SMALL_MAX_BYTES))
-		offset = cache->small_bin[(bytes + 7) >> 3];
+		offset = (size_t)((const char *)cache->small_bin[(bytes + 7) >> 3] - (const char *)cache);
 	else if (bytes <= GY_CLASS_MAX_BYTES)
 		offset = sizeof(struct gy_bin) * gy_class_of_medium[(bytes + 127) >> 7];
 	else

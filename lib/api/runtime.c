@@ -1,0 +1,51 @@
+/* runtime.c - the modules wired together, once, at link time and at start.
+ *
+ * The heap calls upwards only through gy_heap_hooks; this is its one definition. What must be done
+ * once per process before a fork can happen (atfork handlers) is done by a constructor; what must be
+ * done before the first block, by the heap's start.
+ */
+#include "control/background.h"
+#include "control/page.h"
+#include "heap/heap.h"
+#include "heap/hooks.h"
+#include "mutator/fork.h"
+#include "trace/sampler.h"
+
+static void started(void)
+{
+	/* The control page waits for the first slow path outside of the loader (background.c). */
+}
+
+const struct gy_heap_hooks gy_heap_hooks = {
+	.started = started,
+	.sample_interval = gy_sample_interval,
+	.sample_alloc = gy_sample_alloc,
+	.sample_free = gy_sample_free,
+	.slow_path = gy_background_slow_path,
+};
+
+static void fork_prepare(void)
+{
+	gy_background_fork_prepare();
+	gy_control_fork_prepare();
+}
+
+static void fork_parent(void)
+{
+	gy_control_fork_parent();
+	gy_background_fork_parent();
+}
+
+static void fork_child(void)
+{
+	gy_control_fork_child();
+	gy_background_fork_child();
+}
+
+__attribute__((constructor(101))) static void runtime_init(void)
+{
+	static const struct gy_fork_hooks hooks = { fork_prepare, fork_parent, fork_child };
+
+	gy_heap_start();
+	gy_fork_init(&hooks);
+}

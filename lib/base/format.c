@@ -1,0 +1,40 @@
+/* format.c - see format.h. */
+#include "base/format.h"
+
+static void text_add_char(struct gy_text *text, char c)
+{
+	if (text->length + 1 >= text->capacity)
+		return;
+	text->bytes[text->length++] = c;
+	text->bytes[text->length] = '\0';
+}
+
+void gy_text_add(struct gy_text *text, const char *string)
+{
+	while (*string)
+		text_add_char(text, *string++);
+}
+
+static void text_add_number(struct gy_text *text, uint64_t value, unsigned base)
+{
+	char digits[24];
+	unsigned count = 0;
+
+	do {
+		digits[count++] = "0123456789abcdef"[value % base];
+		value /= base;
+	} while (value);
+	while (count)
+		text_add_char(text, digits[--count]);
+}
+
+void gy_text_add_u64(struct gy_text *text, uint64_t value)
+{
+	text_add_number(text, value, 10);
+}
+
+void gy_text_add_hex(struct gy_text *text, uint64_t value)
+{
+	gy_text_add(text, "0x");
+	text_add_number(text, value, 16);
+}

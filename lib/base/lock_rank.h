@@ -1,0 +1,33 @@
+/* lock_rank.h - every lock of the library in one order, outermost first.
+ *
+ * LOCK_RANK(name, what it protects; who may wait on it; whether fork holds it)
+ *
+ * A thread may take a lock only if its rank is below (later than) every lock it holds. Builds with
+ * CHECK=full keep the stack of held locks per thread and panic naming both (os/lock.c). No
+ * callback and no user code runs under any of them. fork takes those marked "fork: held", in this
+ * order, so that the child finds every structure whole (mutator/fork.c).
+ */
+#ifndef GY_BASE_LOCK_RANK_H
+#define GY_BASE_LOCK_RANK_H
+
+#define GY_LOCK_RANKS(RANK)                                                                        \
+	RANK(none, "no rank: locks of tests")                                                      \
+	RANK(init, "one-time start of the heap; any first caller; fork: not held")                 \
+	RANK(background, "start and stop of the background thread; fork: held")                    \
+	RANK(control, "the control page's snapshot; readers of statistics; fork: held")            \
+	RANK(trim, "one release pass at a time; background thread and gyre_trim; fork: held")      \
+	RANK(registry, "the list of thread caches; thread start and end, statistics; fork: held")  \
+	RANK(owner, "one cache against being taken back; its thread, the taker; fork: not held")   \
+	RANK(central, "one size class's spans and transfer array; refill and flush; fork: held")   \
+	RANK(page_heap, "pages of the whole heap; span take and give; fork: held")                 \
+	RANK(sampler, "live samples and profile buckets; one in 512 KiB; fork: held")              \
+	RANK(metadata, "the library's own small memory; fork: held")
+
+enum gy_lock_rank {
+#define GY_RANK_ENUM(name, text) GY_RANK_##name,
+	GY_LOCK_RANKS(GY_RANK_ENUM)
+#undef GY_RANK_ENUM
+		GY_RANK_COUNT
+};
+
+#endif

@@ -1,0 +1,153 @@
+/* background.c - the one background thread: release, idle caches, the control page.
+ *
+ * It starts when the heap first passes background_start bytes (so `ls` never has one), from a slow
+ * path of whichever thread comes by, and lives as long as the process. All its signals are blocked.
+ *
+ *   each turn   move the heap's coarse clock on (GY_TICK_MS)
+ *               take back idle thread caches        (mutator/idle.c)
+ *               one paced release step              (heap/scavenger.c)
+ *               publish if asked, or once a second while something happens
+ *   sleep       on the control page's request word: 50 ms while there is work, longer and longer,
+ *               up to a second, while there is none; a request wakes it at once
+ *
+ * BG-1  At most one per process. Its state moves none -> starting -> running under the background
+ *       lock; a forked child goes back to none.
+ * BG-2  It is never started from inside the dynamic loader, which may hold its locks and allocates
+ *       (gy_called_from_loader); the next slow path does it.
+ * BG-3  It allocates nothing from the heap that it serves, its start apart.
+ * BG-4  A start that fails is tried again after a second, not at every slow path.
+ */
+#include "control/background.h"
+
+#include "base/config.h"
+#include "control/page.h"
+#include "heap/heap.h"
+#include "heap/scavenger.h"
+#include "mutator/idle.h"
+#include "os/native_thread.h"
+#include "os/sys.h"
+
+#include <pthread.h>
+#include <time.h>
+
+#define MS 1000000ull
+#define SECOND 1000000000ull
+#define SLEEP_LEAST_NS (GY_TICK_MS * MS)
+#define SLEEP_MOST_NS SECOND
+#define SMALL_PUBLISH_NS (SECOND / 10)
+#define LOOK_EVERY 64 /* slow paths of a process without the thread between two looks at the clock */
+
+enum { NONE, STARTING, RUNNING };
+
+static struct {
+	struct gy_lock lock;
+	uint32_t state; /* [atomic: relaxed; changed under lock] */
+	uint64_t retry_ns;
+	uint32_t unpaged; /* sleeps on this where there is no control page */
+	uint32_t slow_paths;
+} background = { .lock = GY_LOCK_INIT(GY_RANK_background) };
+
+/* Something that changes whenever the heap is at work. */
+static uint64_t activity(void)
+{
+	uint64_t sum = 0;
+
+	for (unsigned c = 1; c < GY_CLASS_COUNT; c++)
+		sum += READ_RELAXED(gy_centrals[0][c].taken) + READ_RELAXED(gy_centrals[0][c].given);
+	return sum;
+}
+
+static void sleep_ns(uint64_t ns, uint32_t seen)
+{
+	struct timespec timeout = { (time_t)(ns / SECOND), (long)(ns % SECOND) };
+	uint32_t *word = gy_control_request_word();
+
+	gy_sys_futex_wait(word ? word : &background.unpaged, word ? seen : 0, &timeout, word != NULL);
+}
+
+static void run(void)
+{
+	uint64_t sleep = SLEEP_LEAST_NS, last_ns = gy_now_ns(), runs = 0, seen = 0;
+	uint32_t tid = (uint32_t)gy_sys_gettid();
+
+	for (;;) {
+		uint32_t *word = gy_control_request_word();
+		uint32_t request = word ? READ_RELAXED(*word) : 0;
+		uint64_t now_ns = gy_now_ns(), work;
+		bool idle_waits, more;
+
+		gy_control_set_background(tid, ++runs);
+		WRITE_RELAXED(gy_heap_tick, (uint32_t)(now_ns / (GY_TICK_MS * MS)));
+		gy_idle_take(now_ns, &idle_waits);
+		more = gy_scavenger_step(now_ns - last_ns);
+		last_ns = now_ns;
+		work = activity();
+		if (gy_control_is_asked() ||
+		    (work != seen && now_ns - gy_control_published_ns() >= SECOND))
+			gy_control_publish();
+		/* Idle memory ages by the clock: a quiet heap needs few looks. */
+		if (more || work != seen)
+			sleep = SLEEP_LEAST_NS;
+		else
+			sleep = MIN(sleep * 2, SLEEP_MOST_NS);
+		seen = work;
+		sleep_ns(sleep, request);
+	}
+}
+
+static void start_thread(void)
+{
+	bool start;
+	int error;
+
+	gy_lock_acquire(&background.lock);
+	start = background.state == NONE && gy_now_ns() >= background.retry_ns;
+	if (start)
+		WRITE_RELAXED(background.state, STARTING);
+	gy_lock_release(&background.lock);
+	if (!start)
+		return;
+	error = gy_native_thread_start(run);
+	gy_lock_acquire(&background.lock);
+	WRITE_RELAXED(background.state, error ? NONE : RUNNING);
+	background.retry_ns = gy_now_ns() + SECOND; /* BG-4 */
+	gy_lock_release(&background.lock);
+}
+
+void gy_background_slow_path(uintptr_t caller_pc)
+{
+	uint64_t usable = gy_page_heap_hugepage_count() * GY_HUGEPAGE_BYTES;
+
+	if (likely(READ_RELAXED(background.state) != NONE))
+		return;
+	if (gy_called_from_loader(caller_pc)) /* BG-2 */
+		return;
+	if (!gy_control_exists())
+		gy_control_init();
+	if (gy_option(GY_OPT_background) && usable > gy_option(GY_OPT_background_start)) {
+		start_thread();
+		return;
+	}
+	if (gy_control_is_asked() ||
+	    (__atomic_add_fetch(&background.slow_paths, 1, __ATOMIC_RELAXED) % LOOK_EVERY == 0 &&
+	     gy_now_ns() - gy_control_published_ns() > SMALL_PUBLISH_NS))
+		gy_control_publish();
+}
+
+void gy_background_fork_prepare(void)
+{
+	gy_lock_acquire(&background.lock);
+}
+
+void gy_background_fork_parent(void)
+{
+	gy_lock_release(&background.lock);
+}
+
+void gy_background_fork_child(void)
+{
+	gy_lock_release(&background.lock);
+	gy_lock_init(&background.lock, GY_RANK_background);
+	background.state = NONE;
+	background.retry_ns = 0;
+}

@@ -1,0 +1,119 @@
+/* control_page.h - what a process publishes of itself, as bytes.
+ *
+ * The control page is a sealed memfd named "gyre-control". The library maps it shared and keeps
+ * its descriptor (at a high number); an observer opens it through /proc/PID/fd, so the kernel's own
+ * ptrace check is the access check. This file is the whole contract between the two: layout only,
+ * libc headers only, also included by tools/.
+ *
+ *      0                                      struct gyre_control (header, totals)
+ *      class_offset                           class_count    x struct gyre_control_class
+ *      option_offset                          option_count   x struct gyre_control_option
+ *      bucket_offset                          bucket_count   x struct gyre_control_bucket
+ *
+ * CTL-1  The header's constant part is written before `magic`, and never changes after it.
+ * CTL-2  `totals` and the class table are one snapshot under `snapshot_seq` (odd: being written).
+ * CTL-3  A bucket's counters and frames are consistent under its own `seq` (odd: being written).
+ *        A bucket's frames never change once `depth` is not 0.
+ * CTL-4  The library trusts nothing that it reads here: it reads `request` and compares.
+ * CTL-5  An observer trusts nothing either: offsets and counts are checked against the file's size.
+ *
+ * To ask for a fresh snapshot: add 1 to `request`, FUTEX_WAKE it, wait until `answered` equals it
+ * (the background thread answers; without one, the next slow path of any thread does). A process
+ * that hangs still shows its last snapshot; `snapshot_ns` (CLOCK_MONOTONIC) tells its age.
+ */
+#ifndef GYRE_CONTROL_PAGE_H
+#define GYRE_CONTROL_PAGE_H
+
+#include <stdint.h>
+
+#define GYRE_CONTROL_NAME "gyre-control"
+#define GYRE_CONTROL_MAGIC "GYREctl\1"
+#define GYRE_CONTROL_ABI 1u
+#define GYRE_CONTROL_FRAMES 32
+#define GYRE_CONTROL_BUCKETS 4096u
+#define GYRE_CONTROL_TEXT 32
+
+struct gyre_control_totals {
+	/* as Go's MemStats, in bytes unless named otherwise */
+	uint64_t heap_alloc;	     /* bytes in blocks that are allocated */
+	uint64_t heap_inuse;	     /* bytes in spans that hold or held blocks */
+	uint64_t heap_idle;	     /* bytes in spans that hold none, released ones included */
+	uint64_t heap_released;	     /* bytes given back to the kernel, within idle and within spans */
+	uint64_t heap_sys;	     /* bytes made usable (inuse + idle) */
+	uint64_t heap_reserved;	     /* bytes of address range */
+	uint64_t metadata_bytes;     /* bytes of side arrays and caches made usable */
+	uint64_t mallocs;	     /* blocks allocated since start */
+	uint64_t frees;		     /* blocks freed since start */
+	uint64_t thread_cache_bytes; /* free blocks in thread caches */
+	uint64_t central_bytes;	     /* free blocks in central lists and spans */
+	uint64_t large_bytes;	     /* bytes in large blocks */
+	uint64_t large_blocks;	     /* number of large blocks */
+	uint64_t large_mallocs;	     /* large blocks allocated since start */
+	uint64_t threads;	     /* threads with a cache */
+	uint64_t hugepages;	     /* 2 MiB pages made usable */
+	uint64_t hugepages_free;     /* of these: wholly free, still backed */
+	uint64_t hugepages_intact;   /* of these: never broken up by a release */
+	uint64_t hugepages_released; /* of these: wholly given back */
+	uint64_t released_total;     /* bytes given back since start */
+	uint64_t release_calls;	     /* system calls that gave memory back */
+	uint64_t growths;	     /* times the heap grew */
+	uint64_t caches_taken;	     /* idle caches taken back */
+	uint64_t ooms;		     /* allocations that failed with ENOMEM */
+	uint64_t misuses;	     /* misuse caught and carried on from */
+	uint64_t samples;	     /* allocations sampled since start */
+	uint64_t samples_live;	     /* of these, not yet freed */
+	uint64_t samples_lost;	     /* samples that found no bucket or record */
+	uint64_t memory_limit;	     /* bytes the heap refuses to grow past; 0 none */
+	uint64_t background_runs;    /* wake-ups of the background thread */
+	uint64_t spare[6];
+};
+
+struct gyre_control_class {
+	uint32_t object_bytes, span_bytes;
+	uint32_t span_objects, pad;
+	uint64_t spans;		 /* spans of this class */
+	uint64_t live;		 /* blocks allocated and not freed */
+	uint64_t thread_cached;	 /* free blocks in thread caches */
+	uint64_t central_cached; /* free blocks in the central transfer array */
+	uint64_t span_free;	 /* free blocks in spans */
+	uint64_t released_bytes; /* bytes inside these spans that the kernel has back */
+	uint64_t mallocs, frees; /* since start */
+	uint64_t refills, flushes;
+};
+
+struct gyre_control_option {
+	char name[GYRE_CONTROL_TEXT], value[GYRE_CONTROL_TEXT];
+};
+
+struct gyre_control_bucket {
+	uint32_t seq;		 /* CTL-3 */
+	uint32_t depth;		 /* frames used; 0: bucket empty */
+	uint64_t hash;
+	uint64_t alloc_objects, alloc_bytes; /* sampled, unscaled */
+	uint64_t free_objects, free_bytes;
+	uint64_t alloc_weight, free_weight; /* scaled to all allocations, bytes */
+	uint64_t alloc_weight_objects, free_weight_objects; /* scaled, in 1/16 blocks */
+	uint64_t frames[GYRE_CONTROL_FRAMES]; /* return addresses, caller of malloc first */
+};
+
+struct gyre_control {
+	char magic[8];
+	uint32_t abi, header_bytes;
+	uint64_t total_bytes;
+	uint32_t pid, pad;	       /* in the process's own pid namespace */
+	uint64_t start_ns;	       /* CLOCK_MONOTONIC */
+	uint64_t heap_base, heap_reserved_bytes;
+	uint32_t page_bytes, sample_bytes_log2; /* the latter is 0 where the period is no power of 2 */
+	uint64_t sample_bytes;	       /* mean bytes between samples; 0 off */
+	char version[GYRE_CONTROL_TEXT];
+	uint64_t class_offset, option_offset, bucket_offset;
+	uint32_t class_count, option_count, bucket_count;
+	uint32_t class_bytes, option_bytes, bucket_bytes; /* size of one entry */
+	uint32_t request, answered;    /* see the opening comment */
+	uint32_t background_tid;       /* 0: no background thread */
+	uint32_t snapshot_seq;	       /* CTL-2 */
+	uint64_t snapshot_ns;	       /* CLOCK_MONOTONIC at which the snapshot was made */
+	struct gyre_control_totals totals;
+};
+
+#endif

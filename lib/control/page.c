@@ -1,0 +1,274 @@
+/* page.c - keeping the control page.
+ *
+ * A sealed memfd, mapped shared, its descriptor at a high number where it is in nobody's way. Who
+ * publishes a snapshot: the background thread, when asked and about once a second while anything
+ * happens; in a process too small to have one, the slow paths (a refill, a large block), when asked or
+ * when the last snapshot is old.
+ *
+ * PAGE-1  The page is made once per process. In a forked child it still is the parent's: the child
+ *         forgets it (never writes to it again) and makes its own at its next slow path.
+ * PAGE-2  Its size is sealed: no observer can make us fault by truncating it.
+ * PAGE-3  The descriptor is closed by us only if it still is our memfd: a program may have closed
+ *         every descriptor and opened others since.
+ * PAGE-4  Snapshots are written under the control lock, between two increments of snapshot_seq.
+ *
+ * kernel-notes/memfd.md
+ */
+#include "control/page.h"
+
+#include "base/bits.h"
+#include "base/config.h"
+#include "control/stats.h"
+#include "heap/metadata.h"
+#include "os/lock.h"
+#include "os/sys.h"
+#include "trace/profile.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <linux/memfd.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#ifndef F_ADD_SEALS
+#define F_ADD_SEALS 1033
+#define F_SEAL_SEAL 1
+#define F_SEAL_SHRINK 2
+#define F_SEAL_GROW 4
+#endif
+#define HIGH_FD 1000
+
+static struct {
+	struct gy_lock lock;
+	struct gyre_control *page; /* [atomic: release in init, acquire elsewhere] */
+	bool tried;		   /* [lock] */
+	int fd;
+	dev_t device;
+	ino_t inode;
+	uint32_t background_tid;
+	uint64_t background_runs;
+} control = { .lock = GY_LOCK_INIT(GY_RANK_control), .fd = -1 };
+
+static size_t class_offset(void)
+{
+	return sizeof(struct gyre_control);
+}
+
+static size_t option_offset(void)
+{
+	return class_offset() + GY_STATS_CLASSES * sizeof(struct gyre_control_class);
+}
+
+static size_t bucket_offset(void)
+{
+	/* On pages of its own: the untouched part of the table takes no memory. */
+	return (option_offset() + GY_OPT_COUNT * sizeof(struct gyre_control_option) + 4095) &
+	       ~(size_t)4095;
+}
+
+static size_t total_bytes(void)
+{
+	return (bucket_offset() + GYRE_CONTROL_BUCKETS * sizeof(struct gyre_control_bucket) + 4095) &
+	       ~(size_t)4095;
+}
+
+static struct gyre_control *current(void)
+{
+	return __atomic_load_n(&control.page, __ATOMIC_ACQUIRE);
+}
+
+bool gy_control_exists(void)
+{
+	return current() != NULL;
+}
+
+static int open_memfd(size_t bytes)
+{
+	struct rlimit limit = { HIGH_FD, HIGH_FD };
+	long high = HIGH_FD;
+	struct stat status;
+	int fd, moved;
+
+	fd = gy_sys_memfd_create(GYRE_CONTROL_NAME, MFD_CLOEXEC | MFD_ALLOW_SEALING);
+	if (fd < 0)
+		return fd;
+	if (!gy_sys_getrlimit(RLIMIT_NOFILE, &limit) && limit.rlim_cur <= HIGH_FD)
+		high = (long)limit.rlim_cur - 8;
+	moved = gy_sys_fcntl(fd, F_DUPFD_CLOEXEC, MAX(high, 3));
+	if (moved >= 0) {
+		gy_sys_close(fd);
+		fd = moved;
+	}
+	if (gy_sys_ftruncate(fd, (off_t)bytes)) {
+		gy_sys_close(fd);
+		return -ENOMEM;
+	}
+	gy_sys_fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL); /* PAGE-2 */
+	if (!fstat(fd, &status)) {
+		control.device = status.st_dev;
+		control.inode = status.st_ino;
+	}
+	control.fd = fd;
+	return fd;
+}
+
+static void fill_options(struct gyre_control *page)
+{
+	struct gyre_control_option *options = (void *)((char *)page + option_offset());
+
+	for (unsigned i = 0; i < GY_OPT_COUNT; i++) {
+		struct gy_text text = { options[i].value, sizeof(options[i].value), 0 };
+		struct gy_text name = { options[i].name, sizeof(options[i].name), 0 };
+
+		if (!options[i].name[0])
+			gy_text_add(&name, gy_option_table[i].name);
+		gy_config_print((enum gy_option_id)i, &text);
+	}
+}
+
+static void fill_header(struct gyre_control *page)
+{
+	struct gy_text version = { page->version, sizeof(page->version), 0 };
+	uint64_t period = gy_option(GY_OPT_sample);
+
+	page->abi = GYRE_CONTROL_ABI;
+	page->header_bytes = sizeof(*page);
+	page->total_bytes = total_bytes();
+	page->pid = (uint32_t)getpid();
+	page->start_ns = gy_now_ns();
+	page->heap_base = gy_map.base;
+	page->heap_reserved_bytes = gy_map.hugepage_reserved * GY_HUGEPAGE_BYTES;
+	page->page_bytes = (uint32_t)GY_PAGE_BYTES;
+	page->sample_bytes = period;
+	page->sample_bytes_log2 = gy_is_power_of_2(period) ? gy_log2(period) : 0;
+	gy_text_add(&version, GYRE_VERSION);
+	page->class_offset = class_offset();
+	page->class_count = GY_STATS_CLASSES;
+	page->class_bytes = sizeof(struct gyre_control_class);
+	page->option_offset = option_offset();
+	page->option_count = GY_OPT_COUNT;
+	page->option_bytes = sizeof(struct gyre_control_option);
+	page->bucket_offset = bucket_offset();
+	page->bucket_count = GYRE_CONTROL_BUCKETS;
+	page->bucket_bytes = sizeof(struct gyre_control_bucket);
+	page->background_tid = control.background_tid;
+	fill_options(page);
+}
+
+void gy_control_init(void)
+{
+	size_t bytes = total_bytes();
+	struct gyre_control *page;
+	void *mapped = NULL;
+	int fd;
+
+	gy_lock_acquire(&control.lock);
+	if (control.tried || !gy_option(GY_OPT_control)) {
+		gy_lock_release(&control.lock);
+		return;
+	}
+	control.tried = true;
+	fd = open_memfd(bytes);
+	if (fd < 0 || gy_sys_mmap(&mapped, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd)) {
+		gy_lock_release(&control.lock);
+		return;
+	}
+	page = mapped;
+	fill_header(page);
+	/* CTL-1 */
+	__atomic_store_n((uint64_t *)(void *)page->magic, *(const uint64_t *)(const void *)GYRE_CONTROL_MAGIC,
+			 __ATOMIC_RELEASE);
+	__atomic_store_n(&control.page, page, __ATOMIC_RELEASE);
+	gy_lock_release(&control.lock);
+	gy_profile_init((void *)((char *)page + bucket_offset()), GYRE_CONTROL_BUCKETS);
+	gy_control_publish();
+}
+
+bool gy_control_is_asked(void)
+{
+	const struct gyre_control *page = current();
+
+	return page && READ_RELAXED(page->request) != READ_RELAXED(page->answered);
+}
+
+void gy_control_publish(void)
+{
+	struct gyre_control *page = current();
+	static struct gyre_control_totals totals;			 /* [lock: control] */
+	static struct gyre_control_class classes[GY_STATS_CLASSES]; /* [lock: control] */
+	uint32_t request;
+
+	if (!page)
+		return;
+	gy_lock_acquire(&control.lock);
+	request = __atomic_load_n(&page->request, __ATOMIC_ACQUIRE);
+	gy_stats_gather(&totals, classes);
+	totals.background_runs = control.background_runs;
+	/* CTL-2, PAGE-4 */
+	WRITE_RELAXED(page->snapshot_seq, page->snapshot_seq | 1);
+	__atomic_thread_fence(__ATOMIC_RELEASE);
+	page->totals = totals;
+	memcpy((char *)page + class_offset(), classes, sizeof(classes));
+	fill_options(page);
+	page->snapshot_ns = gy_now_ns();
+	__atomic_store_n(&page->snapshot_seq, (page->snapshot_seq | 1) + 1, __ATOMIC_RELEASE);
+	if (READ_RELAXED(page->answered) != request) {
+		__atomic_store_n(&page->answered, request, __ATOMIC_RELEASE);
+		gy_sys_futex_wake(&page->answered, INT_MAX, true);
+	}
+	gy_lock_release(&control.lock);
+}
+
+uint64_t gy_control_published_ns(void)
+{
+	const struct gyre_control *page = current();
+
+	return page ? READ_RELAXED(page->snapshot_ns) : 0;
+}
+
+uint32_t *gy_control_request_word(void)
+{
+	struct gyre_control *page = current();
+
+	return page ? &page->request : NULL;
+}
+
+void gy_control_set_background(uint32_t tid, uint64_t runs)
+{
+	struct gyre_control *page = current();
+
+	control.background_tid = tid;
+	control.background_runs = runs;
+	if (page)
+		WRITE_RELAXED(page->background_tid, tid);
+}
+
+void gy_control_fork_prepare(void)
+{
+	gy_lock_acquire(&control.lock);
+}
+
+void gy_control_fork_parent(void)
+{
+	gy_lock_release(&control.lock);
+}
+
+/* PAGE-1: the parent's page stays mapped, because the profile's frames lie in it (PROFILE-2). */
+void gy_control_fork_child(void)
+{
+	struct stat status;
+
+	gy_lock_release(&control.lock);
+	gy_lock_init(&control.lock, GY_RANK_control);
+	control.page = NULL;
+	control.tried = false;
+	control.background_tid = 0;
+	control.background_runs = 0;
+	if (control.fd >= 0 && !fstat(control.fd, &status) && status.st_dev == control.device &&
+	    status.st_ino == control.inode)
+		gy_sys_close(control.fd); /* PAGE-3 */
+	control.fd = -1;
+}

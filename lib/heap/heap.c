@@ -1,0 +1,570 @@
+/* heap.c - where the fast paths of malloc and free fall through to.
+ *
+ *   request            path
+ *   up to 32 KiB       thread cache bin -> central list -> span -> page heap
+ *   the same, sampled  central list of sampled blocks, one by one (hooks.h tells the sampler)
+ *   above 32 KiB       a span of whole pages; from a huge page (2 MiB) on at a huge page's start,
+ *                      so that growing it moves page tables, not bytes (mremap)
+ *
+ * A thread that cannot have a cache (its end has begun, or memory lacks for one) takes and gives
+ * blocks one by one: slower, never wrong.
+ *
+ * HEAP-1  A block's first word holds gy_freed_mark() from its free until its next allocation, unless
+ *         its page went to the kernel meanwhile. Finding the mark at a free is a suspicion only:
+ *         suspect_is_free() proves it before anything is reported.
+ * HEAP-2  realloc keeps a small block where it is only if the new size is above half of the block
+ *         (or of the same class): so free_sized may doubt any size of half the block or less.
+ * HEAP-3  free changes neither errno nor the block's bytes beyond its first word.
+ * HEAP-5  A slow path marks the cache busy before it may sleep with a pointer to it.
+ * HEAP-4  No lock is held when the sampler or the background thread is called (hooks.h).
+ */
+#include "heap/heap.h"
+
+#include "base/config.h"
+#include "base/probe.h"
+#include "heap/hooks.h"
+#include "heap/misuse.h"
+#include "heap/scavenger.h"
+
+#include <errno.h>
+#include <string.h>
+
+/* ------------------------------------------------------------------ start */
+
+static struct {
+	struct gy_lock lock;
+	uint32_t state; /* [atomic: release in start, acquire in started] 0 new, 1 starting, 2 up, 3 failed */
+} start = { .lock = GY_LOCK_INIT(GY_RANK_init) };
+
+bool gy_heap_started(void)
+{
+	return __atomic_load_n(&start.state, __ATOMIC_ACQUIRE) == 2;
+}
+
+bool gy_heap_start(void)
+{
+	bool call_hook = false;
+
+	if (likely(gy_heap_started()))
+		return true;
+	gy_lock_acquire(&start.lock);
+	if (start.state == 0) {
+		gy_config_init();
+		if (gy_metadata_init() || gy_page_heap_init() || gy_central_init() ||
+		    gy_thread_cache_init()) {
+			start.state = 3;
+		} else {
+			__atomic_store_n(&start.state, 2, __ATOMIC_RELEASE);
+			call_hook = true;
+		}
+	}
+	gy_lock_release(&start.lock);
+	if (call_hook)
+		gy_heap_hooks.started();
+	return start.state == 2;
+}
+
+/* The calling thread's cache, wherever it is in its life. Between begin and end the idle taker
+ * leaves it alone (HEAP-5): we may sleep on a lock with a pointer to it in hand. */
+static struct gy_thread_cache *cache_begin(void)
+{
+	struct gy_thread_cache *cache = gy_tcache;
+
+	if (unlikely(cache == GY_NO_CACHE)) {
+		if (!gy_heap_start())
+			return GY_NO_CACHE;
+		cache = gy_thread_cache_attach();
+		if (cache == GY_NO_CACHE)
+			return cache;
+	}
+	WRITE_RELAXED(cache->busy, cache->busy + 1);
+	return cache;
+}
+
+static void cache_end(struct gy_thread_cache *cache)
+{
+	if (likely(cache != GY_NO_CACHE))
+		WRITE_RELAXED(cache->busy, cache->busy - 1);
+}
+
+static void *out_of_memory(size_t bytes, enum gy_oom_reason reason)
+{
+	gy_page_heap_count_oom();
+	GY_PROBE2(oom, bytes, reason);
+	errno = ENOMEM;
+	return NULL;
+}
+
+/* ------------------------------------------------------------------ small blocks */
+
+static void *small_sampled(unsigned class_index, size_t bytes, uintptr_t caller_pc)
+{
+	enum gy_oom_reason reason = GY_OOM_NONE;
+	void *block;
+
+	if (!gy_option(GY_OPT_sample) ||
+	    gy_central_take(&gy_centrals[1][class_index], &block, 1, &reason) != 1)
+		return NULL;
+	*(uintptr_t *)block = 0; /* HEAP-1 */
+	gy_heap_hooks.sample_alloc(block, bytes, gy_size_classes[class_index].bytes, caller_pc);
+	return block;
+}
+
+static void *small_direct(unsigned class_index, size_t bytes)
+{
+	struct gy_central *central = &gy_centrals[0][class_index];
+	enum gy_oom_reason reason = GY_OOM_NONE;
+	void *block;
+
+	if (gy_central_take(central, &block, 1, &reason) != 1)
+		return out_of_memory(bytes, reason);
+	ADD_RELAXED(central->direct_mallocs, 1);
+	*(uintptr_t *)block = 0;
+	return block;
+}
+
+/* A block from the caller's cache, which is not GY_NO_CACHE; NULL where memory lacks. */
+static void *small_cached(struct gy_thread_cache *cache, unsigned class_index, size_t bytes,
+			  uintptr_t caller_pc)
+{
+	struct gy_bin *bin = &cache->bins[class_index];
+	enum gy_oom_reason reason = GY_OOM_NONE;
+	void *block;
+
+	/* The fast path has counted this allocation only if that made the countdown negative. */
+	if (bin->countdown < 0 || --bin->countdown < 0) {
+		gy_thread_cache_rearm(cache, class_index); /* CACHE-4 */
+		block = small_sampled(class_index, bytes, caller_pc);
+		if (block)
+			return block;
+	}
+	if (bin->top == bin->floor) {
+		if (!gy_thread_cache_refill(cache, class_index, &reason)) {
+			gy_scavenger_emergency();
+			if (!gy_thread_cache_refill(cache, class_index, &reason)) {
+				cache->cold[class_index].counted--; /* not allocated after all */
+				return out_of_memory(bytes, reason);
+			}
+		}
+		gy_heap_hooks.slow_path(caller_pc);
+		/* The hook may have allocated from this very bin. */
+		if (unlikely(bin->top == bin->floor)) {
+			cache->cold[class_index].counted--;
+			return small_direct(class_index, bytes);
+		}
+	}
+	block = bin->top[-1];
+	bin->top--;
+	*(uintptr_t *)block = 0; /* HEAP-1 */
+	return block;
+}
+
+static void *small_alloc(unsigned class_index, size_t bytes, uintptr_t caller_pc)
+{
+	struct gy_thread_cache *cache = cache_begin();
+	void *block;
+
+	if (unlikely(cache == GY_NO_CACHE))
+		return gy_heap_started() ? small_direct(class_index, bytes) :
+					   out_of_memory(bytes, GY_OOM_RANGE);
+	block = small_cached(cache, class_index, bytes, caller_pc);
+	cache_end(cache);
+	return block;
+}
+
+/* ------------------------------------------------------------------ large blocks */
+
+/* Counts `bytes` of large blocks; true where this one is a sample. */
+static bool large_is_sampled(size_t bytes)
+{
+	uint64_t period = gy_option(GY_OPT_sample);
+	struct gy_thread_cache *cache;
+	bool sampled = false;
+
+	if (!period || bytes >= period * 8)
+		return period != 0;
+	cache = cache_begin();
+	if (cache == GY_NO_CACHE)
+		return false;
+	if (!cache->large_countdown)
+		cache->large_countdown = gy_heap_hooks.sample_interval(1, &cache->rng);
+	cache->large_countdown -= (int64_t)bytes;
+	if (cache->large_countdown <= 0) {
+		cache->large_countdown = gy_heap_hooks.sample_interval(1, &cache->rng);
+		sampled = true;
+	}
+	cache_end(cache);
+	return sampled;
+}
+
+static void *large_alloc(size_t bytes, size_t alignment, bool *zeroed, uintptr_t caller_pc)
+{
+	enum gy_oom_reason reason = GY_OOM_OVERFLOW;
+	size_t pages, alignment_pages = MAX(alignment >> GY_PAGE_SHIFT, 1);
+	struct gy_span *span;
+	bool sampled;
+	void *block;
+
+	if (!gy_heap_start())
+		return out_of_memory(bytes, GY_OOM_RANGE);
+	if (bytes > PTRDIFF_MAX)
+		return out_of_memory(bytes, reason);
+	pages = MAX(gy_div_round_up(bytes, GY_PAGE_BYTES), 1);
+	sampled = large_is_sampled(pages << GY_PAGE_SHIFT);
+	span = gy_page_heap_take(pages, alignment_pages, 0, sampled, zeroed, &reason);
+	if (!span) {
+		gy_scavenger_emergency();
+		span = gy_page_heap_take(pages, alignment_pages, 0, sampled, zeroed, &reason);
+		if (!span)
+			return out_of_memory(bytes, reason);
+	}
+	span->requested_bytes = bytes;
+	block = gy_span_start(span);
+	GY_PROBE3(large_alloc, (uintptr_t)block, bytes, gy_span_bytes(span));
+	if (sampled)
+		gy_heap_hooks.sample_alloc(block, bytes, gy_span_bytes(span), caller_pc);
+	gy_heap_hooks.slow_path(caller_pc);
+	return block;
+}
+
+void *gy_heap_alloc(size_t bytes, uintptr_t caller_pc)
+{
+	bool zeroed;
+
+	if (likely(bytes <= GY_CLASS_MAX_BYTES))
+		return small_alloc(gy_class_of_request(bytes), bytes, caller_pc);
+	return large_alloc(bytes, 1, &zeroed, caller_pc);
+}
+
+void *gy_heap_alloc_zeroed(size_t bytes, uintptr_t caller_pc)
+{
+	bool zeroed = false;
+	void *block;
+
+	if (bytes <= GY_CLASS_MAX_BYTES)
+		block = small_alloc(gy_class_of_request(bytes), bytes, caller_pc);
+	else
+		block = large_alloc(bytes, 1, &zeroed, caller_pc);
+	if (block && !zeroed)
+		memset(block, 0, bytes);
+	return block;
+}
+
+void *gy_heap_alloc_aligned(size_t alignment, size_t bytes, uintptr_t caller_pc)
+{
+	unsigned class_index = gy_class_of_aligned(bytes, alignment);
+	bool zeroed;
+
+	if (class_index)
+		return small_alloc(class_index, bytes, caller_pc);
+	return large_alloc(bytes, alignment, &zeroed, caller_pc);
+}
+
+/* ------------------------------------------------------------------ free */
+
+/* Is this marked block really free? (HEAP-1) */
+GY_COLD static bool suspect_is_free(unsigned class_index, const void *block)
+{
+	return gy_central_holds(&gy_centrals[0][class_index], block) ||
+	       gy_thread_caches_contain(class_index, block);
+}
+
+static void push_free(struct gy_thread_cache *cache, unsigned class_index, void *block,
+		      const char *function, uintptr_t caller_pc)
+{
+	struct gy_bin *bin = &cache->bins[class_index];
+
+	if (cache != GY_NO_CACHE && bin->top == bin->limit) {
+		gy_thread_cache_flush(cache, class_index);
+		gy_heap_hooks.slow_path(caller_pc);
+	}
+	*(uintptr_t *)block = gy_freed_mark();
+	if (unlikely(bin->top == bin->limit)) { /* no cache, or no memory for slots */
+		if (!gy_central_give_one(&gy_centrals[0][class_index], block))
+			gy_misuse(GY_MISUSE_DOUBLE_FREE, block, class_index, 0, function, caller_pc);
+		return;
+	}
+	*bin->top = block; /* CACHE-3: the slot before top */
+	__atomic_signal_fence(__ATOMIC_RELEASE);
+	bin->top++;
+}
+
+static void small_free(struct gy_span *span, unsigned class_index, void *block,
+		       const char *function, uintptr_t caller_pc)
+{
+	size_t offset = (size_t)((char *)block - gy_span_start(span));
+	uint32_t magic = gy_size_classes[class_index].magic;
+	struct gy_thread_cache *cache;
+
+	if ((uint32_t)offset * magic >= magic ||
+	    gy_object_index(class_index, offset) >= span->objects) {
+		gy_misuse(GY_MISUSE_NOT_A_START, block, class_index, 0, function, caller_pc);
+		return;
+	}
+	if (*(uintptr_t *)block == gy_freed_mark() && suspect_is_free(class_index, block)) {
+		gy_misuse(GY_MISUSE_DOUBLE_FREE, block, class_index, 0, function, caller_pc);
+		return;
+	}
+	cache = cache_begin();
+	push_free(cache, class_index, block, function, caller_pc);
+	cache_end(cache);
+}
+
+static void sampled_free(struct gy_span *span, void *block, const char *function,
+			 uintptr_t caller_pc)
+{
+	unsigned class_index = span->class_index;
+	size_t offset = (size_t)((char *)block - gy_span_start(span));
+	uint32_t magic = gy_size_classes[class_index].magic;
+
+	if ((uint32_t)offset * magic >= magic) {
+		gy_misuse(GY_MISUSE_NOT_A_START, block, class_index, 0, function, caller_pc);
+		return;
+	}
+	if (*(uintptr_t *)block == gy_freed_mark() &&
+	    gy_central_holds(&gy_centrals[1][class_index], block)) {
+		gy_misuse(GY_MISUSE_DOUBLE_FREE, block, class_index, 0, function, caller_pc);
+		return;
+	}
+	*(uintptr_t *)block = gy_freed_mark();
+	gy_heap_hooks.sample_free(block);
+	if (!gy_central_give_one(&gy_centrals[1][class_index], block))
+		gy_misuse(GY_MISUSE_DOUBLE_FREE, block, class_index, 0, function, caller_pc);
+}
+
+static void large_free(struct gy_span *span, void *block, const char *function, uintptr_t caller_pc)
+{
+	if (block != gy_span_start(span)) {
+		gy_misuse(GY_MISUSE_NOT_A_START, block, 0, 0, function, caller_pc);
+		return;
+	}
+	GY_PROBE2(large_free, (uintptr_t)block, gy_span_bytes(span));
+	if (span->sampled)
+		gy_heap_hooks.sample_free(block);
+	gy_page_heap_give(span);
+	gy_heap_hooks.slow_path(caller_pc);
+}
+
+/* The span of a block that is about to be freed or asked about; misuse is reported. */
+static struct gy_span *span_of_block(const void *block, const char *function, uintptr_t caller_pc)
+{
+	struct gy_span *span;
+
+	if (unlikely(!gy_is_ours(block))) {
+		gy_misuse(GY_MISUSE_NOT_OURS, block, 0, 0, function, caller_pc);
+		return NULL;
+	}
+	span = gy_span_of_page(gy_page_of(block));
+	if (unlikely(!span || READ_RELAXED(span->kind) == GY_SPAN_NONE)) {
+		/* Pages that no span holds: the block was freed, and its span with it. */
+		gy_misuse((uintptr_t)block % 16 ? GY_MISUSE_NOT_OURS : GY_MISUSE_DOUBLE_FREE, block,
+			  0, 0, function, caller_pc);
+		return NULL;
+	}
+	return span;
+}
+
+static void free_block(void *block, const char *function, uintptr_t caller_pc)
+{
+	struct gy_span *span = span_of_block(block, function, caller_pc);
+
+	if (!span)
+		return;
+	if (span->kind == GY_SPAN_LARGE)
+		large_free(span, block, function, caller_pc);
+	else if (span->sampled)
+		sampled_free(span, block, function, caller_pc);
+	else
+		small_free(span, span->class_index, block, function, caller_pc);
+}
+
+void gy_heap_free(void *block, uintptr_t caller_pc)
+{
+	int saved = errno; /* HEAP-3 */
+
+	if (!block)
+		return;
+	free_block(block, "free", caller_pc);
+	errno = saved;
+}
+
+/* Can a block of this span have come from a request of `bytes`, aligned to `alignment`? (HEAP-2) */
+static bool size_is_plausible(const struct gy_span *span, size_t bytes, size_t alignment)
+{
+	size_t held = gy_span_bytes(span);
+
+	if (span->kind == GY_SPAN_LARGE)
+		return bytes <= held && (alignment || bytes > held / 2 ||
+					 bytes > GY_CLASS_MAX_BYTES / 2);
+	held = gy_size_classes[span->class_index].bytes;
+	if (bytes > held)
+		return false;
+	return alignment || bytes > held / 2 ||
+	       gy_class_of_request(bytes) == span->class_index;
+}
+
+void gy_heap_free_sized(void *block, size_t bytes, size_t alignment, uintptr_t caller_pc)
+{
+	int saved = errno;
+	struct gy_span *span;
+
+	if (!block)
+		return;
+	span = span_of_block(block, "free", caller_pc);
+	if (span) {
+		if (!size_is_plausible(span, bytes, alignment))
+			gy_misuse(GY_MISUSE_WRONG_SIZE, block,
+				  span->kind == GY_SPAN_LARGE ? 0 : span->class_index, bytes, "free",
+				  caller_pc);
+		else if (alignment && (uintptr_t)block % alignment)
+			gy_misuse(GY_MISUSE_WRONG_ALIGNMENT, block,
+				  span->kind == GY_SPAN_LARGE ? 0 : span->class_index, alignment,
+				  "free", caller_pc);
+		else
+			free_block(block, "free", caller_pc);
+	}
+	errno = saved;
+}
+
+/* ------------------------------------------------------------------ size, realloc */
+
+/* Bytes of the live block at `block`; 0 after a report of misuse. */
+static size_t block_bytes(const void *block, struct gy_span **span, const char *function,
+			  uintptr_t caller_pc)
+{
+	size_t bytes, offset;
+
+	*span = span_of_block(block, function, caller_pc);
+	if (!*span)
+		return 0;
+	offset = (size_t)((const char *)block - gy_span_start(*span));
+	if ((*span)->kind == GY_SPAN_LARGE)
+		bytes = offset ? 0 : gy_span_bytes(*span);
+	else
+		bytes = gy_size_classes[(*span)->class_index].bytes;
+	if (!bytes || offset % bytes) {
+		gy_misuse(GY_MISUSE_NOT_A_START, block, 0, 0, function, caller_pc);
+		return 0;
+	}
+	if ((*span)->kind == GY_SPAN_SMALL && *(const uintptr_t *)block == gy_freed_mark() &&
+	    ((*span)->sampled ? gy_central_holds(&gy_centrals[1][(*span)->class_index], block) :
+				suspect_is_free((*span)->class_index, block))) {
+		gy_misuse(GY_MISUSE_DOUBLE_FREE, block, (*span)->class_index, 0, function, caller_pc);
+		return 0;
+	}
+	return bytes;
+}
+
+size_t gy_heap_usable_size(const void *block, uintptr_t caller_pc)
+{
+	struct gy_span *span;
+
+	return block ? block_bytes(block, &span, "malloc_usable_size", caller_pc) : 0;
+}
+
+static void *realloc_copy(void *block, size_t old_bytes, size_t bytes, uintptr_t caller_pc)
+{
+	void *fresh = gy_heap_alloc(bytes, caller_pc);
+
+	if (!fresh)
+		return NULL;
+	memcpy(fresh, block, MIN(old_bytes, bytes));
+	free_block(block, "realloc", caller_pc);
+	return fresh;
+}
+
+/* Moves the pages of a large block to a larger span, instead of its bytes. */
+static void *realloc_move(struct gy_span *span, size_t bytes, uintptr_t caller_pc)
+{
+	void *block = gy_span_start(span), *fresh;
+	size_t whole = gy_span_bytes(span) & ~(GY_HUGEPAGE_BYTES - 1);
+	size_t rest = MIN(gy_span_bytes(span), span->requested_bytes);
+	bool zeroed;
+
+	if (!gy_option(GY_OPT_mremap) || !whole || (uintptr_t)block % GY_HUGEPAGE_BYTES)
+		return NULL;
+	fresh = large_alloc(bytes, GY_HUGEPAGE_BYTES, &zeroed, caller_pc);
+	if (!fresh)
+		return NULL;
+	if (gy_vm_move(block, whole, fresh)) {
+		memcpy(fresh, block, rest);
+	} else {
+		rest -= MIN(rest, whole);
+		memcpy((char *)fresh + whole, (char *)block + whole, rest);
+	}
+	large_free(span, block, "realloc", caller_pc);
+	return fresh;
+}
+
+static void *realloc_large(struct gy_span *span, void *block, size_t bytes, uintptr_t caller_pc)
+{
+	size_t pages = gy_div_round_up(bytes, GY_PAGE_BYTES), old_bytes = gy_span_bytes(span);
+	void *fresh;
+
+	if (bytes > PTRDIFF_MAX)
+		return out_of_memory(bytes, GY_OOM_OVERFLOW);
+	if (bytes <= GY_CLASS_MAX_BYTES)
+		return realloc_copy(block, old_bytes, bytes, caller_pc);
+	if (!span->sampled) {
+		if (pages == span->pages ||
+		    (pages > span->pages && gy_page_heap_extend(span, pages))) {
+			span->requested_bytes = bytes;
+			return block;
+		}
+		if (pages < span->pages) {
+			gy_page_heap_shrink(span, pages);
+			span->requested_bytes = bytes;
+			return block;
+		}
+	} else if (pages <= span->pages && pages > span->pages / 2) {
+		return block;
+	}
+	fresh = realloc_move(span, bytes, caller_pc);
+	return fresh ? fresh : realloc_copy(block, old_bytes, bytes, caller_pc);
+}
+
+void *gy_heap_realloc(void *block, size_t bytes, uintptr_t caller_pc)
+{
+	struct gy_span *span;
+	size_t old_bytes = block_bytes(block, &span, "realloc", caller_pc);
+
+	if (!old_bytes) {
+		errno = ENOMEM;
+		return NULL;
+	}
+	if (span->kind == GY_SPAN_LARGE)
+		return realloc_large(span, block, bytes, caller_pc);
+	if (bytes <= old_bytes &&
+	    (bytes > old_bytes / 2 || gy_class_of_request(bytes) == span->class_index))
+		return block; /* HEAP-2 */
+	return realloc_copy(block, old_bytes, bytes, caller_pc);
+}
+
+/* ------------------------------------------------------------------ trim, check */
+
+size_t gy_heap_flush(void)
+{
+	struct gy_thread_cache *cache = gy_tcache;
+	size_t bytes;
+
+	if (cache == GY_NO_CACHE)
+		return 0;
+	cache_begin();
+	bytes = gy_thread_cache_empty(cache, GY_FLUSH_IDLE);
+	cache_end(cache);
+	return bytes;
+}
+
+size_t gy_heap_trim(size_t keep_bytes)
+{
+	if (!gy_heap_started())
+		return 0;
+	gy_heap_flush();
+	return gy_scavenger_trim(keep_bytes);
+}
+
+void gy_heap_check(void)
+{
+	gy_page_heap_check();
+	gy_central_check();
+}

@@ -1,0 +1,27 @@
+/* hooks.h - what the heap calls of the modules above it.
+ *
+ * The heap knows neither the sampler nor the background thread: it calls through this table, which
+ * api/runtime.c defines once, at link time (a constant: nothing to register, nothing to race).
+ */
+#ifndef GY_HEAP_HOOKS_H
+#define GY_HEAP_HOOKS_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+struct gy_heap_hooks {
+	/* Once, after the heap can allocate and before the first block is handed out. */
+	void (*started)(void);
+	/* Allocations of a class until its next sample, at least 1 (INT32_MAX: never). */
+	int64_t (*sample_interval)(size_t object_bytes, uint64_t *rng);
+	/* Is this large allocation a sample? `bytes_left` is the thread's countdown. */
+	void (*sample_alloc)(void *block, size_t requested_bytes, size_t block_bytes,
+			     uintptr_t caller_pc);
+	void (*sample_free)(void *block);
+	/* Called from slow paths under no lock: start the background thread, publish, if due. */
+	void (*slow_path)(uintptr_t caller_pc);
+};
+
+extern const struct gy_heap_hooks gy_heap_hooks;
+
+#endif

@@ -1,0 +1,85 @@
+/* metadata.h - the library's own memory: the address map, its side arrays, and small records.
+ *
+ *   heap range    | huge page 0 | huge page 1 | ...            reserved once, PROT_NONE at first
+ *   page_info[p]  | 8 bytes a page: what free needs to know
+ *   span_of[p]    | 8 bytes a page: the page's span
+ *   hugepages[h]  | 128 bytes a huge page: which pages are used, which the kernel has back
+ *
+ * Each side array is a reservation of its own, indexed by page (or huge-page) number relative to
+ * the range's base, so nothing of ours lies between the user's bytes. Arrays and heap become usable
+ * together, in steps, at the upper end.
+ *
+ * META-1  base, and the arrays' addresses, never change after the heap's start.
+ * META-2  page_count grows only, and only after the arrays behind it are usable: whoever sees
+ *         page < page_count may read every array at that page. Written under the page heap's lock.
+ * META-3  page_info[p].bin is 0 unless p belongs to a small span whose blocks thread caches may
+ *         hold; 0 sends free to its slow path, which looks at span_of.
+ * META-4  Memory from gy_metadata_take is zeroed and is never given back to the kernel.
+ */
+#ifndef GY_HEAP_METADATA_H
+#define GY_HEAP_METADATA_H
+
+#include "base/compiler.h"
+#include "heap/size_class.h"
+#include "os/vm.h"
+
+#include <stdbool.h>
+
+#define GY_HUGEPAGE_PAGES ((unsigned)(GY_HUGEPAGE_BYTES / GY_PAGE_BYTES)) /* 256 */
+
+struct gy_span;
+struct gy_hugepage;
+
+/* What free's fast path reads of a page. With magic = ceil(2^32 / block bytes), a pointer p into
+ * the page is a block's start iff (u32)((u32)p * magic + bias) < magic (size_class.h, CLASS-4):
+ * bias is (u32)(-(u32)span_start * magic). */
+struct gy_page_info {
+	uint32_t bias;
+	uint16_t bin;	/* byte offset of the class's bin in a thread cache; META-3 */
+	uint16_t spare;
+};
+
+struct gy_address_map {
+	uintptr_t base;			 /* META-1 */
+	size_t page_count;		 /* META-2; [atomic: relaxed] */
+	struct gy_page_info *page_info;
+	struct gy_span **span_of;
+	struct gy_hugepage *hugepages;
+	size_t hugepage_count;		 /* made usable; [lock: page_heap] */
+	size_t hugepage_reserved;	 /* [const] */
+	size_t hugepage_sides;		 /* covered by usable side arrays; [lock: page_heap] */
+};
+
+extern struct gy_address_map gy_map GY_ALIGNED(64) GY_HIDDEN;
+
+/* Reserves range and arrays. 0 or -ENOMEM. Once. */
+int gy_metadata_init(void);
+/* Makes side arrays usable for the first `hugepages` huge pages. [lock: page_heap] */
+int gy_metadata_cover(size_t hugepages);
+
+/* Zeroed memory for our own records; NULL where memory lacks. Any thread. */
+void *gy_metadata_take(size_t bytes);
+/* Memory of 2^log2 bytes (4 <= log2 <= 20), which gy_metadata_block_give takes back. Not zeroed. */
+void *gy_metadata_block_take(unsigned log2_bytes);
+void gy_metadata_block_give(void *block, unsigned log2_bytes);
+uint64_t gy_metadata_bytes(void);
+void gy_metadata_lock(void);
+void gy_metadata_unlock(void);
+void gy_metadata_fork_child(void);
+
+GY_INLINE size_t gy_page_of(const void *address)
+{
+	return ((uintptr_t)address - gy_map.base) >> GY_PAGE_SHIFT;
+}
+
+GY_INLINE bool gy_is_ours(const void *address)
+{
+	return gy_page_of(address) < READ_RELAXED(gy_map.page_count);
+}
+
+GY_INLINE char *gy_page_start(size_t page)
+{
+	return (char *)(gy_map.base + (page << GY_PAGE_SHIFT));
+}
+
+#endif

@@ -1,0 +1,408 @@
+/* thread_cache.c - the slow half of a thread's cache: filling, emptying, growing, beginning, ending.
+ *
+ * A bin begins with no slots. Its first refill gives it a few; from then on each miss (found empty,
+ * or found full) doubles what it may hold, up to a number of bytes per bin, as long as the thread's
+ * budget and that of all threads last. Where the budget is used up, another bin of the thread
+ * that has not missed lately gives up half its capacity. So a thread's capacity goes where its
+ * misses are.
+ *
+ *   refill   half the capacity, from the central list
+ *   flush    the older half of the bin (its bottom), to the central list
+ *
+ * A cache begins with its thread's first slow path, and ends in a pthread key's destructor; what the
+ * thread allocates or frees after that (other keys' destructors) goes to the central lists one by
+ * one. Caches that other threads had when a process forked are left alone in the child: a copy
+ * taken while they ran cannot be trusted across cache lines. Their blocks count as lost.
+ *
+ * Sources: tcmalloc's thread_cache.cc (slow start, stealing of capacity).
+ */
+#include "heap/thread_cache.h"
+
+#include "base/config.h"
+#include "base/probe.h"
+#include "heap/hooks.h"
+#include "os/sys.h"
+#include "os/thread_state.h"
+
+#include <pthread.h>
+#include <string.h>
+
+#define BIN_BYTES ((size_t)1 << 20)	/* a bin holds at most this many bytes */
+#define BIN_OBJECTS 2048u
+#define BATCH_MAX 512u
+#define FIRST_BYTES 512u /* of capacity at a bin's first refill */
+#define FIRST_MIN 4u
+#define FIRST_MAX 16u
+
+#define NO_BIN ((struct gy_bin *)(uintptr_t)&gy_cache_none.bins[0])
+const struct gy_thread_cache gy_cache_none = {
+	.small_bin = { [0 ... GY_SMALL_STEPS - 1] = NO_BIN },
+};
+__thread struct gy_thread_cache *gy_tcache GY_TLS_INITIAL_EXEC = GY_NO_CACHE;
+
+static __thread GY_TLS_INITIAL_EXEC struct {
+	struct gy_thread_cache *own; /* the thread's cache, also while it is taken */
+	bool ended;		     /* its destructor ran: no cache any more */
+	bool beginning;
+} self;
+
+struct gy_registry gy_registry = { .lock = GY_LOCK_INIT(GY_RANK_registry) };
+
+static pthread_key_t end_key;
+static bool end_key_made;
+
+/* ------------------------------------------------------------------ capacity */
+
+static unsigned capacity_max(unsigned class_index)
+{
+	size_t bytes = gy_size_classes[class_index].bytes;
+
+	return (unsigned)MIN(BIN_OBJECTS, MAX(BIN_BYTES / bytes, FIRST_MIN));
+}
+
+static void set_capacity(struct gy_thread_cache *cache, unsigned class_index, unsigned capacity)
+{
+	struct gy_bin *bin = &cache->bins[class_index];
+	struct gy_bin_cold *cold = &cache->cold[class_index];
+	size_t bytes = gy_size_classes[class_index].bytes;
+
+	if (capacity >= cold->capacity) {
+		ADD_RELAXED(gy_registry.capacity_bytes, (capacity - cold->capacity) * bytes);
+		cache->capacity_bytes += (capacity - cold->capacity) * bytes;
+	} else {
+		SUB_RELAXED(gy_registry.capacity_bytes, (cold->capacity - capacity) * bytes);
+		cache->capacity_bytes -= (cold->capacity - capacity) * bytes;
+	}
+	cold->capacity = (uint16_t)capacity;
+	bin->limit = bin->floor + capacity;
+}
+
+/* Moves the bin into a slot array of at least `capacity` slots. */
+static bool slots_grow(struct gy_thread_cache *cache, unsigned class_index, unsigned capacity)
+{
+	struct gy_bin *bin = &cache->bins[class_index];
+	struct gy_bin_cold *cold = &cache->cold[class_index];
+	unsigned log2_bytes = gy_log2(2 * capacity * sizeof(void *) - 1);
+	size_t held = (size_t)(bin->top - bin->floor);
+	void **slots;
+
+	if (cold->slots_log2 >= log2_bytes)
+		return true;
+	slots = gy_metadata_block_take(log2_bytes);
+	if (!slots)
+		return false;
+	if (cold->slots_log2) {
+		memcpy(slots, bin->floor, held * sizeof(*slots));
+		gy_metadata_block_give(bin->floor, cold->slots_log2);
+	}
+	bin->floor = slots;
+	bin->top = slots + held;
+	bin->limit = slots + cold->capacity;
+	cold->slots_log2 = (uint8_t)log2_bytes;
+	return true;
+}
+
+static void give_bottom(struct gy_thread_cache *cache, unsigned class_index, unsigned count,
+			enum gy_flush_reason reason)
+{
+	struct gy_bin *bin = &cache->bins[class_index];
+	size_t held = (size_t)(bin->top - bin->floor);
+
+	if (!count)
+		return;
+	gy_central_give(&gy_centrals[0][class_index], bin->floor, count);
+	memmove(bin->floor, bin->floor + count, (held - count) * sizeof(*bin->floor));
+	bin->top -= count;
+	cache->cold[class_index].flushes++;
+	GY_PROBE3(cache_flush, gy_size_classes[class_index].bytes, count, reason);
+}
+
+/* Takes capacity from a bin of the same thread that did not miss since the last time round. */
+static bool steal_capacity(struct gy_thread_cache *cache, unsigned for_class, size_t bytes)
+{
+	for (unsigned i = 0; i < 2 * GY_CLASS_COUNT && bytes; i++) {
+		unsigned victim = cache->steal_at = cache->steal_at % (GY_CLASS_COUNT - 1) + 1;
+		struct gy_bin *bin = &cache->bins[victim];
+		struct gy_bin_cold *cold = &cache->cold[victim];
+		size_t object_bytes = gy_size_classes[victim].bytes, freed;
+		unsigned held, keep;
+
+		if (victim == for_class || !cold->capacity)
+			continue;
+		if (cold->miss) {
+			cold->miss = 0;
+			continue;
+		}
+		keep = cold->capacity / 2;
+		held = (unsigned)(bin->top - bin->floor);
+		if (held > keep)
+			give_bottom(cache, victim, held - keep, GY_FLUSH_BUDGET);
+		freed = (cold->capacity - keep) * object_bytes;
+		set_capacity(cache, victim, keep);
+		bytes -= MIN(bytes, freed);
+	}
+	return !bytes;
+}
+
+static bool budget_allows(struct gy_thread_cache *cache, unsigned class_index, size_t bytes)
+{
+	uint64_t own = gy_option(GY_OPT_thread_cache), all = gy_option(GY_OPT_thread_caches);
+
+	if (cache->capacity_bytes + bytes <= own &&
+	    READ_RELAXED(gy_registry.capacity_bytes) + bytes <= all)
+		return true;
+	return steal_capacity(cache, class_index, bytes);
+}
+
+/* A miss: doubles what the bin may hold, if it may. */
+static void grow_capacity(struct gy_thread_cache *cache, unsigned class_index)
+{
+	struct gy_bin_cold *cold = &cache->cold[class_index];
+	size_t bytes = gy_size_classes[class_index].bytes;
+	unsigned most = capacity_max(class_index), wanted;
+
+	if (!cold->capacity)
+		wanted = (unsigned)MAX(FIRST_MIN, MIN(FIRST_MAX, FIRST_BYTES / bytes));
+	else
+		wanted = MIN(cold->capacity * 2u, most);
+	if (wanted <= cold->capacity)
+		return;
+	if (cold->capacity && !budget_allows(cache, class_index, (wanted - cold->capacity) * bytes))
+		return;
+	if (slots_grow(cache, class_index, wanted))
+		set_capacity(cache, class_index, wanted);
+}
+
+/* ------------------------------------------------------------------ refill, flush */
+
+bool gy_thread_cache_refill(struct gy_thread_cache *cache, unsigned class_index,
+			    enum gy_oom_reason *reason)
+{
+	struct gy_bin *bin = &cache->bins[class_index];
+	struct gy_bin_cold *cold = &cache->cold[class_index];
+	unsigned count, got;
+
+	grow_capacity(cache, class_index);
+	if (!cold->capacity) {
+		*reason = GY_OOM_REFUSED;
+		return false;
+	}
+	cold->miss = 1;
+	count = MIN(MAX(cold->capacity / 2u, 1u), BATCH_MAX);
+	got = gy_central_take(&gy_centrals[0][class_index], bin->floor, count, reason);
+	bin->top = bin->floor + got;
+	cold->refills++;
+	GY_PROBE3(cache_refill, gy_size_classes[class_index].bytes, got, cold->capacity);
+	return got != 0;
+}
+
+void gy_thread_cache_flush(struct gy_thread_cache *cache, unsigned class_index)
+{
+	struct gy_bin *bin = &cache->bins[class_index];
+	struct gy_bin_cold *cold = &cache->cold[class_index];
+
+	grow_capacity(cache, class_index);
+	cold->miss = 2;
+	if (bin->top == bin->limit)
+		give_bottom(cache, class_index, MAX((cold->capacity + 1u) / 2u, 1u),
+			    GY_FLUSH_FULL);
+}
+
+size_t gy_thread_cache_empty(struct gy_thread_cache *cache, enum gy_flush_reason reason)
+{
+	size_t bytes = 0;
+
+	for (unsigned c = 1; c < GY_CLASS_COUNT; c++) {
+		struct gy_bin *bin = &cache->bins[c];
+		struct gy_bin_cold *cold = &cache->cold[c];
+		unsigned held = (unsigned)(bin->top - bin->floor);
+
+		if (!cold->slots_log2)
+			continue;
+		bytes += held * (size_t)gy_size_classes[c].bytes;
+		give_bottom(cache, c, held, reason);
+		set_capacity(cache, c, 0);
+		gy_metadata_block_give(bin->floor, cold->slots_log2);
+		bin->top = bin->floor = bin->limit = NULL;
+		cold->slots_log2 = 0;
+	}
+	return bytes;
+}
+
+void gy_thread_cache_rearm(struct gy_thread_cache *cache, unsigned class_index)
+{
+	struct gy_bin *bin = &cache->bins[class_index];
+	struct gy_bin_cold *cold = &cache->cold[class_index];
+	int64_t interval = gy_heap_hooks.sample_interval(gy_size_classes[class_index].bytes,
+							 &cache->rng);
+
+	cold->counted += (uint64_t)((int64_t)cold->start - bin->countdown);
+	cold->start = (int32_t)MIN(interval - 1, INT32_MAX);
+	bin->countdown = cold->start;
+}
+
+bool gy_thread_cache_contains(const struct gy_thread_cache *cache, unsigned class_index,
+			      const void *block)
+{
+	const struct gy_bin *bin = &cache->bins[class_index];
+	void *const *floor = READ_RELAXED(bin->floor);
+	void *const *top = READ_RELAXED(bin->top);
+
+	for (; floor && floor < top; floor++)
+		if (READ_RELAXED(*floor) == block)
+			return true;
+	return false;
+}
+
+bool gy_thread_caches_contain(unsigned class_index, const void *block)
+{
+	bool found = false;
+
+	gy_lock_acquire(&gy_registry.lock);
+	for (const struct gy_thread_cache *cache = gy_registry.first; cache && !found;
+	     cache = cache->next)
+		found = gy_thread_cache_contains(cache, class_index, block);
+	gy_lock_release(&gy_registry.lock);
+	return found;
+}
+
+/* ------------------------------------------------------------------ begin, end */
+
+static void register_cache(struct gy_thread_cache *cache)
+{
+	cache->prev = NULL;
+	cache->next = gy_registry.first;
+	if (cache->next)
+		cache->next->prev = cache;
+	gy_registry.first = cache;
+	gy_registry.count++;
+}
+
+static void thread_end(void *value)
+{
+	struct gy_thread_cache *cache = value;
+
+	/* A taker may have it: wait, then it is ours for good (CACHE-2). */
+	gy_lock_acquire(&cache->owner);
+	gy_tcache = GY_NO_CACHE;
+	self.own = NULL;
+	self.ended = true;
+	cache->taken = 0;
+	gy_lock_release(&cache->owner);
+	gy_lock_acquire(&gy_registry.lock);
+	if (cache->prev)
+		cache->prev->next = cache->next;
+	else
+		gy_registry.first = cache->next;
+	if (cache->next)
+		cache->next->prev = cache->prev;
+	gy_registry.count--;
+	gy_lock_release(&gy_registry.lock);
+
+	gy_thread_cache_empty(cache, GY_FLUSH_EXIT);
+	for (unsigned c = 1; c < GY_CLASS_COUNT; c++) {
+		uint64_t mallocs = gy_cache_mallocs(cache, c);
+
+		if (mallocs)
+			ADD_RELAXED(gy_centrals[0][c].retired_mallocs, mallocs);
+	}
+	gy_lock_acquire(&gy_registry.lock);
+	cache->next = gy_registry.unused;
+	gy_registry.unused = cache;
+	gy_lock_release(&gy_registry.lock);
+}
+
+int gy_thread_cache_init(void)
+{
+	end_key_made = !pthread_key_create(&end_key, thread_end);
+	return 0;
+}
+
+static struct gy_thread_cache *cache_new(void)
+{
+	struct gy_thread_cache *cache;
+
+	gy_lock_acquire(&gy_registry.lock);
+	cache = gy_registry.unused;
+	if (cache)
+		gy_registry.unused = cache->next;
+	gy_lock_release(&gy_registry.lock);
+	if (cache)
+		memset(cache, 0, sizeof(*cache));
+	else
+		cache = gy_metadata_take(sizeof(*cache));
+	if (!cache)
+		return NULL;
+	cache->tid = gy_sys_gettid();
+	cache->rng = (gy_now_ns() ^ (uint64_t)(uintptr_t)cache) * 0x9e3779b97f4a7c15u | 1;
+	cache->tls = &gy_tcache;
+	cache->stack_top = gy_stack_ceiling();
+	gy_lock_init(&cache->owner, GY_RANK_owner);
+	for (unsigned c = 1; c < GY_CLASS_COUNT; c++) {
+		cache->bins[c].magic = gy_size_classes[c].magic;
+		gy_thread_cache_rearm(cache, c);
+	}
+	for (unsigned i = 0; i < GY_SMALL_STEPS; i++)
+		cache->small_bin[i] = &cache->bins[gy_class_of_small[i]];
+	return cache;
+}
+
+struct gy_thread_cache *gy_thread_cache_attach(void)
+{
+	struct gy_thread_cache *cache = self.own;
+
+	if (cache) {
+		/* It was taken while this thread slept: take it up again. */
+		gy_lock_acquire(&cache->owner);
+		cache->taken = 0;
+		gy_tcache = cache;
+		gy_lock_release(&cache->owner);
+		return cache;
+	}
+	if (self.ended || self.beginning || !end_key_made)
+		return GY_NO_CACHE;
+	self.beginning = true;
+	cache = cache_new();
+	if (!cache) {
+		self.beginning = false;
+		return GY_NO_CACHE;
+	}
+	gy_lock_acquire(&gy_registry.lock);
+	register_cache(cache);
+	gy_lock_release(&gy_registry.lock);
+	self.own = cache;
+	gy_tcache = cache;
+	/* May allocate; the cache is in place. */
+	pthread_setspecific(end_key, cache);
+	self.beginning = false;
+	return cache;
+}
+
+void gy_thread_cache_fork_child(void)
+{
+	struct gy_thread_cache *cache, *next;
+
+	gy_lock_init(&gy_registry.lock, GY_RANK_registry);
+	gy_registry.count = 0;
+	cache = gy_registry.first;
+	gy_registry.first = NULL;
+	gy_registry.capacity_bytes = 0;
+	for (; cache; cache = next) {
+		next = cache->next;
+		if (cache == self.own) {
+			gy_lock_init(&cache->owner, GY_RANK_owner);
+			cache->tid = gy_sys_gettid();
+			gy_registry.capacity_bytes = cache->capacity_bytes;
+			register_cache(cache);
+			continue;
+		}
+		for (unsigned c = 1; c < GY_CLASS_COUNT; c++) {
+			const struct gy_bin *bin = &cache->bins[c];
+			ptrdiff_t held = bin->top - bin->floor;
+
+			gy_centrals[0][c].retired_mallocs += gy_cache_mallocs(cache, c);
+			if (held > 0 && held <= cache->cold[c].capacity)
+				gy_centrals[0][c].lost += (uint64_t)held;
+		}
+	}
+}

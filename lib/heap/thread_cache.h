@@ -1,0 +1,130 @@
+/* thread_cache.h - a thread's own free blocks: arrays of pointers, no lock, no atomic.
+ *
+ *   bin of a class   floor                top            limit
+ *                      v                   v               v
+ *                    [ p p p p p p p p p p . . . . . . . . ]
+ *
+ * malloc pops below top, free pushes at top. Pointers lie in the array, never in the freed blocks,
+ * so a cached block is not touched and a stray write to it corrupts nothing of ours. One word is
+ * written: free stores a mark into the block's first word and malloc clears it, so that a block
+ * freed twice is noticed when the second free comes (heap.c verifies before it says so).
+ *
+ * Sampling rides on the same path: each bin counts its allocations down to the next sample, and
+ * that countdown is also what the statistics count allocations by.
+ *
+ * CACHE-1  bins[c] lies at byte 32 * c of the structure: page_info holds that offset, ready for use.
+ *          bins[0] is always empty, always full, and has magic 0: whatever is
+ *          not a small block falls through to a slow path there.
+ * CACHE-2  Only its thread changes a cache (gy_tcache points to it), or a taker that has proved the
+ *          thread to be asleep outside of it (mutator/idle.c), or nobody any more (thread end).
+ * CACHE-3  A push writes the slot before top, a pop reads it before: seen from outside at any
+ *          instruction, the blocks in [floor, top) are cached.
+ * CACHE-4  Allocations of a class since the cache's start = counted[c] + (start[c] - countdown).
+ *          A countdown below 0 asks for a sample; it stands for the allocation in hand.
+ * CACHE-5  gy_cache_none stands in where a thread has no cache: every bin of it is empty and full,
+ *          and nothing ever writes to it.
+ */
+#ifndef GY_HEAP_THREAD_CACHE_H
+#define GY_HEAP_THREAD_CACHE_H
+
+#include "heap/central.h"
+
+#include <sys/types.h>
+
+struct gy_bin {
+	void **top, **floor, **limit;
+	int32_t countdown; /* CACHE-4 */
+	uint32_t magic;	   /* CLASS-4; 0 in bins[0] */
+};
+
+_Static_assert(sizeof(struct gy_bin) == 32, "CACHE-1");
+
+/* What a bin's slow paths need. */
+struct gy_bin_cold {
+	uint64_t counted;    /* CACHE-4 */
+	int32_t start;	     /* countdown when it was last set */
+	uint32_t refills, flushes;
+	uint16_t capacity;   /* limit - floor */
+	uint8_t slots_log2;  /* bytes of the slot array; 0: none */
+	uint8_t miss;	     /* the last slow path was a refill (1) or a flush (2) */
+};
+
+struct gy_thread_cache {
+	struct gy_bin bins[GY_CLASS_COUNT];	/* CACHE-1 */
+	struct gy_bin *small_bin[GY_SMALL_STEPS]; /* the bin, by (bytes + 7) / 8 */
+	struct gy_bin_cold cold[GY_CLASS_COUNT];
+	uint64_t rng;		/* [self] */
+	uint64_t capacity_bytes; /* sum of capacity * block size */
+	int64_t large_countdown; /* bytes of large blocks until the next sample */
+	unsigned steal_at;	/* whose capacity goes next */
+	unsigned busy;		/* [self] a slow path has a pointer to this cache (mutator/idle.c) */
+
+	/* The registry's view; mutator/idle.c. */
+	struct gy_thread_cache *next, *prev; /* [lock: registry] */
+	struct gy_lock owner;		     /* held to attach, and to take the cache back */
+	struct gy_thread_cache **tls;	     /* [const] the thread's gy_tcache */
+	uintptr_t stack_top;		     /* [const] above every frame of the thread */
+	pid_t tid;			     /* [const] */
+	uint8_t taken;			     /* [lock: owner] gy_tcache was pointed away */
+	uint64_t idle_print;		     /* [lock: registry] what it looked like at the last look */
+	uint64_t idle_since_ns;
+} GY_ALIGNED(64);
+
+/* The hot variable: the thread's cache, or gy_cache_none. */
+extern __thread struct gy_thread_cache *gy_tcache GY_TLS_INITIAL_EXEC GY_HIDDEN;
+extern const struct gy_thread_cache gy_cache_none GY_HIDDEN;
+
+#define GY_NO_CACHE ((struct gy_thread_cache *)(uintptr_t)&gy_cache_none)
+
+GY_INLINE struct gy_bin *gy_bin_at(struct gy_thread_cache *cache, size_t offset)
+{
+	return (struct gy_bin *)(void *)((char *)cache + offset);
+}
+
+/* The mark that free leaves in a block: an address of ours, which no program has as data. */
+GY_INLINE uintptr_t gy_freed_mark(void)
+{
+	return (uintptr_t)gy_map.page_info;
+}
+
+enum gy_flush_reason { GY_FLUSH_FULL, GY_FLUSH_EXIT, GY_FLUSH_IDLE, GY_FLUSH_BUDGET };
+
+int gy_thread_cache_init(void);
+/* The calling thread's cache, made or taken up again; GY_NO_CACHE where it cannot have one. */
+struct gy_thread_cache *gy_thread_cache_attach(void);
+/* Fills an empty bin; false where memory lacks. */
+bool gy_thread_cache_refill(struct gy_thread_cache *cache, unsigned class_index,
+			    enum gy_oom_reason *reason);
+/* Makes room in a full bin. */
+void gy_thread_cache_flush(struct gy_thread_cache *cache, unsigned class_index);
+/* Gives every block back and all capacity; returns bytes given. */
+size_t gy_thread_cache_empty(struct gy_thread_cache *cache, enum gy_flush_reason reason);
+/* Sets a bin's countdown after a sample, or where it has none yet. */
+void gy_thread_cache_rearm(struct gy_thread_cache *cache, unsigned class_index);
+bool gy_thread_cache_contains(const struct gy_thread_cache *cache, unsigned class_index,
+			      const void *block);
+/* Is the block in any thread's cache? Racy while those threads run. */
+bool gy_thread_caches_contain(unsigned class_index, const void *block);
+
+/* Allocations of a class by this cache so far. */
+GY_INLINE uint64_t gy_cache_mallocs(const struct gy_thread_cache *cache, unsigned class_index)
+{
+	const struct gy_bin_cold *cold = &cache->cold[class_index];
+
+	return READ_RELAXED(cold->counted) +
+	       (uint64_t)((int64_t)READ_RELAXED(cold->start) -
+			  READ_RELAXED(cache->bins[class_index].countdown));
+}
+
+/* The registry: every cache, under its lock. */
+extern struct gy_registry {
+	struct gy_lock lock;
+	struct gy_thread_cache *first; /* [lock] */
+	struct gy_thread_cache *unused; /* [lock] structures of ended threads, by next */
+	uint64_t count;		       /* [lock] */
+	uint64_t capacity_bytes;       /* [atomic: relaxed] of all caches */
+} gy_registry;
+
+void gy_thread_cache_fork_child(void);
+
+#endif

@@ -1,0 +1,86 @@
+/* lock.c - see lock.h. */
+#include "os/lock.h"
+
+#include "base/panic.h"
+#include "os/sys.h"
+
+#define SPINS 100
+#define HELD_MAX 256 /* fork holds every class's lock */
+
+static const char *const rank_names[] = {
+#define RANK_NAME(name, text) #name,
+	GY_LOCK_RANKS(RANK_NAME)
+#undef RANK_NAME
+};
+
+static __thread GY_TLS_INITIAL_EXEC struct {
+	unsigned count;
+	const struct gy_lock *locks[GYRE_CHECK_FULL ? HELD_MAX : 1];
+} held; /* [self] */
+
+static void cpu_relax(void)
+{
+#if defined(__x86_64__)
+	__builtin_ia32_pause();
+#elif defined(__aarch64__)
+	__asm__ volatile("yield");
+#endif
+}
+
+void gy_lock_acquire_slow(struct gy_lock *lock)
+{
+	for (unsigned i = 0; i < SPINS; i++) {
+		uint32_t free_state = 0;
+
+		if (READ_RELAXED(lock->state) == 0 &&
+		    __atomic_compare_exchange_n(&lock->state, &free_state, 1, false,
+						__ATOMIC_ACQUIRE, __ATOMIC_RELAXED))
+			return;
+		cpu_relax();
+	}
+	while (__atomic_exchange_n(&lock->state, 2, __ATOMIC_ACQUIRE) != 0)
+		gy_sys_futex_wait(&lock->state, 2, NULL, false);
+}
+
+void gy_lock_release_slow(struct gy_lock *lock)
+{
+	gy_sys_futex_wake(&lock->state, 1, false);
+}
+
+static void panic_rank(const struct gy_lock *outer, const struct gy_lock *inner)
+{
+	char buffer[160];
+	struct gy_text text = GY_TEXT(buffer);
+
+	gy_text_add(&text, "LOCK-1: '");
+	gy_text_add(&text, rank_names[inner->rank]);
+	gy_text_add(&text, "' taken while '");
+	gy_text_add(&text, rank_names[outer->rank]);
+	gy_text_add(&text, "' is held");
+	gy_panic(buffer);
+}
+
+void gy_lock_note_acquire(const struct gy_lock *lock)
+{
+	for (unsigned i = 0; i < held.count; i++) {
+		const struct gy_lock *outer = held.locks[i];
+
+		if (outer->rank > lock->rank || (outer->rank == lock->rank && outer >= lock))
+			panic_rank(outer, lock);
+	}
+	CHECK(held.count < ARRAY_SIZE(held.locks));
+	held.locks[held.count++] = lock;
+}
+
+void gy_lock_note_release(const struct gy_lock *lock)
+{
+	for (unsigned i = held.count; i-- > 0;) {
+		if (held.locks[i] != lock)
+			continue;
+		held.count--;
+		for (; i < held.count; i++)
+			held.locks[i] = held.locks[i + 1];
+		return;
+	}
+	gy_panic("LOCK-1: a lock is released that this thread does not hold");
+}

@@ -1,0 +1,74 @@
+/* lock.h - the one kind of lock: a 32-bit futex word with a rank.
+ *
+ * Small, without allocation, usable before main, and set anew in a forked child. States: 0 free,
+ * 1 held, 2 held and somebody sleeps. A short spin comes before the sleep: what is done under our
+ * locks takes well under a microsecond, but for the few that make system calls.
+ *
+ * LOCK-1  A thread takes locks in rank order only (base/lock_rank.h); equal ranks are taken only
+ *         by fork, in address order. CHECK=full builds panic on a breach, naming both locks.
+ * LOCK-2  acquire pairs with release: what was written under the lock is seen under it.
+ */
+#ifndef GY_OS_LOCK_H
+#define GY_OS_LOCK_H
+
+#include "base/compiler.h"
+#include "base/lock_rank.h"
+
+#include <stdbool.h>
+
+struct gy_lock {
+	uint32_t state; /* [atomic: acquire in acquire/try, release in release] */
+	uint32_t rank;	/* [const] */
+};
+
+#define GY_LOCK_INIT(lock_rank) { 0, (lock_rank) }
+
+void gy_lock_acquire_slow(struct gy_lock *lock);
+void gy_lock_release_slow(struct gy_lock *lock);
+/* CHECK=full: the held-lock stack of this thread. */
+void gy_lock_note_acquire(const struct gy_lock *lock);
+void gy_lock_note_release(const struct gy_lock *lock);
+
+GY_INLINE void gy_lock_init(struct gy_lock *lock, enum gy_lock_rank rank)
+{
+	lock->state = 0;
+	lock->rank = rank;
+}
+
+GY_INLINE bool gy_lock_try(struct gy_lock *lock)
+{
+	uint32_t free_state = 0;
+
+	if (!__atomic_compare_exchange_n(&lock->state, &free_state, 1, false, __ATOMIC_ACQUIRE,
+					 __ATOMIC_RELAXED))
+		return false;
+	if (GYRE_CHECK_FULL)
+		gy_lock_note_acquire(lock);
+	return true;
+}
+
+GY_INLINE void gy_lock_acquire(struct gy_lock *lock)
+{
+	uint32_t free_state = 0;
+
+	if (unlikely(!__atomic_compare_exchange_n(&lock->state, &free_state, 1, false,
+						  __ATOMIC_ACQUIRE, __ATOMIC_RELAXED)))
+		gy_lock_acquire_slow(lock);
+	if (GYRE_CHECK_FULL)
+		gy_lock_note_acquire(lock);
+}
+
+GY_INLINE void gy_lock_release(struct gy_lock *lock)
+{
+	if (GYRE_CHECK_FULL)
+		gy_lock_note_release(lock);
+	if (unlikely(__atomic_exchange_n(&lock->state, 0, __ATOMIC_RELEASE) == 2))
+		gy_lock_release_slow(lock);
+}
+
+GY_INLINE bool gy_lock_is_held(const struct gy_lock *lock)
+{
+	return READ_RELAXED(lock->state) != 0;
+}
+
+#endif

@@ -1,0 +1,238 @@
+/* sys.c - see sys.h. */
+#include "os/sys.h"
+
+#include "base/config.h"
+#include "os/clock.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/membarrier.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#ifndef SYS_process_madvise
+#define SYS_process_madvise 440
+#endif
+
+static uint64_t fault_calls_seen; /* [atomic: relaxed] */
+
+static const int fault_errno[GY_SYS_COUNT] = {
+#define SYS_CALL(number, name, error, text) [number] = error,
+#include "os/sys_calls.def"
+#undef SYS_CALL
+};
+
+int gy_sys_fault(enum gy_sys_call call)
+{
+	uint64_t seen, after;
+
+	if (likely(gy_option(GY_OPT_fault_call) != (uint64_t)call))
+		return 0;
+	seen = __atomic_fetch_add(&fault_calls_seen, 1, __ATOMIC_RELAXED);
+	after = gy_option(GY_OPT_fault_after);
+	if (seen < after || seen - after >= gy_option(GY_OPT_fault_count))
+		return 0;
+	return -fault_errno[call];
+}
+
+/* Runs `call` with errno kept; its failure becomes -errno (SYS-2). */
+#define SYS_RUN(name, result, call)                                                                \
+	do {                                                                                       \
+		int sys_saved = errno;                                                             \
+                                                                                                   \
+		result = gy_sys_fault(GY_SYS_##name);                                              \
+		if (!result) {                                                                     \
+			result = call;                                                             \
+			if (result < 0)                                                            \
+				result = -errno;                                                   \
+		}                                                                                  \
+		errno = sys_saved;                                                                 \
+	} while (0)
+
+int gy_sys_mmap(void **address, size_t bytes, int protection, int flags, int fd)
+{
+	int saved = errno, result = gy_sys_fault(GY_SYS_mmap);
+	void *mapped;
+
+	if (result)
+		return result;
+	mapped = mmap(*address, bytes, protection, flags, fd, 0);
+	if (mapped == MAP_FAILED)
+		result = -errno;
+	else
+		*address = mapped;
+	errno = saved;
+	return result;
+}
+
+int gy_sys_munmap(void *address, size_t bytes)
+{
+	int result;
+
+	SYS_RUN(munmap, result, munmap(address, bytes));
+	return result;
+}
+
+int gy_sys_mprotect(void *address, size_t bytes, int protection)
+{
+	int result;
+
+	SYS_RUN(mprotect, result, mprotect(address, bytes, protection));
+	return result;
+}
+
+int gy_sys_madvise(void *address, size_t bytes, int advice)
+{
+	int result;
+
+	SYS_RUN(madvise, result, madvise(address, bytes, advice));
+	return result;
+}
+
+ssize_t gy_sys_process_madvise(int pidfd, const struct iovec *ranges, size_t count, int advice)
+{
+	ssize_t result;
+
+	SYS_RUN(process_madvise, result,
+		syscall(SYS_process_madvise, pidfd, ranges, count, advice, 0));
+	return result;
+}
+
+int gy_sys_mremap(void *from, size_t bytes, void *to, int flags)
+{
+	int saved = errno, result = gy_sys_fault(GY_SYS_mremap);
+
+	if (result)
+		return result;
+	if (mremap(from, bytes, bytes, flags, to) == MAP_FAILED)
+		result = -errno;
+	errno = saved;
+	return result;
+}
+
+int gy_sys_memfd_create(const char *name, unsigned flags)
+{
+	int result;
+
+	SYS_RUN(memfd_create, result, memfd_create(name, flags));
+	return result;
+}
+
+int gy_sys_ftruncate(int fd, off_t bytes)
+{
+	int result;
+
+	SYS_RUN(ftruncate, result, ftruncate(fd, bytes));
+	return result;
+}
+
+int gy_sys_fcntl(int fd, int command, long argument)
+{
+	int result;
+
+	SYS_RUN(fcntl, result, fcntl(fd, command, argument));
+	return result;
+}
+
+int gy_sys_membarrier(int command)
+{
+	long result;
+
+	SYS_RUN(membarrier, result, syscall(SYS_membarrier, command, 0, 0));
+	return (int)result;
+}
+
+int gy_sys_pidfd_open(pid_t pid)
+{
+	long result;
+
+	SYS_RUN(pidfd_open, result, syscall(SYS_pidfd_open, pid, 0));
+	return (int)result;
+}
+
+int gy_sys_getrlimit(int resource, struct rlimit *limit)
+{
+	int result;
+
+	SYS_RUN(getrlimit, result, getrlimit((__rlimit_resource_t)resource, limit));
+	return result;
+}
+
+int gy_sys_futex_wait(uint32_t *word, uint32_t expected, const struct timespec *timeout, bool shared)
+{
+	int operation = shared ? FUTEX_WAIT : FUTEX_WAIT_PRIVATE;
+	long result;
+
+	SYS_RUN(futex, result, syscall(SYS_futex, word, operation, expected, timeout, NULL, 0));
+	return (int)result;
+}
+
+int gy_sys_futex_wake(uint32_t *word, int count, bool shared)
+{
+	int operation = shared ? FUTEX_WAKE : FUTEX_WAKE_PRIVATE;
+	int saved = errno;
+	long result = syscall(SYS_futex, word, operation, count, NULL, NULL, 0);
+
+	/* A wake must never be lost: no fault is injected here. */
+	errno = saved;
+	return result < 0 ? -EINVAL : (int)result;
+}
+
+void gy_sys_close(int fd)
+{
+	int saved = errno;
+
+	close(fd);
+	errno = saved;
+}
+
+ssize_t gy_sys_read_file(const char *path, char *buffer, size_t capacity)
+{
+	ssize_t result;
+	size_t length = 0;
+	int fd;
+
+	SYS_RUN(open, fd, open(path, O_RDONLY | O_CLOEXEC));
+	if (fd < 0)
+		return fd;
+	do {
+		SYS_RUN(read, result, read(fd, buffer + length, capacity - 1 - length));
+		if (result > 0)
+			length += (size_t)result;
+	} while (result > 0 && length < capacity - 1);
+	gy_sys_close(fd);
+	buffer[length] = '\0';
+	return result < 0 ? result : (ssize_t)length;
+}
+
+ssize_t gy_sys_read_own_memory(const void *from, void *to, size_t bytes)
+{
+	struct iovec local = { to, bytes }, remote = { (void *)(uintptr_t)from, bytes };
+	ssize_t result;
+
+	SYS_RUN(process_vm_readv, result, process_vm_readv(getpid(), &local, 1, &remote, 1, 0));
+	return result;
+}
+
+pid_t gy_sys_gettid(void)
+{
+	return (pid_t)syscall(SYS_gettid);
+}
+
+bool gy_sys_readable(const void *address)
+{
+	long result;
+
+	/* The kernel copies the set before it looks at `how`, and there is no how of -1. */
+	SYS_RUN(rt_sigprocmask, result, syscall(SYS_rt_sigprocmask, -1, address, NULL, 8));
+	return result == -EINVAL;
+}
+
+uint64_t gy_now_ns(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+}

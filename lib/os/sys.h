@@ -1,0 +1,55 @@
+/* sys.h - the system calls, one wrapper each, with fault injection in front.
+ *
+ * SYS-1  Every system call of the library goes through here (base/panic.c's last write apart).
+ * SYS-2  A wrapper returns -errno and leaves errno as it was: free must keep errno, and a slow
+ *        path may run anywhere.
+ * SYS-3  Fault injection (options fault_call, fault_after, fault_count) costs one test of a
+ *        variable that shares its line with nothing hot; no wrapper stands on a fast path.
+ */
+#ifndef GY_OS_SYS_H
+#define GY_OS_SYS_H
+
+#include "base/compiler.h"
+
+#include <linux/futex.h>
+#include <stdbool.h>
+#include <sys/resource.h>
+#include <sys/types.h>
+#include <sys/uio.h>
+#include <time.h>
+
+enum gy_sys_call {
+#define SYS_CALL(number, name, error, text) GY_SYS_##name = number,
+#include "os/sys_calls.def"
+#undef SYS_CALL
+	GY_SYS_COUNT
+};
+
+/* 0, or the -errno that this call must fail with now. */
+int gy_sys_fault(enum gy_sys_call call);
+
+int gy_sys_mmap(void **address, size_t bytes, int protection, int flags, int fd);
+int gy_sys_munmap(void *address, size_t bytes);
+int gy_sys_mprotect(void *address, size_t bytes, int protection);
+int gy_sys_madvise(void *address, size_t bytes, int advice);
+ssize_t gy_sys_process_madvise(int pidfd, const struct iovec *ranges, size_t count, int advice);
+int gy_sys_mremap(void *from, size_t bytes, void *to, int flags);
+int gy_sys_memfd_create(const char *name, unsigned flags);
+int gy_sys_ftruncate(int fd, off_t bytes);
+int gy_sys_fcntl(int fd, int command, long argument);
+int gy_sys_membarrier(int command);
+int gy_sys_pidfd_open(pid_t pid);
+int gy_sys_getrlimit(int resource, struct rlimit *limit);
+int gy_sys_futex_wait(uint32_t *word, uint32_t expected, const struct timespec *timeout, bool shared);
+int gy_sys_futex_wake(uint32_t *word, int count, bool shared);
+void gy_sys_close(int fd);
+/* Reads a whole small file into a NUL-ended buffer; bytes read, or -errno. */
+ssize_t gy_sys_read_file(const char *path, char *buffer, size_t capacity);
+/* Copies memory of this process that may vanish meanwhile; bytes copied, or -errno. */
+ssize_t gy_sys_read_own_memory(const void *from, void *to, size_t bytes);
+pid_t gy_sys_gettid(void);
+/* True if eight bytes at `address` can be read. Touches nothing: the call that copies them in fails. */
+bool gy_sys_readable(const void *address);
+uint64_t gy_now_ns(void); /* CLOCK_MONOTONIC */
+
+#endif
