@@ -31,16 +31,18 @@ GY_OWN_NAME(_ZdaPvSt11align_val_t);
 /* Does new(bytes) take its block from the bin that this block goes back to? */
 GY_INLINE bool size_is_exact(const void *block, size_t bytes)
 {
-	const struct gy_thread_cache *cache = gy_tcache;
-	size_t page = gy_page_of(block), offset;
+	struct gy_thread_cache *cache = gy_tcache;
+	size_t page = gy_page_of(block);
+	const struct gy_bin *bin;
 
 	if (likely(bytes <= GY_SMALL_MAX_BYTES))
-		offset = (size_t)((const char *)cache->small_bin[(bytes + 7) >> 3] - (const char *)cache);
+		bin = cache->small_bin[(bytes + 7) >> 3];
 	else if (bytes <= GY_CLASS_MAX_BYTES)
-		offset = sizeof(struct gy_bin) * gy_class_of_medium[(bytes + 127) >> 7];
+		bin = &cache->bins[gy_class_of_medium[(bytes + 127) >> 7]];
 	else
 		return false;
-	return page < READ_RELAXED(gy_map.page_count) && gy_map.page_info[page].bin == offset;
+	return page < READ_RELAXED(gy_map.page_count) &&
+	       gy_bin_at(cache, gy_map.page_info[page].bin) == bin;
 }
 
 /* The slow halves keep errno and take NULL. */
