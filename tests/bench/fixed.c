@@ -1,6 +1,6 @@
 /* fixed - malloc and free of one size: the pair in a loop, and batches.
  *
- *	fixed [size=64] [batch=1] [order=same|reverse|random] [pairs=20000000] [touch=1]
+ *	fixed [size=64] [batch=1] [order=same|reverse|random] [pairs=20000000] [touch=none|word|pages]
  *
  * batch=1 is the tightest loop there is: the same block goes out and comes back, and what is timed
  * is the fast path alone. A batch of 100 asks whether the cache of the class is deep enough, which is where
@@ -9,14 +9,18 @@
  *
  * order   the order of the frees: as allocated, last first, or one random permutation that is
  *         drawn once, before the clock starts.
- * touch   write the first word of each block, as a program would; without it the allocator that
- *         keeps its links inside the blocks would pay alone for fetching their lines.
+ * touch   word: write the first word of each block, as a program would; without it the allocator that
+ *         keeps its links inside the blocks would pay alone for fetching their lines. pages: write a
+ *         word in each 4 KiB, the least that a program does with a large buffer that it uses. A large block
+ *         with touch=word is one that a program asks for and hardly uses: there huge pages show as
+ *         memory.
  *
  * One operation is one malloc and one free.
  */
 #include "bench.h"
 
 enum order { ORDER_SAME, ORDER_REVERSE, ORDER_RANDOM };
+enum touch { TOUCH_NONE, TOUCH_WORD, TOUCH_PAGES };
 
 static void shuffle(uint32_t *turn, size_t count, enum order order)
 {
@@ -35,26 +39,32 @@ static void shuffle(uint32_t *turn, size_t count, enum order order)
 	}
 }
 
-static void run_pairs(size_t size, uint64_t pairs, int touch)
+static inline void use(void *block, size_t size, enum touch touch)
+{
+	size_t reach = touch == TOUCH_NONE ? 0 : touch == TOUCH_WORD ? 1 : size;
+
+	for (size_t at = 0; at < reach; at += 4096)
+		*(uint64_t *)(void *)((char *)block + at) = at;
+}
+
+static void run_pairs(size_t size, uint64_t pairs, enum touch touch)
 {
 	for (uint64_t i = 0; i < pairs; i++) {
-		uint64_t *block = malloc(size);
+		void *block = malloc(size);
 
 		bench_keep(block);
-		if (touch)
-			*block = i;
+		use(block, size, touch);
 		free(block);
 	}
 }
 
 static void run_batches(void **blocks, const uint32_t *turn, size_t batch, size_t size,
-			uint64_t pairs, int touch)
+			uint64_t pairs, enum touch touch)
 {
 	for (uint64_t done = 0; done < pairs; done += batch) {
 		for (size_t i = 0; i < batch; i++) {
 			blocks[i] = malloc(size);
-			if (touch)
-				*(uint64_t *)blocks[i] = i;
+			use(blocks[i], size, touch);
 		}
 		for (size_t i = 0; i < batch; i++)
 			free(blocks[turn[i]]);
@@ -68,7 +78,7 @@ int main(int argc, char **argv)
 	size_t batch = bench_arg_u64(&args, "batch", 1);
 	enum order order = (enum order)bench_arg_word(&args, "order", "same|reverse|random", 0);
 	uint64_t pairs = bench_arg_u64(&args, "pairs", 20000000);
-	int touch = (int)bench_arg_u64(&args, "touch", 1);
+	enum touch touch = (enum touch)bench_arg_word(&args, "touch", "none|word|pages", 1);
 	void **blocks = bench_map(batch * sizeof(*blocks));
 	uint32_t *turn = bench_map(batch * sizeof(*turn));
 	struct bench_clock clock;
