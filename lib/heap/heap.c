@@ -68,7 +68,7 @@ bool gy_heap_start(void)
  * leaves it alone (HEAP-5): we may sleep on a lock with a pointer to it in hand. */
 static struct gy_thread_cache *cache_begin(void)
 {
-	struct gy_thread_cache *cache = gy_tcache;
+	struct gy_thread_cache *cache = gy_tls.cache;
 
 	if (unlikely(cache == GY_NO_CACHE)) {
 		if (!gy_heap_start())
@@ -478,7 +478,7 @@ static void *realloc_move(struct gy_span *span, size_t bytes, uintptr_t caller_p
 {
 	void *block = gy_span_start(span), *fresh;
 	size_t whole = gy_span_bytes(span) & ~(GY_HUGEPAGE_BYTES - 1);
-	size_t rest = MIN(gy_span_bytes(span), span->requested_bytes);
+	size_t rest = gy_span_bytes(span); /* all that malloc_usable_size tells may be in use */
 	bool zeroed;
 
 	if (!gy_option(GY_OPT_mremap) || !whole || (uintptr_t)block % GY_HUGEPAGE_BYTES)
@@ -519,7 +519,8 @@ static void *realloc_large(struct gy_span *span, void *block, size_t bytes, uint
 	} else if (pages <= span->pages && pages > span->pages / 2) {
 		return block;
 	}
-	fresh = realloc_move(span, bytes, caller_pc);
+	/* A sampled block that shrinks comes here too: there is less room than it has whole pages. */
+	fresh = pages > span->pages ? realloc_move(span, bytes, caller_pc) : NULL;
 	return fresh ? fresh : realloc_copy(block, old_bytes, bytes, caller_pc);
 }
 
@@ -544,7 +545,7 @@ void *gy_heap_realloc(void *block, size_t bytes, uintptr_t caller_pc)
 
 size_t gy_heap_flush(void)
 {
-	struct gy_thread_cache *cache = gy_tcache;
+	struct gy_thread_cache *cache = gy_tls.cache;
 	size_t bytes;
 
 	if (cache == GY_NO_CACHE)

@@ -35,10 +35,11 @@
 #define FIRST_MAX 16u
 
 #define NO_BIN ((struct gy_bin *)(uintptr_t)&gy_cache_none.bins[0])
-const struct gy_thread_cache gy_cache_none = {
+const struct gy_thread_cache gy_cache_none;
+__thread struct gy_tls gy_tls GY_TLS_INITIAL_EXEC = {
+	.cache = GY_NO_CACHE,
 	.small_bin = { [0 ... GY_SMALL_STEPS - 1] = NO_BIN },
 };
-__thread struct gy_thread_cache *gy_tcache GY_TLS_INITIAL_EXEC = GY_NO_CACHE;
 
 static __thread GY_TLS_INITIAL_EXEC struct {
 	struct gy_thread_cache *own; /* the thread's cache, also while it is taken */
@@ -284,7 +285,7 @@ static void thread_end(void *value)
 
 	/* A taker may have it: wait, then it is ours for good (CACHE-2). */
 	gy_lock_acquire(&cache->owner);
-	gy_tcache = GY_NO_CACHE;
+	gy_tls_point(&gy_tls, GY_NO_CACHE);
 	self.own = NULL;
 	self.ended = true;
 	cache->taken = 0;
@@ -312,6 +313,17 @@ static void thread_end(void *value)
 	gy_lock_release(&gy_registry.lock);
 }
 
+void gy_tls_point(struct gy_tls *tls, struct gy_thread_cache *cache)
+{
+	for (unsigned i = 0; i < GY_SMALL_STEPS; i++) {
+		struct gy_bin *bin = cache == GY_NO_CACHE ? NO_BIN :
+							    &cache->bins[gy_class_of_small[i]];
+
+		WRITE_RELAXED(tls->small_bin[i], bin);
+	}
+	WRITE_RELAXED(tls->cache, cache);
+}
+
 int gy_thread_cache_init(void)
 {
 	end_key_made = !pthread_key_create(&end_key, thread_end);
@@ -335,15 +347,13 @@ static struct gy_thread_cache *cache_new(void)
 		return NULL;
 	cache->tid = gy_sys_gettid();
 	cache->rng = (gy_now_ns() ^ (uint64_t)(uintptr_t)cache) * 0x9e3779b97f4a7c15u | 1;
-	cache->tls = &gy_tcache;
+	cache->tls = &gy_tls;
 	cache->stack_top = gy_stack_ceiling();
 	gy_lock_init(&cache->owner, GY_RANK_owner);
 	for (unsigned c = 1; c < GY_CLASS_COUNT; c++) {
 		cache->bins[c].magic = gy_size_classes[c].magic;
 		gy_thread_cache_rearm(cache, c);
 	}
-	for (unsigned i = 0; i < GY_SMALL_STEPS; i++)
-		cache->small_bin[i] = &cache->bins[gy_class_of_small[i]];
 	return cache;
 }
 
@@ -355,7 +365,7 @@ struct gy_thread_cache *gy_thread_cache_attach(void)
 		/* It was taken while this thread slept: take it up again. */
 		gy_lock_acquire(&cache->owner);
 		cache->taken = 0;
-		gy_tcache = cache;
+		gy_tls_point(&gy_tls, cache);
 		gy_lock_release(&cache->owner);
 		return cache;
 	}
@@ -371,7 +381,7 @@ struct gy_thread_cache *gy_thread_cache_attach(void)
 	register_cache(cache);
 	gy_lock_release(&gy_registry.lock);
 	self.own = cache;
-	gy_tcache = cache;
+	gy_tls_point(&gy_tls, cache);
 	/* May allocate; the cache is in place. */
 	pthread_setspecific(end_key, cache);
 	self.beginning = false;

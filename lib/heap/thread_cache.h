@@ -15,7 +15,7 @@
  * CACHE-1  bins[c] lies at byte 32 * c of the structure: page_info holds that offset, ready for use.
  *          bins[0] is always empty, always full, and has magic 0: whatever is
  *          not a small block falls through to a slow path there.
- * CACHE-2  Only its thread changes a cache (gy_tcache points to it), or a taker that has proved the
+ * CACHE-2  Only its thread changes a cache (gy_tls points to it), or a taker that has proved the
  *          thread to be asleep outside of it (mutator/idle.c), or nobody any more (thread end).
  * CACHE-3  A push writes the slot before top, a pop reads it before: seen from outside at any
  *          instruction, the blocks in [floor, top) are cached.
@@ -51,7 +51,6 @@ struct gy_bin_cold {
 
 struct gy_thread_cache {
 	struct gy_bin bins[GY_CLASS_COUNT];	/* CACHE-1 */
-	struct gy_bin *small_bin[GY_SMALL_STEPS]; /* the bin, by (bytes + 7) / 8 */
 	struct gy_bin_cold cold[GY_CLASS_COUNT];
 	uint64_t rng;		/* [self] */
 	uint64_t capacity_bytes; /* sum of capacity * block size */
@@ -62,16 +61,23 @@ struct gy_thread_cache {
 	/* The registry's view; mutator/idle.c. */
 	struct gy_thread_cache *next, *prev; /* [lock: registry] */
 	struct gy_lock owner;		     /* held to attach, and to take the cache back */
-	struct gy_thread_cache **tls;	     /* [const] the thread's gy_tcache */
+	struct gy_tls *tls;		     /* [const] the thread's gy_tls */
 	uintptr_t stack_top;		     /* [const] above every frame of the thread */
 	pid_t tid;			     /* [const] */
-	uint8_t taken;			     /* [lock: owner] gy_tcache was pointed away */
+	uint8_t taken;			     /* [lock: owner] gy_tls was pointed away */
 	uint64_t idle_print;		     /* [lock: registry] what it looked like at the last look */
 	uint64_t idle_since_ns;
 } GY_ALIGNED(64);
 
-/* The hot variable: the thread's cache, or gy_cache_none. */
-extern __thread struct gy_thread_cache *gy_tcache GY_TLS_INITIAL_EXEC GY_HIDDEN;
+/* The hot variables of a thread. malloc finds a small request's bin in one load, free finds the
+ * cache. All of them point into the thread's cache, or all into gy_cache_none. About 1.1 KiB: it
+ * must fit what glibc keeps for initial-exec variables of libraries opened late. */
+struct gy_tls {
+	struct gy_thread_cache *cache;
+	struct gy_bin *small_bin[GY_SMALL_STEPS]; /* by (bytes + 7) / 8 */
+};
+
+extern __thread struct gy_tls gy_tls GY_TLS_INITIAL_EXEC GY_HIDDEN;
 extern const struct gy_thread_cache gy_cache_none GY_HIDDEN;
 
 #define GY_NO_CACHE ((struct gy_thread_cache *)(uintptr_t)&gy_cache_none)
@@ -88,6 +94,9 @@ GY_INLINE uintptr_t gy_freed_mark(void)
 }
 
 enum gy_flush_reason { GY_FLUSH_FULL, GY_FLUSH_EXIT, GY_FLUSH_IDLE, GY_FLUSH_BUDGET };
+
+/* Points all of a thread's hot variables to `cache`; each is written once, whole. [lock: owner] */
+void gy_tls_point(struct gy_tls *tls, struct gy_thread_cache *cache);
 
 int gy_thread_cache_init(void);
 /* The calling thread's cache, made or taken up again; GY_NO_CACHE where it cannot have one. */

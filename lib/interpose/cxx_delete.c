@@ -31,12 +31,12 @@ GY_OWN_NAME(_ZdaPvSt11align_val_t);
 /* Does new(bytes) take its block from the bin that this block goes back to? */
 GY_INLINE bool size_is_exact(const void *block, size_t bytes)
 {
-	struct gy_thread_cache *cache = gy_tcache;
+	struct gy_thread_cache *cache = gy_tls.cache;
 	size_t page = gy_page_of(block);
 	const struct gy_bin *bin;
 
 	if (likely(bytes <= GY_SMALL_MAX_BYTES))
-		bin = cache->small_bin[(bytes + 7) >> 3];
+		bin = gy_tls.small_bin[(bytes + 7) >> 3];
 	else if (bytes <= GY_CLASS_MAX_BYTES)
 		bin = &cache->bins[gy_class_of_medium[(bytes + 127) >> 7]];
 	else

@@ -1,7 +1,7 @@
 /* fast.h - the inline halves of malloc and free: what runs when nothing special happens.
  *
  * Every function that a program allocates or frees through is a copy of one of these, in the section
- * gyre_fast_text: about 16 instructions to allocate and 23 to free, no lock, no atomic, no call.
+ * gyre_fast_text: 15 instructions to allocate and 24 to free, no lock, no atomic, no call.
  *
  * allocate  size -> bin (one table load), bin not empty, countdown to the next sample not over,
  *           pop, clear the block's first word (HEAP-1)
@@ -13,7 +13,7 @@
  *         the stack; the idle taker (mutator/idle.c) looks for exactly that.
  * FAST-2  Each instruction boundary leaves the cache consistent (CACHE-3): the slot is written
  *         before top moves up, and read before it moves down matters to nobody but us.
- * FAST-3  The cache pointer is loaded once; a slow half loads it anew.
+ * FAST-3  A function reads gy_tls once; a slow half reads it anew.
  */
 #ifndef GY_INTERPOSE_FAST_H
 #define GY_INTERPOSE_FAST_H
@@ -47,10 +47,7 @@ GY_INLINE bool is_block_start(const void *block, const struct gy_page_info *page
 
 #if GY_FAST_ASM
 	__asm__("imull %1, %0" : "+r"(product) : "m"(bin->magic) : "cc");
-	__asm__("addl (%1,%2,8), %0"
-		: "+r"(product)
-		: "r"(pages), "r"(page), "m"(pages[page])
-		: "cc");
+	__asm__ volatile("addl (%1,%2,8), %0" : "+r"(product) : "r"(pages), "r"(page) : "cc");
 	_Static_assert(offsetof(struct gy_page_info, bias) == 0, "the operand above");
 #else
 	product = product * bin->magic + pages[page].bias;
@@ -64,7 +61,8 @@ GY_INLINE struct gy_bin *bin_of_page(struct gy_thread_cache *cache, const struct
 	size_t offset;
 
 #if GY_FAST_ASM
-	__asm__("movzwl 4(%1,%2,8), %k0" : "=r"(offset) : "r"(pages), "r"(page), "m"(pages[page]));
+	/* volatile: not to be moved above the check of `page`. */
+	__asm__ volatile("movzwl 4(%1,%2,8), %k0" : "=r"(offset) : "r"(pages), "r"(page));
 	_Static_assert(offsetof(struct gy_page_info, bin) == 4, "the operand above");
 #else
 	offset = pages[page].bin;
@@ -75,14 +73,13 @@ GY_INLINE struct gy_bin *bin_of_page(struct gy_thread_cache *cache, const struct
 /* A block, or NULL: take the slow half. */
 GY_INLINE void *gy_fast_alloc(size_t bytes)
 {
-	struct gy_thread_cache *cache = gy_tcache;
 	struct gy_bin *bin;
 	void **top, *block;
 
 	if (likely(bytes <= GY_SMALL_MAX_BYTES))
-		bin = cache->small_bin[(bytes + 7) >> 3];
+		bin = gy_tls.small_bin[(bytes + 7) >> 3];
 	else if (bytes <= GY_CLASS_MAX_BYTES)
-		bin = &cache->bins[gy_class_of_medium[(bytes + 127) >> 7]];
+		bin = &gy_tls.cache->bins[gy_class_of_medium[(bytes + 127) >> 7]];
 	else
 		return NULL;
 	top = bin->top;
@@ -97,7 +94,7 @@ GY_INLINE void *gy_fast_alloc(size_t bytes)
 /* false: take the slow half. */
 GY_INLINE bool gy_fast_free(void *block)
 {
-	struct gy_thread_cache *cache = gy_tcache;
+	struct gy_thread_cache *cache = gy_tls.cache;
 	size_t page = gy_page_of(block);
 	const struct gy_page_info *pages = gy_map.page_info;
 	struct gy_bin *bin;

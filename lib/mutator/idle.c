@@ -6,7 +6,7 @@
  * its cache:
  *
  *   1. lock its owner lock                     it cannot attach or end now
- *   2. point its gy_tcache to gy_cache_none    what it begins from now on takes the slow path, and
+ *   2. point its gy_tls to gy_cache_none    what it begins from now on takes the slow path, and
  *                                              there waits for the owner lock (attach)
  *   3. membarrier                              every running thread of the process sees 2
  *   4. read how often it was switched out, then /proc/self/task/TID/syscall: it must sleep in a
@@ -17,7 +17,7 @@
  *
  * IDLE-1  At the moment of 4-6 the thread holds no pointer to its cache in a register or frame of
  *         ours, and 2 keeps it from getting one: the cache is ours until the owner lock is released.
- * IDLE-2  If any step fails, gy_tcache is put back under the owner lock; the thread noticed nothing,
+ * IDLE-2  If any step fails, gy_tls is put back under the owner lock; the thread noticed nothing,
  *         or waited shortly in attach.
  * IDLE-3  A taken cache keeps its counters; only its blocks and slot arrays go.
  *
@@ -95,14 +95,14 @@ static bool take(struct gy_thread_cache *cache)
 	if (!gy_lock_try(&cache->owner))
 		return false;
 	if (!cache->taken) {
-		WRITE_RELAXED(*cache->tls, GY_NO_CACHE);
+		gy_tls_point(cache->tls, GY_NO_CACHE);
 		outside = !gy_sys_membarrier(MEMBARRIER_CMD_PRIVATE_EXPEDITED) && is_outside(cache);
 		if (outside) {
 			gy_thread_cache_empty(cache, GY_FLUSH_IDLE);
 			cache->taken = 1;
 			ADD_RELAXED(taken_total, 1);
 		} else {
-			WRITE_RELAXED(*cache->tls, cache); /* IDLE-2 */
+			gy_tls_point(cache->tls, cache); /* IDLE-2 */
 		}
 	}
 	gy_lock_release(&cache->owner);
