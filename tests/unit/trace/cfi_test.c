@@ -4,6 +4,7 @@
 #include <criterion/criterion.h>
 #include <errno.h>
 #include <link.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -55,7 +56,7 @@ Test(cfi, every_table_of_this_process_is_understood)
 	struct survey survey = { 0, 0, 0 };
 
 	dl_iterate_phdr(survey_object, &survey);
-	cr_log_info("%u objects, %u FDEs, %u with a plain CFA", survey.objects, survey.entries, survey.compact);
+	fprintf(stderr, "# %u objects, %u FDEs, %u with a plain CFA\n", survey.objects, survey.entries, survey.compact);
 	cr_assert_geq(survey.objects, 3u);
 	cr_assert_gt(survey.entries, 3000u);
 	cr_assert_gt(survey.compact, survey.entries / 100 * 99);

@@ -9,6 +9,7 @@
 
 #include <criterion/criterion.h>
 #include <math.h>
+#include <stdio.h>
 
 static const uint64_t period = 512 << 10;
 static const size_t sizes[] = { 1, 8, 64, 1024, 32768, 65536, 262144, 1 << 20, 3 << 20 };
@@ -31,7 +32,7 @@ Test(sampler, neg_log_against_libm)
 
 		worst = error > worst ? error : worst;
 	}
-	cr_log_info("largest error %.3g", worst);
+	fprintf(stderr, "# largest error %.3g\n", worst);
 	cr_assert_lt(worst, 1e-10);
 	cr_assert_lt(fabs(gy_neg_log(1)), 1e-10);
 }
@@ -45,7 +46,7 @@ Test(sampler, one_minus_exp_against_libm)
 
 		worst = error > worst ? error : worst;
 	}
-	cr_log_info("largest relative error %.3g", worst);
+	fprintf(stderr, "# largest relative error %.3g\n", worst);
 	cr_assert_lt(worst, 1e-12);
 	cr_assert_eq(gy_one_minus_exp_neg(0), 0.0);
 	cr_assert_eq(gy_one_minus_exp_neg(1e300), 1.0);

@@ -249,7 +249,7 @@ Test(unwind_hostile, cold_walk_fits_a_small_stack)
 	while (stack[untouched] == PAINT)
 		untouched++;
 	taken = bytes - untouched;
-	cr_log_info("a cold walk took %zu bytes of stack", taken);
+	fprintf(stderr, "# a cold walk took %zu bytes of stack\n", taken);
 	if (!GY_ASAN && !GY_TSAN)
 		cr_assert_lt(taken, (size_t)4096, "%zu", taken);
 }

@@ -11,7 +11,15 @@
 #include <time.h>
 #include <ucontext.h>
 
-TestSuite(unwind, .fini = chain_cleanup);
+/* backtrace loads libgcc_s at its first call: here, not on a small stack or in a signal handler. */
+static void load_backtrace(void)
+{
+	void *trace[2];
+
+	backtrace(trace, 2);
+}
+
+TestSuite(unwind, .init = load_backtrace, .fini = chain_cleanup);
 
 static void expect_chain(const struct shot *shot, unsigned at)
 {
@@ -216,7 +224,7 @@ Test(unwind, through_qsort_in_libc)
 	callback_shot = &shot;
 	qsort(numbers, 5, sizeof(numbers[0]), compare);
 	expect_agreement(&shot);
-	while (i < shot.depth && strncmp(frame_name(shot.frames[i]), "qsort", 5) != 0)
+	while (i < shot.depth && !strstr(frame_name(shot.frames[i]), "qsort"))
 		i++;
 	cr_assert_lt(i + 1, shot.depth, "qsort and its caller must be there");
 }
@@ -401,7 +409,6 @@ Test(unwind, on_a_small_thread_stack)
 
 	if (GY_ASAN || GY_TSAN || bytes < (size_t)least)
 		bytes = 256 << 10;
-	backtrace(shot.trace, 2); /* loads libgcc_s here, not on the small stack */
 	pthread_attr_init(&attributes);
 	cr_assert_eq(pthread_attr_setstacksize(&attributes, bytes), 0);
 	cr_assert_eq(pthread_create(&thread, &attributes, run_thread, &shot), 0);
@@ -472,14 +479,14 @@ Test(unwind, every_instruction_of_a_lazily_bound_call, .timeout = 120)
 	int (*stepped)(const char *) = (int (*)(const char *))chain_symbol(
 		chain_object("step", step_source, TABLES " -fno-builtin -Wl,-z,lazy -fcf-protection=none"), "stepped");
 
-	shot_take(&step_shot); /* libgcc_s is loaded before */
+	shot_take(&step_shot);
 	outermost = step_shot.frames[step_shot.depth - 1];
 	sigaction(SIGTRAP, &action, NULL);
 	stepping = true;
 	raise(SIGTRAP);
 	stepped("1234x");
 	stepping = false;
-	cr_log_info("%u instructions stepped", steps);
+	fprintf(stderr, "# %u instructions stepped\n", steps);
 	cr_assert_gt(steps, 500u, "%u", steps);
 	cr_assert_eq(disagreements, 0u, "%u of %u", disagreements, steps);
 }
