@@ -735,6 +735,7 @@ def command_redis(options):
 # ---------------------------------------------------------------- main
 
 def main():
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     parser = argparse.ArgumentParser(description="Gyre's benchmarks", add_help=True)
     parser.add_argument("what", choices=["alloc", "sampler", "instr", "idle", "redis", "list"])
     parser.add_argument("--rounds", type=int, default=0)
