@@ -21,7 +21,16 @@ realloc
 reallocarray
 valloc
 LIST
+# glibc's own names for the same functions, and what reports on or steers a heap
 cat >"$TMPDIR/optional" <<'LIST'
+__libc_calloc
+__libc_free
+__libc_malloc
+__libc_memalign
+__libc_pvalloc
+__libc_realloc
+__libc_valloc
+__posix_memalign
 mallinfo
 mallinfo2
 malloc_info
@@ -79,7 +88,7 @@ fi
 
 # Probes: name, provider, location and semaphore from the ELF notes.
 readelf -nW "$GYRE_LIB" | awk '
-	/Provider:/ { provider = $2 } /Name:/ { name = $2 }
+	/Provider:/ { provider = $NF } /Name:/ { name = $2 }
 	/Location:/ { gsub(",", ""); print provider, name, $2, $6; }' >"$TMPDIR/notes"
 sed -n 's/^PROBE([a-z]*, \([a-z_0-9]*\), .*/\1/p' "$GYRE_SRC/lib/base/probes.def" >"$TMPDIR/probes"
 [ -s "$TMPDIR/probes" ] || not_ok "probes.def lists probes" "none found"

@@ -59,7 +59,7 @@ done
 targets=$(grep -oE '(^|`)make [a-z-]+' README.md | sed 's/.*make //' | sort -u)
 lost=$(for target in $targets; do grep -qE "^([a-z -]* )?$target( [a-z -]*)?:" Makefile || echo "$target"; done)
 if [ -z "$lost" ]; then ok "README names only make targets that exist"; else not_ok "README names only make targets that exist" "$lost"; fi
-lost=$(grep -ohE 'GYRE_OPTIONS="?[a-z_]+=' README.md lib/man/*.in tools/man/* 2>/dev/null | sed 's/.*[="]\([a-z_]*\)=$/\1/' | sort -u | while read -r option; do
+lost=$(grep -ohE 'GYRE_OPTIONS="?[a-z_]+=' README.md lib/man/*.in tools/man/* 2>/dev/null | sed 's/.*[="]\([a-z_]*\)=$/\1/' | grep -vx name | sort -u | while read -r option; do
 	grep -q "^OPTION($option," lib/base/options.def || echo "$option"
 done)
 if [ -z "$lost" ]; then ok "documents name only options that exist"; else not_ok "documents name only options that exist" "$lost"; fi

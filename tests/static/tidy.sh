@@ -23,3 +23,13 @@ ls lib/*/*.c tools/gyre/*.c 2>/dev/null >"$TMPDIR/files"
 	wait
 	[ $half = 2 ] && cat "$TMPDIR/result1"
 } <"$TMPDIR/files"
+
+# the proof that it finds something
+mkdir -p "$TMPDIR/mutant"
+cp .clang-tidy "$TMPDIR/mutant/"
+printf 'int mutant(int x);\nint mutant(int x)\n{\n\tif (x > 3);\n\t\tx = 1;\n\treturn x;\n}\n' >"$TMPDIR/mutant/mutant.c"
+if clang-tidy --quiet "$TMPDIR/mutant/mutant.c" -- -std=gnu11 >"$TMPDIR/mutant/out" 2>&1; then
+	not_ok "clang-tidy would find a stray semicolon" "it did not"
+else
+	ok "clang-tidy would find a stray semicolon"
+fi
