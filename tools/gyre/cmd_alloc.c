@@ -313,7 +313,7 @@ static void totals_out(const struct trace *trace)
 		} else if (trace->kinds[kind].events) {
 			gy_out_u64("events", kinds[kind].label, OUT_COUNT, trace->kinds[kind].events);
 			gy_out_bytes(bytes, trace->kinds[kind].bytes);
-			gy_out_note(sampled ? "samples, standing for %s" : "blocks, %s", bytes);
+			gy_out_note(sampled ? "sampled, standing for %s" : "in all %s", bytes);
 		}
 	}
 	if (!gy_out_is_json())

@@ -85,8 +85,30 @@ static bool file_line(const char *path, char *text, size_t bytes)
 
 /* ---------------------------------------------------------------- tracing */
 
+static bool capability(unsigned int number)
+{
+	static uint64_t effective;
+	static bool known;
+	char line[256];
+	FILE *status;
+
+	if (!known) {
+		status = fopen("/proc/self/status", "re");
+		while (status && fgets(line, sizeof(line), status))
+			if (!strncmp(line, "CapEff:", 7))
+				effective = strtoull(line + 7, NULL, 16);
+		if (status)
+			fclose(status);
+		known = true;
+	}
+	return effective >> number & 1;
+}
+
+/* libbpf's own probes take a refusal for an answer: ask about our rights first. */
 static int may_know(int result)
 {
+	if (!capability(CAP_SYS_ADMIN) && !(capability(CAP_BPF) && capability(CAP_PERFMON)))
+		return -1;
 	return result == -EPERM || result == -EACCES ? -1 : result > 0;
 }
 
@@ -152,36 +174,42 @@ static void scan_tracing(void)
 
 /* ---------------------------------------------------------------- rights */
 
-static bool capability(unsigned int number)
-{
-	static uint64_t effective;
-	static bool known;
-	char line[256];
-	FILE *status;
-
-	if (!known) {
-		status = fopen("/proc/self/status", "re");
-		while (status && fgets(line, sizeof(line), status))
-			if (!strncmp(line, "CapEff:", 7))
-				effective = strtoull(line + 7, NULL, 16);
-		if (status)
-			fclose(status);
-		known = true;
-	}
-	return effective >> number & 1;
-}
-
 static void sysctl_out(const char *key, const char *label, const char *path, const char *missing)
 {
 	char text[128];
+	bool known = file_line(path, text, sizeof(text));
 
-	setting(key, label, file_line(path, text, sizeof(text)) ? text : missing);
+	if (gy_out_is_json())
+		gy_out_json(key, known ? json_integer(strtoll(text, NULL, 10)) : json_null());
+	else
+		setting(key, label, known ? text : missing);
+}
+
+/* "always [madvise] never": in JSON only the word that holds. */
+static void choice_out(const char *key, const char *label, const char *path)
+{
+	char text[128], *chosen, *end;
+
+	if (!file_line(path, text, sizeof(text))) {
+		gy_out_json(key, json_null());
+		gy_out_line("  %s is absent", label);
+		return;
+	}
+	chosen = strchr(text, '[');
+	end = chosen ? strchr(chosen, ']') : NULL;
+	if (gy_out_is_json() && end) {
+		*end = 0;
+		gy_out_text(key, NULL, chosen + 1);
+	} else {
+		setting(key, label, text);
+	}
 }
 
 static void scan_rights(void)
 {
 	section_begin("rights", "Scanning our rights...");
-	feature("root", "user root", geteuid() == 0, NULL);
+	gy_out_json("root", json_boolean(geteuid() == 0));
+	gy_out_line("  user is %sroot", geteuid() ? "not " : "");
 	feature("cap_bpf", "CAP_BPF (load programs)", capability(CAP_BPF) || capability(CAP_SYS_ADMIN),
 		NULL);
 	feature("cap_perfmon", "CAP_PERFMON (attach them)",
@@ -254,10 +282,10 @@ static void scan_memory(void)
 		barriers > 0 && (barriers & MEMBARRIER_CMD_PRIVATE_EXPEDITED), NULL);
 	feature("membarrier_rseq", "membarrier, restartable sequences",
 		barriers > 0 && (barriers & MEMBARRIER_CMD_PRIVATE_EXPEDITED_RSEQ), NULL);
-	sysctl_out("thp_enabled", "transparent huge pages, enabled",
-		   "/sys/kernel/mm/transparent_hugepage/enabled", "absent");
-	sysctl_out("thp_defrag", "transparent huge pages, defrag",
-		   "/sys/kernel/mm/transparent_hugepage/defrag", "absent");
+	choice_out("thp_enabled", "transparent huge pages, enabled",
+		   "/sys/kernel/mm/transparent_hugepage/enabled");
+	choice_out("thp_defrag", "transparent huge pages, defrag",
+		   "/sys/kernel/mm/transparent_hugepage/defrag");
 	gy_out_end();
 }
 

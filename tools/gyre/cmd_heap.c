@@ -95,6 +95,7 @@ static void show_memory(const struct gy_snapshot *snapshot, const struct kernel_
 	gy_out_note("spans and idle");
 	gy_out_u64("metadata_bytes", "metadata", OUT_BYTES, totals->metadata_bytes);
 	gy_out_u64("heap_released", "given back", OUT_BYTES, totals->heap_released);
+	gy_out_note("or not touched yet");
 	gy_out_u64("backed_bytes", "kept", OUT_BYTES, backed);
 	if (totals->heap_alloc)
 		gy_out_note("heap and metadata less what was given back; %.2f times what is "
@@ -134,8 +135,8 @@ static void show_fragmentation(const struct gy_snapshot *snapshot)
 		gy_out_note("%.1f %% of spans", 100 * (double)lost / (double)totals->heap_inuse);
 	gy_out_u64("thread_cache_bytes", "  in thread caches", OUT_BYTES,
 		   totals->thread_cache_bytes);
-	gy_out_note("%" PRIu64 " threads; %" PRIu64 " idle caches taken back", totals->threads,
-		    totals->caches_taken);
+	gy_out_note("%" PRIu64 " thread%s; %" PRIu64 " idle caches taken back", totals->threads,
+		    totals->threads == 1 ? "" : "s", totals->caches_taken);
 	gy_out_u64("central_bytes", "  in central lists", OUT_BYTES, totals->central_bytes);
 	gy_out_u64("slack_bytes", "  slack", OUT_BYTES, slack);
 	gy_out_u64("released_in_spans_bytes", "given back of these", OUT_BYTES, released);
@@ -182,7 +183,6 @@ static void show_rest(const struct gy_snapshot *snapshot)
 	const struct gyre_control_totals *totals = &snapshot->header.totals;
 
 	gy_out_begin("release", "Given back to the kernel");
-	gy_out_u64("released_now", "now", OUT_BYTES, totals->heap_released);
 	gy_out_u64("released_total", "since start", OUT_BYTES, totals->released_total);
 	gy_out_u64("release_calls", "system calls", OUT_COUNT, totals->release_calls);
 	gy_out_u64("background_runs", "background wake-ups", OUT_COUNT, totals->background_runs);

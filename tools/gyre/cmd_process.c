@@ -1,7 +1,7 @@
 /* cmd_process.c - `gyre process`: which processes run on Gyre, and one of them in short.
  *
- * A list must not disturb a hundred services: it takes each page's last snapshot and asks nobody.
- * `show` asks.
+ * Both ask for fresh numbers, which costs each process one wake-up of one thread. A list does not wait
+ * for one that hangs: after 20 ms it takes what was published last, and says of when that is.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -12,6 +12,8 @@
 #include "snapshot.h"
 #include "target.h"
 #include "words.h"
+
+#define LIST_WAIT_MS 20
 
 static const struct gy_out_column columns[] = {
 	{"pid", "PID", OUT_COUNT},
@@ -52,7 +54,7 @@ static void pid_out(int pid)
 static int list_row(struct gy_target *target, void *context)
 {
 	struct gy_snapshot snapshot;
-	int error = target->control ? gy_control_read(target->control, 0, &snapshot) :
+	int error = target->control ? gy_control_read(target->control, LIST_WAIT_MS, &snapshot) :
 				      target->control_error;
 
 	(void)context;
@@ -72,7 +74,10 @@ static int list_row(struct gy_target *target, void *context)
 	gy_out_u64("heap_sys", NULL, OUT_BYTES, snapshot.header.totals.heap_sys);
 	gy_out_u64("heap_released", NULL, OUT_BYTES, snapshot.header.totals.heap_released);
 	gy_out_u64("threads", NULL, OUT_COUNT, snapshot.header.totals.threads);
-	gy_out_u64("age_ns", NULL, OUT_NS, snapshot.age_ns);
+	if (snapshot.fresh && !gy_out_is_json())
+		gy_out_text("age_ns", NULL, "now");
+	else
+		gy_out_u64("age_ns", NULL, OUT_NS, snapshot.age_ns);
 	gy_snapshot_free(&snapshot);
 	return 0;
 }

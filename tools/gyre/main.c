@@ -200,8 +200,8 @@ int main(int argc, char **argv)
 		{"debug", no_argument, NULL, 'd'}, {"version", no_argument, NULL, 'V'},
 		{"help", no_argument, NULL, 'h'},  {NULL, 0, NULL, 0},
 	};
-	bool json = false, pretty = false, debug = false, version = false, help = false, bad = false;
-	int option, result;
+	bool json = false, pretty = false, debug = false, version = false, help = false;
+	int option, result, bad = 0;
 
 	opterr = 0;
 	while ((option = getopt_long(argc, argv, "+jpdVh", options, NULL)) != -1) {
@@ -210,7 +210,8 @@ int main(int argc, char **argv)
 		debug |= option == 'd';
 		version |= option == 'V';
 		help |= option == 'h';
-		bad |= option == '?';
+		if (option == '?') /* a long one leaves 0 */
+			bad = optopt ? optopt : 1;
 	}
 	gy_out_init(json, pretty, debug);
 	/* A reader that closes the pipe ends us by an error of write, so that probes are detached. */
@@ -219,11 +220,10 @@ int main(int argc, char **argv)
 	unsetenv("DEBUGINFOD_URLS");
 	libbpf_set_print(libbpf_print);
 	if (bad) {
-		const char *word = argv[optind - 1];
-
 		if (!json)
 			cmd_help(0, NULL);
-		result = gy_out_error("unknown option '%s'", word);
+		result = bad > 1 ? gy_out_error("unknown option '-%c'", bad) :
+				   gy_out_error("unknown option '%s'", argv[optind - 1]);
 	} else if (version) {
 		result = cmd_version(0, argv);
 	} else if (help || optind == argc) {

@@ -617,6 +617,7 @@ void gy_out_stream(const char *key)
 	out.streaming = true;
 	out.stream_closed = false;
 	out.stream_events = 0;
+	gy_out_flush(); /* a reader sees by this that the stream has begun */
 }
 
 void gy_out_stream_event(json_t *event)

@@ -258,6 +258,18 @@ bool gy_target_has_gyre(const struct gy_target *target)
 	return target->control || target->image_count;
 }
 
+static bool is_kernel_thread(int pid)
+{
+	char text[512], *at;
+	unsigned int flags = 0;
+
+	if (proc_read(pid, "stat", text, sizeof(text)) <= 0)
+		return false;
+	at = strrchr(text, ')'); /* the name may hold blanks and parentheses */
+	return at && sscanf(at + 1, " %*c %*d %*d %*d %*d %*d %u", &flags) == 1 &&
+	       flags & 0x00200000; /* PF_KTHREAD */
+}
+
 int gy_target_each(int (*visit)(struct gy_target *target, void *context), void *context)
 {
 	DIR *proc = opendir("/proc");
@@ -275,7 +287,7 @@ int gy_target_each(int (*visit)(struct gy_target *target, void *context), void *
 		if (*end || pid <= 0 || pid == getpid())
 			continue;
 		error = gy_target_open(&target, (int)pid);
-		if (error == -EACCES || error == -EPERM)
+		if ((error == -EACCES || error == -EPERM) && !is_kernel_thread((int)pid))
 			refused++;
 		if (error)
 			continue;
@@ -334,12 +346,14 @@ static int name_visit(struct gy_target *target, void *context)
 	return 0;
 }
 
-/* A process of that name without Gyre, for a better error; 0 if there is none. */
-static int name_without_gyre(const char *name)
+/* A process of that name without Gyre, for a better error; 0 if there is none. *refused: we may not
+ * look into it, so it may have Gyre. */
+static int name_without_gyre(const char *name, bool *refused)
 {
 	DIR *proc = opendir("/proc");
+	struct gy_target target;
 	struct dirent *entry;
-	int found = 0;
+	int found = 0, error;
 
 	while (proc && !found && (entry = readdir(proc))) {
 		char *end, comm[GY_COMM_BYTES];
@@ -353,14 +367,20 @@ static int name_without_gyre(const char *name)
 	}
 	if (proc)
 		closedir(proc);
+	error = found ? gy_target_open(&target, found) : -ESRCH;
+	*refused = error == -EACCES || error == -EPERM;
+	if (!error)
+		gy_target_close(&target);
 	return found;
 }
 
 static int name_to_pid(const char *name, int *pid)
 {
 	struct name_search search = {.name = name};
-	int refused = gy_target_each(name_visit, &search), other;
+	bool refused = false;
+	int other;
 
+	gy_target_each(name_visit, &search);
 	if (search.matches == 1) {
 		*pid = search.pid;
 		return 0;
@@ -368,7 +388,7 @@ static int name_to_pid(const char *name, int *pid)
 	if (search.matches)
 		return gy_out_error("name '%s' is ambiguous: %zu processes with Gyre have it (pid %s); "
 				    "use 'pid PID'", name, search.matches, search.pids);
-	other = name_without_gyre(name);
+	other = name_without_gyre(name, &refused);
 	if (other && refused)
 		return gy_out_error("cannot tell whether '%s' (pid %d) runs on Gyre: no right to look "
 				    "into it; it takes its owner or CAP_SYS_PTRACE", name, other);
