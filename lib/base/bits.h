@@ -78,6 +78,23 @@ GY_INLINE unsigned gy_range_count(const uint64_t *map, unsigned first, unsigned 
 	return set;
 }
 
+/* Are all bits of the range set? None? (A whole-word test: popcount is a call on plain x86-64.) */
+GY_INLINE bool gy_range_all(const uint64_t *map, unsigned first, unsigned count)
+{
+	for (unsigned w = first / 64; w * 64 < first + count; w++)
+		if (~map[w] & gy_range_mask(w, first, count))
+			return false;
+	return true;
+}
+
+GY_INLINE bool gy_range_none(const uint64_t *map, unsigned first, unsigned count)
+{
+	for (unsigned w = first / 64; w * 64 < first + count; w++)
+		if (map[w] & gy_range_mask(w, first, count))
+			return false;
+	return true;
+}
+
 /* First bit of value `value` at or after `from`; `bits` where there is none. */
 GY_INLINE unsigned gy_bit_next(const uint64_t *map, unsigned bits, unsigned from, bool value)
 {

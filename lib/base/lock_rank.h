@@ -19,6 +19,7 @@
 	RANK(registry, "the list of thread caches; thread start and end, statistics; fork: held")  \
 	RANK(owner, "one cache against being taken back; its thread, the taker; fork: not held")   \
 	RANK(central, "one size class's spans and transfer array; refill and flush; fork: held")   \
+	RANK(large, "kept spans and counts of large blocks; take and give; fork: held")            \
 	RANK(page_heap, "pages of the whole heap; span take and give; fork: held")                 \
 	RANK(sampler, "live samples and profile buckets; one in 512 KiB; fork: held")              \
 	RANK(metadata, "the library's own small memory; fork: held")

@@ -7,8 +7,8 @@
  *               take back idle thread caches        (mutator/idle.c)
  *               one paced release step              (heap/scavenger.c)
  *               publish if asked, or once a second while something happens
- *   sleep       on the control page's request word: 50 ms while there is work, longer and longer,
- *               up to a second, while there is none; a request wakes it at once
+ *   sleep       on the control page's request word: 50 ms while there is work, 250 ms while what
+ *               was in use lately grows old, a second after that; a request wakes it at once
  *
  * BG-1  At most one per process. Its state moves none -> starting -> running under the background
  *       lock; a forked child goes back to none.
@@ -33,7 +33,9 @@
 #define MS 1000000ull
 #define SECOND 1000000000ull
 #define SLEEP_LEAST_NS (GY_TICK_MS * MS)
+#define SLEEP_AGING_NS (SECOND / 4) /* while what was just in use grows old enough to go */
 #define SLEEP_MOST_NS SECOND
+#define AGING_NS (10 * SECOND)
 #define SMALL_PUBLISH_NS (SECOND / 10)
 #define LOOK_EVERY 64 /* slow paths of a process without the thread between two looks at the clock */
 
@@ -67,7 +69,8 @@ static void sleep_ns(uint64_t ns, uint32_t seen)
 
 static void run(void)
 {
-	uint64_t sleep = SLEEP_LEAST_NS, last_ns = gy_now_ns(), runs = 0, seen = 0;
+	uint64_t sleep = SLEEP_LEAST_NS, last_ns = gy_now_ns(), active_ns = last_ns;
+	uint64_t runs = 0, seen = 0;
 	uint32_t tid = (uint32_t)gy_sys_gettid();
 
 	for (;;) {
@@ -86,10 +89,14 @@ static void run(void)
 		    (work != seen && now_ns - gy_control_published_ns() >= SECOND))
 			gy_control_publish();
 		/* Idle memory ages by the clock: a quiet heap needs few looks. */
+		if (work != seen)
+			active_ns = now_ns;
 		if (more || work != seen)
 			sleep = SLEEP_LEAST_NS;
 		else
-			sleep = MIN(sleep * 2, SLEEP_MOST_NS);
+			sleep = MIN(sleep * 2, idle_waits || now_ns - active_ns < AGING_NS ?
+						       SLEEP_AGING_NS :
+						       SLEEP_MOST_NS);
 		seen = work;
 		sleep_ns(sleep, request);
 	}

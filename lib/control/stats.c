@@ -15,6 +15,7 @@
 #include "control/stats.h"
 
 #include "base/config.h"
+#include "heap/large.h"
 #include "heap/misuse.h"
 #include "heap/thread_cache.h"
 #include "mutator/idle.h"
@@ -91,18 +92,20 @@ static void add_class(struct gyre_control_totals *totals, const struct gyre_cont
 static void add_page_heap(struct gyre_control_totals *totals)
 {
 	struct gy_page_heap_stats pages;
+	struct gy_large_stats large;
 
 	gy_page_heap_read_stats(&pages);
+	gy_large_read_stats(&large);
 	totals->heap_sys = pages.hugepages * GY_HUGEPAGE_BYTES;
-	totals->heap_inuse = pages.used_pages * GY_PAGE_BYTES;
+	totals->heap_inuse = less(pages.used_pages, large.kept_pages) * GY_PAGE_BYTES;
 	totals->heap_idle = totals->heap_sys - totals->heap_inuse;
 	totals->heap_released += pages.released_pages * GY_PAGE_BYTES;
-	totals->large_bytes = pages.large_pages * GY_PAGE_BYTES;
-	totals->large_blocks = pages.large_blocks;
-	totals->large_mallocs = pages.large_mallocs;
+	totals->large_bytes = large.pages * GY_PAGE_BYTES;
+	totals->large_blocks = large.blocks;
+	totals->large_mallocs = large.mallocs;
 	totals->heap_alloc += totals->large_bytes;
-	totals->mallocs += pages.large_mallocs;
-	totals->frees += pages.large_mallocs - pages.large_blocks;
+	totals->mallocs += large.mallocs;
+	totals->frees += large.mallocs - large.blocks;
 	totals->hugepages = pages.hugepages;
 	totals->hugepages_free = pages.hugepages_free;
 	totals->hugepages_intact = pages.hugepages - pages.hugepages_broken;

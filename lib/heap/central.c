@@ -16,6 +16,8 @@
  * CENTRAL-3  A span with free_count > 0 is on lists[share_of(span)]; others are on none.
  * CENTRAL-4  A kernel page in gone_bits holds free blocks only; taking one of them clears it.
  * CENTRAL-5  taken - given = blocks outside of this structure.
+ * CENTRAL-6  A release that has pages of a span in hand has borrowed at least one of its blocks, so the
+ *            span cannot become empty and go meanwhile. (The tail alone is never borrowed.)
  *
  * Not here: which thread holds what (thread_cache.c), when pages go back (scavenger.c).
  * Sources: tcmalloc's central_freelist.h and transfer_cache.h; Go's mcentral.go.
@@ -29,8 +31,9 @@
 
 /* Blocks the transfer array holds: enough for some batches, at most this many bytes. */
 #define SLOTS_MAX 2048u
-#define SLOTS_BYTES ((size_t)1 << 20)
+#define SLOTS_BYTES ((size_t)64 << 10)
 #define SLOTS_MIN 16u
+#define EMPTY_SAMPLED 1 /* empty spans of samples kept: samples come one by one */
 
 struct gy_central gy_centrals[2][GY_CLASS_COUNT];
 
@@ -91,17 +94,19 @@ static void span_relist(struct gy_central *central, struct gy_span *span)
 	central->lists_map |= (uint8_t)(1u << list);
 }
 
-static void span_touch(struct gy_span *span)
+/* Hints to the scavenger; several classes may write the same value at once. */
+static void span_touch(struct gy_span *span, bool quiet)
 {
 	struct gy_hugepage *hugepage = &gy_map.hugepages[span->first_page / GY_HUGEPAGE_PAGES];
 	uint32_t tick = READ_RELAXED(gy_heap_tick);
 
-	span->tick = tick;
-	/* Hints to the scavenger; several classes may write the same value at once. */
-	if (READ_RELAXED(hugepage->tick) != tick)
-		WRITE_RELAXED(hugepage->tick, tick);
 	if (READ_RELAXED(hugepage->scanned))
 		WRITE_RELAXED(hugepage->scanned, 0);
+	if (quiet)
+		return;
+	span->tick = tick;
+	if (READ_RELAXED(hugepage->tick) != tick)
+		WRITE_RELAXED(hugepage->tick, tick);
 }
 
 /* Writes or clears what free's fast path reads of the span's pages (META-3). */
@@ -184,7 +189,7 @@ static unsigned span_take_blocks(struct gy_central *central, struct gy_span *spa
 				uint32_t back = span->gone_bits & kernel_pages_of(index * bytes,
 										  (index + 1) * bytes);
 
-				span->gone_bits &= (uint16_t)~back;
+				span->gone_bits &= ~back;
 				central->gone_bytes -= (uint64_t)__builtin_popcount(back) *
 						       GY_SPAN_GONE_UNIT;
 			}
@@ -194,7 +199,7 @@ static unsigned span_take_blocks(struct gy_central *central, struct gy_span *spa
 	}
 	span->free_count = (uint16_t)(span->free_count - taken);
 	central->span_free -= taken;
-	span_touch(span);
+	span_touch(span, false);
 	span_relist(central, span);
 	return taken;
 }
@@ -233,24 +238,59 @@ unsigned gy_central_take(struct gy_central *central, void **blocks, unsigned cou
 	return taken;
 }
 
-/* [lock] Into its span; false: it is free there already, or no block's start. */
-static bool give_to_span(struct gy_central *central, void *block)
+/* [lock] `got` blocks of this span came back: its counts, its list, its life. */
+static void span_settle(struct gy_central *central, struct gy_span *span, unsigned got, bool quiet)
 {
-	struct gy_span *span = gy_map.span_of[gy_page_of(block)];
-	size_t offset = (size_t)((char *)block - gy_span_start(span));
-	unsigned index = gy_object_index(central->class_index, offset);
-
-	if (unlikely(index >= span->objects || gy_bit_get(span->free_bits, index)))
-		return false;
-	gy_bit_set(span->free_bits, index);
-	span->free_count++;
-	central->span_free++;
-	span_touch(span);
-	if (span->free_count == span->objects)
+	span->free_count = (uint16_t)(span->free_count + got);
+	central->span_free += got;
+	span_touch(span, quiet);
+	if (span->free_count == span->objects && central->spans > central->sampled * EMPTY_SAMPLED)
 		span_drop(central, span);
 	else
 		span_relist(central, span);
-	return true;
+}
+
+/* [lock] Blocks into their spans, a span's worth at a time (neighbours in a bin are often neighbours
+ * in memory). Returns how many; a block that was free already comes back in *doubled. */
+static unsigned give_to_spans(struct gy_central *central, void *const *blocks, unsigned count,
+			      bool quiet, void **doubled)
+{
+	struct gy_span *span = NULL;
+	uintptr_t start = 0, length = 0;
+	unsigned got = 0, given = 0;
+
+	for (unsigned i = 0; i < count; i++) {
+		uintptr_t at = (uintptr_t)blocks[i];
+		unsigned index;
+
+		if (at - start >= length) {
+			if (got)
+				span_settle(central, span, got, quiet);
+			got = 0;
+			span = gy_map.span_of[gy_page_of(blocks[i])];
+			/* Freed twice, its span may be another's by now. */
+			if (unlikely(!span || span->kind != GY_SPAN_SMALL ||
+				     span->class_index != central->class_index ||
+				     span->sampled != central->sampled)) {
+				*doubled = blocks[i];
+				length = 0;
+				continue;
+			}
+			start = (uintptr_t)gy_span_start(span);
+			length = gy_span_bytes(span);
+		}
+		index = gy_object_index(central->class_index, at - start);
+		if (unlikely(index >= span->objects || gy_bit_get(span->free_bits, index))) {
+			*doubled = blocks[i];
+			continue;
+		}
+		gy_bit_set(span->free_bits, index);
+		got++;
+		given++;
+	}
+	if (got)
+		span_settle(central, span, got, quiet);
+	return given;
 }
 
 /* [lock] Room for `count` more blocks in the transfer array; grows it. */
@@ -278,23 +318,20 @@ static unsigned slots_room(struct gy_central *central, unsigned count)
 				  MIN(central->slot_count, MIN(central->slot_capacity, most)));
 }
 
-void gy_central_give(struct gy_central *central, void *const *blocks, unsigned count)
+void gy_central_give(struct gy_central *central, void *const *blocks, unsigned count, bool quiet)
 {
 	void *doubled = NULL;
-	unsigned kept, given = count;
+	unsigned kept;
 
 	gy_lock_acquire(&central->lock);
-	kept = slots_room(central, count);
-	memcpy(central->slots + central->slot_count, blocks, kept * sizeof(*blocks));
-	central->slot_count += kept;
-	central->slots_tick = READ_RELAXED(gy_heap_tick);
-	for (unsigned i = kept; i < count; i++) {
-		if (unlikely(!give_to_span(central, blocks[i]))) {
-			doubled = blocks[i];
-			given--;
-		}
+	kept = quiet ? 0 : slots_room(central, count);
+	if (kept) {
+		memcpy(central->slots + central->slot_count, blocks, kept * sizeof(*blocks));
+		central->slot_count += kept;
+		central->slots_tick = READ_RELAXED(gy_heap_tick);
 	}
-	central->given += given;
+	central->given += kept;
+	central->given += give_to_spans(central, blocks + kept, count - kept, quiet, &doubled);
 	central->flushes++;
 	gy_lock_release(&central->lock);
 	if (unlikely(doubled != NULL))
@@ -303,13 +340,14 @@ void gy_central_give(struct gy_central *central, void *const *blocks, unsigned c
 
 bool gy_central_give_one(struct gy_central *central, void *block)
 {
-	bool given;
+	void *doubled = NULL;
+	unsigned given;
 
 	gy_lock_acquire(&central->lock);
-	given = give_to_span(central, block);
+	given = give_to_spans(central, &block, 1, false, &doubled);
 	central->given += given;
 	gy_lock_release(&central->lock);
-	return given;
+	return given != 0;
 }
 
 bool gy_central_holds(struct gy_central *central, const void *block)
@@ -346,9 +384,7 @@ size_t gy_central_drain(struct gy_central *central, uint32_t before)
 		return 0;
 	}
 	moved = central->slot_count;
-	for (unsigned i = 0; i < central->slot_count; i++)
-		if (!give_to_span(central, central->slots[i]))
-			doubled = central->slots[i];
+	give_to_spans(central, central->slots, central->slot_count, true, &doubled);
 	central->slot_count = 0;
 	if (central->slots) {
 		gy_metadata_block_give(central->slots,
@@ -367,7 +403,6 @@ size_t gy_central_drain(struct gy_central *central, uint32_t before)
 /* Kernel pages of a span under which every byte is of a free block or of the tail. */
 static uint32_t free_kernel_pages(const struct gy_span *span)
 {
-	size_t bytes = gy_size_classes[span->class_index].bytes;
 	size_t units = gy_span_bytes(span) / GY_SPAN_GONE_UNIT;
 	uint32_t pages = 0;
 
@@ -379,10 +414,9 @@ static uint32_t free_kernel_pages(const struct gy_span *span)
 		last = MIN(last, span->objects - 1u);
 		if (first > last) /* wholly tail */
 			pages |= 1u << u;
-		else if (gy_range_count(span->free_bits, first, last - first + 1) == last - first + 1)
+		else if (gy_range_all(span->free_bits, first, last - first + 1))
 			pages |= 1u << u;
 	}
-	(void)bytes;
 	return pages;
 }
 
@@ -421,7 +455,11 @@ uint32_t gy_central_borrow(const struct gy_span_ref *ref, uint32_t before, bool 
 	    span->first_page == ref->first_page &&
 	    span->class_index == ref->class_index && span->sampled == ref->sampled &&
 	    !span->borrowed && (!before || (int32_t)(span->tick - before) < 0)) {
-		pages = free_kernel_pages(span) & ~(uint32_t)span->gone_bits;
+		pages = free_kernel_pages(span) & ~span->gone_bits;
+		/* CENTRAL-6: the tail's pages are the last ones, so the lowest tells. */
+		if (pages && gy_object_index(span->class_index, (size_t)__builtin_ctz(pages) *
+								 GY_SPAN_GONE_UNIT) >= span->objects)
+			pages = 0;
 		if (pages && !dry_run) {
 			unsigned count = flip_blocks(span, pages, false);
 
@@ -448,7 +486,7 @@ void gy_central_return(const struct gy_span_ref *ref, uint32_t kernel_pages, boo
 	central->borrowed -= span->borrowed;
 	span->borrowed = 0;
 	if (done) {
-		span->gone_bits |= (uint16_t)kernel_pages;
+		span->gone_bits |= kernel_pages;
 		central->gone_bytes +=
 			(uint64_t)__builtin_popcount(kernel_pages) * GY_SPAN_GONE_UNIT;
 	}

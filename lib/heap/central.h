@@ -34,8 +34,9 @@ int gy_central_init(void);
  * the top walks upwards. Returns how many; fewer than asked only if memory lacks. */
 unsigned gy_central_take(struct gy_central *central, void **blocks, unsigned count,
 			 enum gy_oom_reason *reason);
-/* Gives blocks back. A block that is free already is reported as a double free. */
-void gy_central_give(struct gy_central *central, void *const *blocks, unsigned count);
+/* Gives blocks back. A block that is free already is reported as a double free. `quiet`: they lay
+ * idle before, so this is no sign of life: they go into their spans, which do not look younger. */
+void gy_central_give(struct gy_central *central, void *const *blocks, unsigned count, bool quiet);
 /* One block, straight into its span (no transfer array). false: it was free already. */
 bool gy_central_give_one(struct gy_central *central, void *block);
 /* Is this block free in its span or in the transfer array? */

@@ -23,6 +23,7 @@
 #include "base/config.h"
 #include "base/probe.h"
 #include "heap/hooks.h"
+#include "heap/large.h"
 #include "heap/misuse.h"
 #include "heap/scavenger.h"
 
@@ -211,10 +212,10 @@ static void *large_alloc(size_t bytes, size_t alignment, bool *zeroed, uintptr_t
 		return out_of_memory(bytes, reason);
 	pages = MAX(gy_div_round_up(bytes, GY_PAGE_BYTES), 1);
 	sampled = large_is_sampled(pages << GY_PAGE_SHIFT);
-	span = gy_page_heap_take(pages, alignment_pages, 0, sampled, zeroed, &reason);
+	span = gy_large_take(pages, alignment_pages, sampled, zeroed, &reason);
 	if (!span) {
 		gy_scavenger_emergency();
-		span = gy_page_heap_take(pages, alignment_pages, 0, sampled, zeroed, &reason);
+		span = gy_large_take(pages, alignment_pages, sampled, zeroed, &reason);
 		if (!span)
 			return out_of_memory(bytes, reason);
 	}
@@ -289,14 +290,21 @@ static void push_free(struct gy_thread_cache *cache, unsigned class_index, void 
 	bin->top++;
 }
 
+/* CLASS-4 */
+static bool is_start(unsigned class_index, size_t offset)
+{
+	uint32_t magic = gy_size_classes[class_index].magic;
+
+	return (uint32_t)offset * magic < magic;
+}
+
 static void small_free(struct gy_span *span, unsigned class_index, void *block,
 		       const char *function, uintptr_t caller_pc)
 {
 	size_t offset = (size_t)((char *)block - gy_span_start(span));
-	uint32_t magic = gy_size_classes[class_index].magic;
 	struct gy_thread_cache *cache;
 
-	if ((uint32_t)offset * magic >= magic ||
+	if (!is_start(class_index, offset) ||
 	    gy_object_index(class_index, offset) >= span->objects) {
 		gy_misuse(GY_MISUSE_NOT_A_START, block, class_index, 0, function, caller_pc);
 		return;
@@ -315,9 +323,8 @@ static void sampled_free(struct gy_span *span, void *block, const char *function
 {
 	unsigned class_index = span->class_index;
 	size_t offset = (size_t)((char *)block - gy_span_start(span));
-	uint32_t magic = gy_size_classes[class_index].magic;
 
-	if ((uint32_t)offset * magic >= magic) {
+	if (!is_start(class_index, offset)) {
 		gy_misuse(GY_MISUSE_NOT_A_START, block, class_index, 0, function, caller_pc);
 		return;
 	}
@@ -341,7 +348,7 @@ static void large_free(struct gy_span *span, void *block, const char *function, 
 	GY_PROBE2(large_free, (uintptr_t)block, gy_span_bytes(span));
 	if (span->sampled)
 		gy_heap_hooks.sample_free(block);
-	gy_page_heap_give(span);
+	gy_large_give(span);
 	gy_heap_hooks.slow_path(caller_pc);
 }
 
@@ -442,7 +449,8 @@ static size_t block_bytes(const void *block, struct gy_span **span, const char *
 		bytes = offset ? 0 : gy_span_bytes(*span);
 	else
 		bytes = gy_size_classes[(*span)->class_index].bytes;
-	if (!bytes || offset % bytes) {
+	if (!bytes || ((*span)->kind == GY_SPAN_SMALL &&
+		       !is_start((*span)->class_index, offset))) {
 		gy_misuse(GY_MISUSE_NOT_A_START, block, 0, 0, function, caller_pc);
 		return 0;
 	}
@@ -506,13 +514,7 @@ static void *realloc_large(struct gy_span *span, void *block, size_t bytes, uint
 	if (bytes <= GY_CLASS_MAX_BYTES)
 		return realloc_copy(block, old_bytes, bytes, caller_pc);
 	if (!span->sampled) {
-		if (pages == span->pages ||
-		    (pages > span->pages && gy_page_heap_extend(span, pages))) {
-			span->requested_bytes = bytes;
-			return block;
-		}
-		if (pages < span->pages) {
-			gy_page_heap_shrink(span, pages);
+		if (pages == span->pages || gy_large_resize(span, pages)) {
 			span->requested_bytes = bytes;
 			return block;
 		}

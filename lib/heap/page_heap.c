@@ -14,9 +14,11 @@
  *   take(n >= 256)        the first run of free huge pages that holds n; what the last one has over
  *                         goes on being used for small requests.
  *   give                  clears the pages; a huge page with none used is free again.
- *   grow                  makes the next huge pages of the range usable, a few at a time, and asks
- *                         for transparent huge pages behind the first FIRST_PLAIN (a small process
- *                         does not fault in 2 MiB to hold a few blocks).
+ *   grow                  makes the next huge pages of the range usable, a few at a time.
+ *   huge pages            are asked for when a free one begins to serve small blocks, which will touch
+ *                         all of it; not among the first FIRST_PLAIN (a small process does not fault in
+ *                         2 MiB to hold a few blocks), and not for large blocks, which programs
+ *                         often leave mostly untouched.
  *
  * PAGE-1  Every page below gy_map.page_count is used by one span, in a release's hands (counted as
  *         used, no span), or free.
@@ -44,7 +46,7 @@
 
 #include <errno.h>
 
-#define FIRST_PLAIN 2 /* huge pages at the heap's start that are not asked to be huge */
+#define FIRST_PLAIN 16 /* huge pages at the heap's start that are not asked to be huge */
 #define GROW_MAX 16   /* huge pages made usable at a time, at most */
 #define NONE 0u
 #define LENGTHS (GY_HUGEPAGE_PAGES + 1)
@@ -133,17 +135,34 @@ static unsigned longest_run(const uint64_t *used)
 	}
 }
 
+/* The free run that [first, first + count) lies in or, now free, has merged into. */
+static unsigned run_around(const uint64_t *used, unsigned first, unsigned count)
+{
+	unsigned begin = first, end;
+
+	while (begin && !gy_bit_get(used, begin - 1)) {
+		uint64_t below = begin % 64 ? used[begin / 64] << (64 - begin % 64) :
+					      used[begin / 64 - 1];
+
+		begin -= below ? (unsigned)__builtin_clzll(below) :
+				 (begin % 64 ? begin % 64 : 64);
+	}
+	end = gy_bit_next(used, GY_HUGEPAGE_PAGES, first + count, true);
+	return end - begin;
+}
+
 /* ------------------------------------------------------- pages of one huge page */
 
 /* Marks [first, first + count) of a listed or unlisted huge page used; returns how many of them
  * had no memory behind them. */
 static unsigned pages_use(struct gy_hugepage *hugepage, unsigned first, unsigned count)
 {
-	unsigned bare;
+	unsigned bare, run;
 
-	INVARIANT(HUGE_1, gy_range_count(hugepage->used, first, count) == 0);
+	INVARIANT(HUGE_1, gy_range_none(hugepage->used, first, count));
 	list_remove(hugepage);
 	bare = hugepage->released_count ? gy_range_count(hugepage->released, first, count) : 0;
+	run = run_around(hugepage->used, first, count);
 	gy_range_set(hugepage->used, first, count);
 	if (bare)
 		gy_range_clear(hugepage->released, first, count);
@@ -158,7 +177,8 @@ static unsigned pages_use(struct gy_hugepage *hugepage, unsigned first, unsigned
 	hugepage->state = GY_HUGEPAGE_PARTIAL;
 	hugepage->used_count = (uint16_t)(hugepage->used_count + count);
 	hugepage->released_count = (uint16_t)(hugepage->released_count - bare);
-	hugepage->longest_free = (uint16_t)longest_run(hugepage->used);
+	if (run == hugepage->longest_free) /* else the longest is another, and stays */
+		hugepage->longest_free = (uint16_t)longest_run(hugepage->used);
 	hugepage->tick = READ_RELAXED(gy_heap_tick);
 	hugepage->scanned = 0;
 	heap.stats.used_pages += count;
@@ -170,7 +190,7 @@ static unsigned pages_use(struct gy_hugepage *hugepage, unsigned first, unsigned
 /* The converse; `released`: the kernel has them. */
 static void pages_free(struct gy_hugepage *hugepage, unsigned first, unsigned count, bool released)
 {
-	INVARIANT(HUGE_1, gy_range_count(hugepage->used, first, count) == count);
+	INVARIANT(HUGE_1, gy_range_all(hugepage->used, first, count));
 	list_remove(hugepage);
 	gy_range_clear(hugepage->used, first, count);
 	hugepage->used_count = (uint16_t)(hugepage->used_count - count);
@@ -181,7 +201,9 @@ static void pages_free(struct gy_hugepage *hugepage, unsigned first, unsigned co
 		heap.stats.released_pages += count;
 	}
 	hugepage->owner = NULL;
-	hugepage->longest_free = (uint16_t)longest_run(hugepage->used);
+	hugepage->longest_free = (uint16_t)MAX(hugepage->longest_free,
+					       run_around(hugepage->used, first, count));
+	INVARIANT(HUGE_2, hugepage->longest_free == longest_run(hugepage->used));
 	if (hugepage->used_count) {
 		hugepage->state = GY_HUGEPAGE_PARTIAL;
 	} else {
@@ -247,7 +269,7 @@ static bool run_is_free(size_t first, size_t count)
 		unsigned at = (unsigned)(first % GY_HUGEPAGE_PAGES);
 		unsigned piece = (unsigned)MIN(count, GY_HUGEPAGE_PAGES - at);
 
-		if (gy_range_count(hugepage->used, at, piece))
+		if (!gy_range_none(hugepage->used, at, piece))
 			return false;
 		first += piece;
 		count -= piece;
@@ -285,13 +307,6 @@ static enum gy_oom_reason grow(size_t need)
 		bytes = count * GY_HUGEPAGE_BYTES;
 		if (gy_vm_commit(start, bytes))
 			return GY_OOM_REFUSED;
-	}
-	if (gy_option(GY_OPT_hugepage) && first + count > FIRST_PLAIN) {
-		size_t plain = first < FIRST_PLAIN ? FIRST_PLAIN - first : 0;
-
-		/* Refused: the heap works on small pages. */
-		gy_vm_want_hugepages(start + plain * GY_HUGEPAGE_BYTES,
-				     bytes - plain * GY_HUGEPAGE_BYTES);
 	}
 	for (size_t i = count; i-- > 0;) {
 		struct gy_hugepage *hugepage = &gy_map.hugepages[first + i];
@@ -379,7 +394,19 @@ static struct gy_hugepage *find_partial(unsigned pages, unsigned alignment, unsi
 	return NULL;
 }
 
-static enum gy_oom_reason find_small(unsigned pages, unsigned alignment, size_t *first)
+/* A free huge page begins to serve small blocks: all of it will be touched before long. */
+static void want_hugepage(struct gy_hugepage *hugepage)
+{
+	size_t index = index_of(hugepage);
+
+	if (hugepage->advised || index < FIRST_PLAIN || !gy_option(GY_OPT_hugepage))
+		return;
+	hugepage->advised = 1;
+	/* Refused: the heap works on small pages. */
+	gy_vm_want_hugepages(gy_page_start(index * GY_HUGEPAGE_PAGES), GY_HUGEPAGE_BYTES);
+}
+
+static enum gy_oom_reason find_small(unsigned pages, unsigned alignment, bool dense, size_t *first)
 {
 	unsigned at = 0;
 	struct gy_hugepage *hugepage = find_partial(pages, alignment, &at);
@@ -396,6 +423,8 @@ static enum gy_oom_reason find_small(unsigned pages, unsigned alignment, size_t 
 		}
 		hugepage = &gy_map.hugepages[head - 1];
 		at = 0;
+		if (dense)
+			want_hugepage(hugepage);
 	}
 	*first = index_of(hugepage) * GY_HUGEPAGE_PAGES + at;
 	return GY_OOM_NONE;
@@ -494,7 +523,8 @@ static struct gy_span *take_locked(size_t pages, size_t alignment_pages, unsigne
 	size_t first = 0, bare;
 
 	if (pages < GY_HUGEPAGE_PAGES && alignment_pages <= GY_HUGEPAGE_PAGES)
-		*reason = find_small((unsigned)pages, (unsigned)alignment_pages, &first);
+		*reason = find_small((unsigned)pages, (unsigned)alignment_pages,
+				     class_index != 0, &first);
 	else
 		*reason = find_large(pages, alignment_pages, &first);
 	if (*reason)
@@ -521,11 +551,6 @@ static struct gy_span *take_locked(size_t pages, size_t alignment_pages, unsigne
 	__atomic_store_n(&span->kind, class_index ? GY_SPAN_SMALL : GY_SPAN_LARGE, __ATOMIC_RELEASE);
 	run_use(span, first, pages);
 	*zeroed = bare == pages;
-	if (!class_index) {
-		heap.stats.large_pages += pages;
-		heap.stats.large_blocks++;
-		heap.stats.large_mallocs++;
-	}
 	return span;
 }
 
@@ -553,10 +578,6 @@ void gy_page_heap_give(struct gy_span *span)
 	GY_PROBE3(span_give, (uintptr_t)gy_span_start(span), gy_span_bytes(span),
 		  gy_size_classes[span->class_index].bytes);
 	gy_lock_acquire(&heap.lock);
-	if (span->kind == GY_SPAN_LARGE) {
-		heap.stats.large_pages -= span->pages;
-		heap.stats.large_blocks--;
-	}
 	run_free(span->first_page, span->pages);
 	span_record_give(span);
 	gy_lock_release(&heap.lock);
@@ -574,7 +595,6 @@ bool gy_page_heap_extend(struct gy_span *span, size_t pages)
 		if (!bare || limit_allows(bare)) {
 			run_use(span, end, more);
 			span->pages = (uint32_t)pages;
-			heap.stats.large_pages += more;
 			extended = true;
 		}
 	}
@@ -600,7 +620,6 @@ void gy_page_heap_shrink(struct gy_span *span, size_t pages)
 	}
 	run_free(end, less);
 	span->pages = (uint32_t)pages;
-	heap.stats.large_pages -= less;
 	gy_lock_release(&heap.lock);
 }
 

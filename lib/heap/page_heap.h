@@ -17,7 +17,6 @@ struct gy_page_heap_stats {
 	uint64_t released_pages; /* free, and not backed by memory */
 	uint64_t hugepages, hugepages_free, hugepages_released, hugepages_broken;
 	uint64_t growths, released_total_bytes, release_calls;
-	uint64_t large_pages, large_blocks, large_mallocs;
 	uint64_t ooms;
 	uint64_t limit_bytes;
 };
@@ -33,7 +32,7 @@ struct gy_span *gy_page_heap_take(size_t pages, size_t alignment_pages, unsigned
 void gy_page_heap_give(struct gy_span *span);
 /* Grows a large span in place to `pages`; false where its neighbours are taken. */
 bool gy_page_heap_extend(struct gy_span *span, size_t pages);
-/* Gives back a large span's pages behind the first `pages`. */
+/* Gives back a large span's pages behind the first `pages` (above 0). */
 void gy_page_heap_shrink(struct gy_span *span, size_t pages);
 
 void gy_page_heap_read_stats(struct gy_page_heap_stats *stats);

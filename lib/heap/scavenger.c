@@ -9,8 +9,8 @@
  *   3. under 2's condition also kernel pages inside spans that hold free blocks only: possible
  *      because nothing of ours lies in freed memory (span.h)
  *
- * Before that, what caches hold idly comes home: transfer arrays are drained once they lie still
- * (thread caches are mutator/idle.c's).
+ * Before that, what is kept idly comes home: transfer arrays are drained once they lie still, kept
+ * large spans once they are old (thread caches are mutator/idle.c's).
  *
  * A huge page's `tick` moves whenever pages or blocks of it come or go, so idleness is read, not
  * guessed; `scanned` says that nothing happened since the last look, so that a quiet heap costs one
@@ -28,6 +28,7 @@
 #include "base/config.h"
 #include "base/probe.h"
 #include "heap/central.h"
+#include "heap/large.h"
 #include "os/release.h"
 #include "os/sys.h"
 
@@ -35,6 +36,7 @@
 #define BREAK_SHARE 8 /* an eighth of a huge page must come back for it to be broken up */
 #define RANGES_MAX (GY_HUGEPAGE_PAGES / 2)
 #define SPANS_MAX GY_HUGEPAGE_PAGES
+#define SPAN_RANGES 16 /* separate runs among a span's 32 kernel pages, at most */
 #define BROKEN_UNITS 16 /* a broken huge page is worth a visit for this many kernel pages */
 
 static struct gy_lock trim_lock = GY_LOCK_INIT(GY_RANK_trim);
@@ -107,8 +109,7 @@ static size_t release_blocks(size_t index, uint32_t before)
 		unsigned first = at;
 		bool done;
 
-		/* A span has at most 8 separate ranges. */
-		for (; at < count && work.count + 8 <= GY_RELEASE_BATCH; at++) {
+		for (; at < count && work.count + SPAN_RANGES <= GY_RELEASE_BATCH; at++) {
 			const struct gy_span_ref *ref = &work.spans[at];
 			uint32_t units = gy_central_borrow(ref, before, false);
 
@@ -193,10 +194,11 @@ static size_t visit(size_t index, uint32_t whole_before, uint32_t part_before,
 	return bytes;
 }
 
-static void drain_transfer_arrays(uint32_t before)
+static void drain_kept(uint32_t before)
 {
 	for (unsigned i = 1; i < GY_CLASS_COUNT; i++)
 		gy_central_drain(&gy_centrals[0][i], before);
+	gy_large_drain(before);
 }
 
 bool gy_scavenger_step(uint64_t elapsed_ns)
@@ -215,7 +217,7 @@ bool gy_scavenger_step(uint64_t elapsed_ns)
 		return false;
 	gy_lock_acquire(&trim_lock);
 	work.allowed = MIN(rate, work.allowed + rate / 1000 * (elapsed_ns / MS));
-	drain_transfer_arrays(whole_before);
+	drain_kept(whole_before);
 	for (size_t looked = 0; looked < count; looked++) {
 		if (work.allowed < GY_HUGEPAGE_BYTES) {
 			more = true;
@@ -256,7 +258,7 @@ size_t gy_scavenger_trim(size_t keep_bytes)
 	size_t bytes;
 
 	gy_lock_acquire(&trim_lock);
-	drain_transfer_arrays(0);
+	drain_kept(0);
 	bytes = release_everything(keep_bytes);
 	gy_lock_release(&trim_lock);
 	return bytes;
@@ -266,7 +268,7 @@ void gy_scavenger_emergency(void)
 {
 	if (!gy_lock_try(&trim_lock)) /* SCAV-3 */
 		return;
-	drain_transfer_arrays(0);
+	drain_kept(0);
 	release_everything(0);
 	gy_lock_release(&trim_lock);
 }

@@ -38,7 +38,7 @@ struct gy_span {
 	uint8_t list;	 /* index of the list it is on, or GY_SPAN_NO_LIST */
 	uint16_t objects, free_count;
 	uint16_t borrowed;  /* free blocks that a release has in hand */
-	uint16_t gone_bits; /* kernel pages given back; SPAN_GONE_UNIT each */
+	uint32_t gone_bits; /* kernel pages given back; GY_SPAN_GONE_UNIT each */
 	uint32_t tick;	    /* when blocks last came or went */
 	struct gy_span *next, *prev;
 	uint64_t requested_bytes; /* large: what was asked for */
@@ -61,7 +61,7 @@ struct gy_hugepage {
 	uint8_t broken; /* part of it went back to the kernel */
 	uint8_t listed; /* is on a list of the page heap */
 	uint8_t scanned; /* nothing came or went since the scavenger looked */
-	uint8_t moved;	/* its mapping was made by mremap */
+	uint8_t advised; /* was asked to be a transparent huge page */
 	uint8_t spare[1];
 	uint32_t tick;	/* when pages or blocks last came or went */
 	uint32_t next, prev; /* index + 1; 0: none */

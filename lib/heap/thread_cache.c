@@ -1,13 +1,14 @@
 /* thread_cache.c - the slow half of a thread's cache: filling, emptying, growing, beginning, ending.
  *
- * A bin begins with no slots. Its first refill gives it a few; from then on each miss (found empty,
- * or found full) doubles what it may hold, up to a number of bytes per bin, as long as the thread's
- * budget and that of all threads last. Where the budget is used up, another bin of the thread
- * that has not missed lately gives up half its capacity. So a thread's capacity goes where its
- * misses are.
+ * A bin begins with no slots. Its first refill gives it a few; from then on each miss doubles what
+ * it may hold. A miss of the same kind as the one before (only filled, or only emptied: one thread
+ * produces, another consumes) does so up to two batches: more would only hoard. A bin that is found
+ * empty and full in turn swings, and may grow to BIN_BYTES, as long as the thread's budget and that of
+ * all threads last. Where the budget is used up, another bin of the thread that has not missed
+ * lately gives up half its capacity. So a thread's capacity goes where its misses are.
  *
- *   refill   half the capacity, from the central list
- *   flush    the older half of the bin (its bottom), to the central list
+ *   refill   half the capacity, a batch at most, from the central list
+ *   flush    as many, the older ones (the bin's bottom), to the central list
  *
  * A cache begins with its thread's first slow path, and ends in a pthread key's destructor; what the
  * thread allocates or frees after that (other keys' destructors) goes to the central lists one by
@@ -27,8 +28,11 @@
 #include <pthread.h>
 #include <string.h>
 
-#define BIN_BYTES ((size_t)1 << 20)	/* a bin holds at most this many bytes */
+#define BIN_BYTES ((size_t)1 << 20) /* a bin holds at most this many bytes, or BIN_FEW blocks */
 #define BIN_OBJECTS 2048u
+#define BIN_FEW 112u
+#define BATCH_BYTES ((size_t)32 << 10)
+#define BATCH_MIN 4u
 #define BATCH_MAX 512u
 #define FIRST_BYTES 512u /* of capacity at a bin's first refill */
 #define FIRST_MIN 4u
@@ -52,13 +56,21 @@ struct gy_registry gy_registry = { .lock = GY_LOCK_INIT(GY_RANK_registry) };
 static pthread_key_t end_key;
 static bool end_key_made;
 
+enum miss { MISS_NONE, MISS_EMPTY, MISS_FULL };
+
 /* ------------------------------------------------------------------ capacity */
 
 static unsigned capacity_max(unsigned class_index)
 {
 	size_t bytes = gy_size_classes[class_index].bytes;
 
-	return (unsigned)MIN(BIN_OBJECTS, MAX(BIN_BYTES / bytes, FIRST_MIN));
+	return (unsigned)MIN(BIN_OBJECTS, MAX(BIN_BYTES / bytes, BIN_FEW));
+}
+
+/* Blocks that move between cache and central list at once, at most. */
+static unsigned batch_max(unsigned class_index)
+{
+	return (unsigned)MIN(BATCH_MAX, MAX(BATCH_BYTES / gy_size_classes[class_index].bytes, BATCH_MIN));
 }
 
 static void set_capacity(struct gy_thread_cache *cache, unsigned class_index, unsigned capacity)
@@ -111,7 +123,8 @@ static void give_bottom(struct gy_thread_cache *cache, unsigned class_index, uns
 
 	if (!count)
 		return;
-	gy_central_give(&gy_centrals[0][class_index], bin->floor, count);
+	gy_central_give(&gy_centrals[0][class_index], bin->floor, count,
+			reason == GY_FLUSH_IDLE);
 	memmove(bin->floor, bin->floor + count, (held - count) * sizeof(*bin->floor));
 	bin->top -= count;
 	cache->cold[class_index].flushes++;
@@ -155,12 +168,16 @@ static bool budget_allows(struct gy_thread_cache *cache, unsigned class_index, s
 	return steal_capacity(cache, class_index, bytes);
 }
 
-/* A miss: doubles what the bin may hold, if it may. */
-static void grow_capacity(struct gy_thread_cache *cache, unsigned class_index)
+/* A miss of one kind: doubles what the bin may hold, if it may. */
+static void grow_capacity(struct gy_thread_cache *cache, unsigned class_index, enum miss kind)
 {
 	struct gy_bin_cold *cold = &cache->cold[class_index];
 	size_t bytes = gy_size_classes[class_index].bytes;
-	unsigned most = capacity_max(class_index), wanted;
+	bool swings = cold->last_miss && cold->last_miss != kind;
+	unsigned most = swings ? capacity_max(class_index) : 2 * batch_max(class_index), wanted;
+
+	cold->last_miss = kind;
+	cold->miss = 1;
 
 	if (!cold->capacity)
 		wanted = (unsigned)MAX(FIRST_MIN, MIN(FIRST_MAX, FIRST_BYTES / bytes));
@@ -183,13 +200,12 @@ bool gy_thread_cache_refill(struct gy_thread_cache *cache, unsigned class_index,
 	struct gy_bin_cold *cold = &cache->cold[class_index];
 	unsigned count, got;
 
-	grow_capacity(cache, class_index);
+	grow_capacity(cache, class_index, MISS_EMPTY);
 	if (!cold->capacity) {
 		*reason = GY_OOM_REFUSED;
 		return false;
 	}
-	cold->miss = 1;
-	count = MIN(MAX(cold->capacity / 2u, 1u), BATCH_MAX);
+	count = MIN(MAX(cold->capacity / 2u, 1u), batch_max(class_index));
 	got = gy_central_take(&gy_centrals[0][class_index], bin->floor, count, reason);
 	bin->top = bin->floor + got;
 	cold->refills++;
@@ -202,11 +218,10 @@ void gy_thread_cache_flush(struct gy_thread_cache *cache, unsigned class_index)
 	struct gy_bin *bin = &cache->bins[class_index];
 	struct gy_bin_cold *cold = &cache->cold[class_index];
 
-	grow_capacity(cache, class_index);
-	cold->miss = 2;
-	if (bin->top == bin->limit)
-		give_bottom(cache, class_index, MAX((cold->capacity + 1u) / 2u, 1u),
-			    GY_FLUSH_FULL);
+	grow_capacity(cache, class_index, MISS_FULL);
+	if (bin->top == bin->limit && cold->capacity)
+		give_bottom(cache, class_index,
+			    MIN((cold->capacity + 1u) / 2u, batch_max(class_index)), GY_FLUSH_FULL);
 }
 
 size_t gy_thread_cache_empty(struct gy_thread_cache *cache, enum gy_flush_reason reason)

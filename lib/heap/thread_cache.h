@@ -46,7 +46,8 @@ struct gy_bin_cold {
 	uint32_t refills, flushes;
 	uint16_t capacity;   /* limit - floor */
 	uint8_t slots_log2;  /* bytes of the slot array; 0: none */
-	uint8_t miss;	     /* the last slow path was a refill (1) or a flush (2) */
+	uint8_t miss;	     /* it missed since capacity was last sought here */
+	uint8_t last_miss;   /* enum miss */
 };
 
 struct gy_thread_cache {

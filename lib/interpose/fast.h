@@ -116,4 +116,23 @@ GY_INLINE bool gy_fast_free(void *block)
 	return true;
 }
 
+/* The class of an allocated small block that is no sample, else 0: take the slow half. */
+GY_INLINE unsigned gy_fast_class(const void *block)
+{
+	size_t page = gy_page_of(block);
+	const struct gy_page_info *pages = gy_map.page_info;
+	unsigned class_index;
+
+	if (unlikely(page >= gy_map.page_count))
+		return 0;
+	class_index = pages[page].bin / (unsigned)sizeof(struct gy_bin);
+	/* In class 0 nothing is a block's start: its magic is 0. */
+	if (unlikely((uint32_t)(uintptr_t)block * gy_size_classes[class_index].magic +
+			     pages[page].bias >=
+		     gy_size_classes[class_index].magic) ||
+	    unlikely(*(const uintptr_t *)block == (uintptr_t)pages))
+		return 0;
+	return class_index;
+}
+
 #endif

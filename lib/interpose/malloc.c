@@ -42,13 +42,40 @@ GY_EXPORT GY_FAST void *calloc(size_t count, size_t bytes)
 	return gy_heap_alloc_zeroed(bytes, GY_CALLER());
 }
 
-GY_EXPORT void *realloc(void *block, size_t bytes)
+/* A small block to another small size; NULL: take the slow half. */
+GY_INLINE void *fast_realloc(void *block, size_t bytes)
 {
-	if (!block)
-		return gy_heap_alloc(bytes, GY_CALLER());
-	if (!bytes) {
+	unsigned class_index = gy_fast_class(block);
+	size_t held = gy_size_classes[class_index].bytes;
+	void *fresh;
+
+	if (!class_index)
+		return NULL;
+	if (bytes <= held && bytes > held / 2)
+		return block; /* HEAP-2 */
+	if (bytes > GY_CLASS_MAX_BYTES)
+		return NULL;
+	fresh = gy_fast_alloc(bytes);
+	if (!fresh)
+		return NULL;
+	memcpy(fresh, block, MIN(held, bytes));
+	if (unlikely(!gy_fast_free(block)))
+		gy_heap_free(block, GY_CALLER());
+	return fresh;
+}
+
+GY_EXPORT GY_FAST void *realloc(void *block, size_t bytes)
+{
+	void *fresh;
+
+	if (unlikely(!block)) {
+		fresh = gy_fast_alloc(bytes);
+		return fresh ? fresh : gy_heap_alloc(bytes, GY_CALLER());
+	}
+	if (unlikely(!bytes)) {
 		gy_heap_free(block, GY_CALLER());
 		return NULL;
 	}
-	return gy_heap_realloc(block, bytes, GY_CALLER());
+	fresh = fast_realloc(block, bytes);
+	return likely(fresh != NULL) ? fresh : gy_heap_realloc(block, bytes, GY_CALLER());
 }

@@ -16,6 +16,7 @@
 #include "mutator/fork.h"
 
 #include "heap/central.h"
+#include "heap/large.h"
 #include "heap/scavenger.h"
 #include "heap/thread_cache.h"
 #include "trace/sampler.h"
@@ -30,6 +31,7 @@ static void prepare(void)
 	gy_scavenger_fork_prepare();
 	gy_lock_acquire(&gy_registry.lock);
 	gy_central_fork_prepare();
+	gy_large_lock();
 	gy_page_heap_lock();
 	gy_sampler_fork_prepare();
 	gy_metadata_lock();
@@ -40,6 +42,7 @@ static void parent(void)
 	gy_metadata_unlock();
 	gy_sampler_fork_parent();
 	gy_page_heap_unlock();
+	gy_large_unlock();
 	gy_central_fork_parent();
 	gy_lock_release(&gy_registry.lock);
 	gy_scavenger_fork_parent();
@@ -53,6 +56,8 @@ static void child(void)
 	gy_sampler_fork_child();
 	gy_page_heap_unlock();
 	gy_page_heap_fork_child();
+	gy_large_unlock();
+	gy_large_fork_child();
 	gy_central_fork_parent();
 	gy_central_fork_child();
 	gy_lock_release(&gy_registry.lock);

@@ -43,14 +43,17 @@ double gy_neg_log(double x)
 	return -(2 * s * (1 + square * series) + exponent * LN2);
 }
 
-/* 1 - exp(-r) = r - r^2/2! + r^3/3! - ... for |r| < 0.7, nested; the first term left out is
- * r^15/15! < 4e-15 and there is no cancellation. */
+/* 1 - exp(-r) = r - r^2/2! + r^3/3! - ... for 0 <= r < 0.7, nested; there is no cancellation. Of 14
+ * terms the first left out is r^15/15! < 4e-15; of 6, for r < 1/64, r^7/7! < 5e-17. */
 static double series_near_zero(double r)
 {
+	static const double reciprocal[] = { 0,	      1,      1.0 / 2,	1.0 / 3,  1.0 / 4,
+					     1.0 / 5, 1.0 / 6,	1.0 / 7,  1.0 / 8,  1.0 / 9,
+					     1.0 / 10, 1.0 / 11, 1.0 / 12, 1.0 / 13, 1.0 / 14 };
 	double nested = 1;
 
-	for (int k = 14; k >= 2; k--)
-		nested = 1 - r / k * nested;
+	for (int k = r < 1.0 / 64 ? 6 : 14; k >= 2; k--)
+		nested = 1 - r * reciprocal[k] * nested;
 	return r * nested;
 }
 

@@ -6,19 +6,24 @@
 GY_NOINLINE bool gy_stack_window_reach(struct gy_stack_window *window, uintptr_t address)
 {
 	uintptr_t page = address & ~(GY_WINDOW_PAGE_BYTES - 1);
+	uintptr_t low = page, high = page + GY_WINDOW_PAGE_BYTES;
 
 	/* The top page of the address space would make `high` wrap; no stack is there. */
 	if (page < GY_WINDOW_PAGE_BYTES || page > UINTPTR_MAX - 2 * GY_WINDOW_PAGE_BYTES)
 		return false;
-	if (!gy_sys_readable((const void *)address))
+	if (page - window->known.low < window->known.high - window->known.low) {
+		low = window->known.low;
+		high = window->known.high;
+	} else if (!gy_sys_readable((const void *)address)) {
 		return false;
-	if (page == window->high) {
-		window->high = page + GY_WINDOW_PAGE_BYTES;
-	} else if (page + GY_WINDOW_PAGE_BYTES == window->low) {
-		window->low = page;
+	}
+	/* Joined to the window where they touch, else in its place. */
+	if (low <= window->high && high >= window->low) {
+		window->low = MIN(low, window->low);
+		window->high = MAX(high, window->high);
 	} else {
-		window->low = page;
-		window->high = page + GY_WINDOW_PAGE_BYTES;
+		window->low = low;
+		window->high = high;
 	}
 	ASSERT(address >= window->low && address < window->high); /* WINDOW-1 */
 	return true;

@@ -9,12 +9,17 @@
  *	      proven readable, by this walk    ^ the next page is asked of the kernel when it is reached
  *
  * The page that holds the stack pointer is readable, since the caller runs on it. Any other page is
- * proven by one system call that reads eight bytes of it and does nothing (gy_sys_readable). A
- * walk of 16 frames crosses into one further page on average.
+ * proven by one system call that reads eight bytes of it and does nothing (gy_sys_readable).
+ *
+ * The thread's own stack is the exception that makes this cheap. A walk that reached its outermost
+ * frame has shown where that stack ends (unwind.c, learn_stack), and what lies between a thread's
+ * stack pointer and the top of its own stack stays mapped as long as the thread lives. So the range is
+ * kept with the thread, and later walks on it ask nothing. Coroutines' stacks, which may be
+ * unmapped and mapped again, are asked about each time.
  *
  * WINDOW-1  Only aligned words inside the window are read.
- * WINDOW-2  A window lives as long as one walk and is never kept: a page proven readable a moment
- *           ago on this thread's own stack stays mapped; one proven a second ago might not.
+ * WINDOW-2  Pages proven by a walk are believed until that walk ends, those of the thread's own
+ *           stack until the thread ends; nothing is believed longer.
  *
  * Not here: what the words mean (unwind.c, cfi_step.c).
  */
@@ -30,14 +35,23 @@
 
 #define GY_WINDOW_PAGE_BYTES ((uintptr_t)4096) /* the smallest page there is; larger ones contain it */
 
-struct gy_stack_window {
-	uintptr_t low, high; /* whole pages; low == high: nothing proven */
+struct gy_stack_range {
+	uintptr_t low, high; /* whole pages; low == high: none */
 };
 
-GY_INLINE void gy_stack_window_init(struct gy_stack_window *window, uintptr_t stack_pointer)
+struct gy_stack_window {
+	uintptr_t low, high;	      /* whole pages; low == high: nothing proven */
+	struct gy_stack_range known; /* readable without asking: the thread's own stack */
+};
+
+GY_INLINE void gy_stack_window_init(struct gy_stack_window *window, uintptr_t stack_pointer,
+				    struct gy_stack_range known)
 {
 	window->low = stack_pointer & ~(GY_WINDOW_PAGE_BYTES - 1);
 	window->high = window->low + GY_WINDOW_PAGE_BYTES;
+	window->known = known;
+	if (stack_pointer - known.low < known.high - known.low)
+		window->high = known.high;
 }
 
 /* Proves the page of `address` and makes the window hold it; false if it cannot be read. */

@@ -15,6 +15,9 @@
  * another register (the loader's lazy resolver: CFA = rbx + n), the walk starts again with all
  * callee-saved registers, interpreting every frame (CFI-3). Rare, so the price does not matter.
  *
+ * Known stacks. Crossing into another page of a stack costs a system call (stack_window.h), unless
+ * it is the thread's own stack and a walk has reached its outermost frame before: learn_stack.
+ *
  * The pc of a frame is a return address, which may be one past a call that never returns and so in
  * the next function: what is looked up is pc - 1. Behind a signal frame the pc is exact.
  */
@@ -27,12 +30,18 @@
 
 #include <errno.h>
 #include <string.h>
+#include <sys/auxv.h>
 
 #define CACHE_BITS 11u
 #define WITNESS_BYTES 24u
 #define PC_MINIMUM 4096u		   /* nothing is mapped below */
 #define PC_MAXIMUM ((uintptr_t)1 << 56)	   /* user addresses end below, five-level tables included */
 #define FRAME_BYTES_MAX ((uintptr_t)16 << 20) /* a frame pointer further up is garbage */
+#define OBJECTS 4u			   /* remembered within a walk */
+#define LEARN_FRAMES 256u		   /* how far beyond the capacity the outermost one is sought */
+#define LEARN_TRIES 4u
+#define ARGUMENT_BYTES_MAX ((uintptr_t)8 << 20) /* above the first frame of the main thread */
+#define THREAD_TOP_BYTES_MAX ((uintptr_t)64 << 10) /* TLS above the first frame of another */
 
 enum stack_option { STACK_AUTO, STACK_FRAME_POINTER, STACK_UNWIND, STACK_OFF };
 
@@ -60,11 +69,20 @@ struct cache_entry {
 
 static struct cache_entry cache[1u << CACHE_BITS] GY_ALIGNED(64);
 
+/* The thread's own stack as far as walks have shown it. [self] A signal handler's walk may come in
+ * between: high is 0 while low is being changed. */
+static __thread GY_TLS_INITIAL_EXEC struct {
+	struct gy_stack_range range;
+	unsigned tries; /* walks beyond the capacity */
+} thread_stack;
+
 struct walk {
 	struct gy_cfi_registers registers;
 	struct gy_stack_window window;
 	struct gy_loaded_object object; /* the one that held the last pc */
 	struct gy_loaded_object own;	/* the one that holds this code */
+	struct gy_loaded_object seen[OBJECTS];
+	unsigned seen_next;
 	enum stack_option option;
 	bool exact; /* the pc is not a return address */
 	bool full;  /* all callee-saved registers are tracked, no cache */
@@ -74,7 +92,8 @@ struct walk {
 	unsigned capacity, depth;
 };
 
-/* 0: go on; negative: the walk ends there. -EAGAIN: walk again, in full. */
+/* What a step returns: 0, go on; or why the walk ends. -ENOENT: this was the outermost frame;
+ * -EAGAIN: walk again, in full; -ENODATA: no table; -EINVAL: no sense in it. */
 enum { WALK_ON = 0 };
 
 #define FAST_VALID (GY_CFI_BIT(GY_CFI_RSP) | GY_CFI_BIT(GY_CFI_RBP) | GY_CFI_BIT(GY_CFI_RIP))
@@ -194,10 +213,19 @@ static GY_NOINLINE struct rule make_rule(const struct gy_loaded_object *object, 
 	return rule;
 }
 
+/* Makes walk->object the one that holds `lookup`; a walk goes to and fro between a few. */
 static void see_object(struct walk *walk, uintptr_t lookup)
 {
-	if (!gy_loaded_object_holds(&walk->object, lookup))
-		gy_loaded_object_find(lookup, &walk->object);
+	if (likely(gy_loaded_object_holds(&walk->object, lookup)))
+		return;
+	for (unsigned i = 0; i < OBJECTS; i++) {
+		if (gy_loaded_object_holds(&walk->seen[i], lookup)) {
+			walk->object = walk->seen[i];
+			return;
+		}
+	}
+	if (gy_loaded_object_find(lookup, &walk->object))
+		walk->seen[walk->seen_next++ % OBJECTS] = walk->object;
 }
 
 static bool plausible_pc(uint64_t pc)
@@ -242,7 +270,7 @@ static GY_NOINLINE int step_slow(struct walk *walk, uintptr_t lookup)
 	int error;
 
 	if (gy_cfi_find(&walk->object, lookup, &entry) || gy_cfi_row(&entry, lookup, &row))
-		return walk->option == STACK_UNWIND ? -ENOENT : step_frame_pointer(walk);
+		return walk->option == STACK_UNWIND ? -ENODATA : step_frame_pointer(walk);
 	error = gy_cfi_step(&entry, &row, &walk->registers, &walk->window);
 	if (!error)
 		walk->exact = entry.signal_frame;
@@ -298,7 +326,7 @@ static int step(struct walk *walk)
 	case RULE_SLOW:
 		return step_slow(walk, lookup);
 	case RULE_NO_TABLE:
-		return walk->option == STACK_UNWIND ? -ENOENT : step_frame_pointer(walk);
+		return walk->option == STACK_UNWIND ? -ENODATA : step_frame_pointer(walk);
 	case RULE_NONE:
 	case RULE_END:
 		break;
@@ -341,6 +369,64 @@ static int run(struct walk *walk)
 		if (!plausible_pc(walk->registers.value[GY_CFI_RIP]) || !record(walk))
 			break;
 	}
+	return error;
+}
+
+static uintptr_t thread_pointer(void)
+{
+#if defined(__x86_64__)
+	uintptr_t pointer;
+
+	__asm__("movq %%fs:0, %0" : "=r"(pointer));
+	return pointer;
+#else
+	return (uintptr_t)__builtin_thread_pointer();
+#endif
+}
+
+/* Is `sp`, of an outermost frame, near the top of the thread's own stack? Above it lie the arguments
+ * of the program (AT_RANDOM's bytes are among them), or the thread's TLS and its descriptor. The
+ * outermost frame of a coroutine lies elsewhere. */
+static bool is_thread_top(uintptr_t sp)
+{
+	uintptr_t arguments = (uintptr_t)getauxval(AT_RANDOM);
+
+	return arguments - sp < ARGUMENT_BYTES_MAX || thread_pointer() - sp < THREAD_TOP_BYTES_MAX;
+}
+
+/* After a walk that began at `start` and ended at the outermost frame: what it crossed is kept for
+ * the thread, if it was the thread's own stack, and one stretch (WINDOW-2). */
+static GY_NOINLINE void learn_stack(const struct walk *walk, uintptr_t start)
+{
+	uintptr_t end = walk->registers.value[GY_CFI_RSP];
+
+	if (start < walk->window.low || end < start || end > walk->window.high || !is_thread_top(end))
+		return;
+	WRITE_RELAXED(thread_stack.range.high, 0);
+	__atomic_signal_fence(__ATOMIC_SEQ_CST);
+	WRITE_RELAXED(thread_stack.range.low, start & ~(GY_WINDOW_PAGE_BYTES - 1));
+	__atomic_signal_fence(__ATOMIC_SEQ_CST);
+	WRITE_RELAXED(thread_stack.range.high, walk->window.high);
+}
+
+static struct gy_stack_range known_stack(void)
+{
+	struct gy_stack_range range;
+
+	range.high = READ_RELAXED(thread_stack.range.high);
+	__atomic_signal_fence(__ATOMIC_SEQ_CST);
+	range.low = READ_RELAXED(thread_stack.range.low);
+	return range.high ? range : (struct gy_stack_range){ 0, 0 };
+}
+
+/* After a walk whose frames were full before it came to an end: seeks the outermost frame, in the
+ * thread's first few walks, so that a thread that is always deep gets to know its stack as well. */
+static int seek_outermost(struct walk *walk)
+{
+	int error = WALK_ON;
+
+	for (unsigned i = 0; i < LEARN_FRAMES && !error; i++)
+		error = plausible_pc(walk->registers.value[GY_CFI_RIP]) ? step(walk) : -EINVAL;
 	return error;
 }
 
@@ -390,17 +476,28 @@ GY_NOINLINE unsigned gy_stack_capture(uintptr_t *frames, unsigned capacity, uint
 	walk.caller_pc = caller_pc;
 	gy_loaded_object_find(start.value[GY_CFI_RIP], &walk.own);
 	walk.object = walk.own;
+	memset(walk.seen, 0, sizeof(walk.seen));
+	walk.seen[0] = walk.own;
+	walk.seen_next = 1;
 	walk.full = false;
 	do {
 		walk.registers = start;
 		if (!walk.full)
 			walk.registers.valid = FAST_VALID;
-		gy_stack_window_init(&walk.window, start.value[GY_CFI_RSP]);
+		gy_stack_window_init(&walk.window, start.value[GY_CFI_RSP], known_stack());
 		walk.exact = true;
 		walk.met = false;
 		walk.depth = 1;
 		error = run(&walk);
 	} while (error == -EAGAIN && !walk.full && (walk.full = true));
+	if (unlikely(walk.window.low < walk.window.known.low || !walk.window.known.high)) {
+		if (!error && walk.depth == capacity && thread_stack.tries < LEARN_TRIES) {
+			thread_stack.tries++;
+			error = seek_outermost(&walk);
+		}
+		if (error == -ENOENT)
+			learn_stack(&walk, start.value[GY_CFI_RSP]);
+	}
 	ASSERT(walk.depth >= 1 && walk.depth <= capacity && frames[0] == caller_pc); /* UNWIND-1 */
 	return walk.depth;
 }

@@ -2,7 +2,7 @@
  *
  * gy_stack_capture is called for one allocation in some thousands, from inside malloc: perhaps in
  * the dynamic loader, in a constructor, before main, on a stack of 16 KiB, in a signal handler. It
- * allocates nothing, takes no lock, uses no thread-local variable, and survives any stack.
+ * allocates nothing, takes no lock, may be interrupted by itself, and survives any stack.
  *
  *	frames:  malloc's caller | its caller | ... | main | __libc_start_call_main | _start
  *	         ^ frames[0] == caller_pc: the library's own frames above it are dropped

@@ -10,15 +10,16 @@
 #include <stdio.h>
 
 #define PAGE 8192
-#define MAX_PAGES 8
+#define MAX_PAGES 16 /* a span's record has a bit for each of 32 kernel pages */
 #define LARGEST 32768
 
 static unsigned sizes[256], count;
 
 static unsigned span_pages(unsigned size)
 {
-	unsigned min_objects = size <= 1088 ? 8 : size <= 4096 ? 8 : size <= 16384 ? 4 : 2;
-	unsigned min_pages = size <= 16 ? 1 : 2, pages;
+	unsigned min_objects = size <= 8192 ? 8 : 4;
+	/* 1,024 blocks is what a span's record has bits for; larger spans mean fewer records. */
+	unsigned min_pages = size <= 8 ? 1 : size <= 32 ? 2 : 4, pages;
 
 	for (pages = min_pages; pages <= MAX_PAGES; pages++) {
 		unsigned bytes = pages * PAGE, objects = bytes / size;
