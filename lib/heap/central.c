@@ -15,6 +15,8 @@
  * CENTRAL-2  span_free = sum of the spans' free_count; borrowed likewise.
  * CENTRAL-3  A span with free_count > 0 is on lists[share_of(span)]; others are on none.
  * CENTRAL-4  A kernel page in gone_bits holds free blocks only; taking one of them clears it.
+ * CENTRAL-6  A release never has pages of a span in hand without a block of it borrowed: that is what
+ *            keeps the span from going back to the page heap meanwhile.
  * CENTRAL-5  taken - given = blocks outside of this structure.
  * CENTRAL-6  A release that has pages of a span in hand has borrowed at least one of its blocks, so the
  *            span cannot become empty and go meanwhile. (The tail alone is never borrowed.)
@@ -400,7 +402,7 @@ size_t gy_central_drain(struct gy_central *central, uint32_t before)
 
 /* ------------------------------------------------------- for the scavenger */
 
-/* Kernel pages of a span under which every byte is of a free block or of the tail. */
+/* Kernel pages of a span under which every byte is of a free block, or of it and the tail. */
 static uint32_t free_kernel_pages(const struct gy_span *span)
 {
 	size_t units = gy_span_bytes(span) / GY_SPAN_GONE_UNIT;
@@ -412,9 +414,8 @@ static uint32_t free_kernel_pages(const struct gy_span *span)
 		unsigned last = gy_object_index(span->class_index, end - 1);
 
 		last = MIN(last, span->objects - 1u);
-		if (first > last) /* wholly tail */
-			pages |= 1u << u;
-		else if (gy_range_all(span->free_bits, first, last - first + 1))
+		/* A page of the tail alone holds no block that could be borrowed to pin the span. */
+		if (first <= last && gy_range_all(span->free_bits, first, last - first + 1))
 			pages |= 1u << u;
 	}
 	return pages;
@@ -463,6 +464,7 @@ uint32_t gy_central_borrow(const struct gy_span_ref *ref, uint32_t before, bool 
 		if (pages && !dry_run) {
 			unsigned count = flip_blocks(span, pages, false);
 
+			CHECK(count); /* CENTRAL-6 */
 			span->borrowed = (uint16_t)count;
 			span->free_count = (uint16_t)(span->free_count - count);
 			central->span_free -= count;

@@ -66,26 +66,34 @@ bool gy_heap_start(void)
 }
 
 /* The calling thread's cache, wherever it is in its life. Between begin and end the idle taker
- * leaves it alone (HEAP-5): we may sleep on a lock with a pointer to it in hand. */
+ * leaves it alone (HEAP-5): we may sleep on a lock with a pointer to it in hand. The second look at
+ * gy_tls is one half of a Dekker protocol whose other half is the taker's membarrier: either it sees
+ * us busy, or we see that it has pointed gy_tls away. */
 static struct gy_thread_cache *cache_begin(void)
 {
-	struct gy_thread_cache *cache = gy_tls.cache;
+	for (;;) {
+		struct gy_thread_cache *cache = READ_RELAXED(gy_tls.cache);
 
-	if (unlikely(cache == GY_NO_CACHE)) {
-		if (!gy_heap_start())
-			return GY_NO_CACHE;
-		cache = gy_thread_cache_attach();
-		if (cache == GY_NO_CACHE)
+		if (unlikely(cache == GY_NO_CACHE)) {
+			if (!gy_heap_start())
+				return GY_NO_CACHE;
+			cache = gy_thread_cache_attach();
+			if (cache == GY_NO_CACHE)
+				return cache;
+		}
+		WRITE_RELAXED(cache->busy, cache->busy + 1);
+		__atomic_signal_fence(__ATOMIC_SEQ_CST);
+		if (likely(READ_RELAXED(gy_tls.cache) == cache))
 			return cache;
+		WRITE_RELAXED(cache->busy, cache->busy - 1);
 	}
-	WRITE_RELAXED(cache->busy, cache->busy + 1);
-	return cache;
 }
 
+/* Pairs with the acquire in mutator/idle.c. */
 static void cache_end(struct gy_thread_cache *cache)
 {
 	if (likely(cache != GY_NO_CACHE))
-		WRITE_RELAXED(cache->busy, cache->busy - 1);
+		__atomic_store_n(&cache->busy, cache->busy - 1, __ATOMIC_RELEASE);
 }
 
 static void *out_of_memory(size_t bytes, enum gy_oom_reason reason)
@@ -290,12 +298,13 @@ static void push_free(struct gy_thread_cache *cache, unsigned class_index, void 
 	bin->top++;
 }
 
-/* CLASS-4 */
-static bool is_start(unsigned class_index, size_t offset)
+/* CLASS-4; the tail behind the last block may look like the start of one more. */
+static bool is_start(const struct gy_span *span, size_t offset)
 {
-	uint32_t magic = gy_size_classes[class_index].magic;
+	uint32_t magic = gy_size_classes[span->class_index].magic;
 
-	return (uint32_t)offset * magic < magic;
+	return (uint32_t)offset * magic < magic &&
+	       gy_object_index(span->class_index, offset) < span->objects;
 }
 
 static void small_free(struct gy_span *span, unsigned class_index, void *block,
@@ -304,8 +313,7 @@ static void small_free(struct gy_span *span, unsigned class_index, void *block,
 	size_t offset = (size_t)((char *)block - gy_span_start(span));
 	struct gy_thread_cache *cache;
 
-	if (!is_start(class_index, offset) ||
-	    gy_object_index(class_index, offset) >= span->objects) {
+	if (!is_start(span, offset)) {
 		gy_misuse(GY_MISUSE_NOT_A_START, block, class_index, 0, function, caller_pc);
 		return;
 	}
@@ -324,7 +332,7 @@ static void sampled_free(struct gy_span *span, void *block, const char *function
 	unsigned class_index = span->class_index;
 	size_t offset = (size_t)((char *)block - gy_span_start(span));
 
-	if (!is_start(class_index, offset)) {
+	if (!is_start(span, offset)) {
 		gy_misuse(GY_MISUSE_NOT_A_START, block, class_index, 0, function, caller_pc);
 		return;
 	}
@@ -449,8 +457,7 @@ static size_t block_bytes(const void *block, struct gy_span **span, const char *
 		bytes = offset ? 0 : gy_span_bytes(*span);
 	else
 		bytes = gy_size_classes[(*span)->class_index].bytes;
-	if (!bytes || ((*span)->kind == GY_SPAN_SMALL &&
-		       !is_start((*span)->class_index, offset))) {
+	if (!bytes || ((*span)->kind == GY_SPAN_SMALL && !is_start(*span, offset))) {
 		gy_misuse(GY_MISUSE_NOT_A_START, block, 0, 0, function, caller_pc);
 		return 0;
 	}
@@ -547,12 +554,14 @@ void *gy_heap_realloc(void *block, size_t bytes, uintptr_t caller_pc)
 
 size_t gy_heap_flush(void)
 {
-	struct gy_thread_cache *cache = gy_tls.cache;
+	struct gy_thread_cache *cache;
 	size_t bytes;
 
+	if (gy_tls.cache == GY_NO_CACHE)
+		return 0;
+	cache = cache_begin();
 	if (cache == GY_NO_CACHE)
 		return 0;
-	cache_begin();
 	bytes = gy_thread_cache_empty(cache, GY_FLUSH_IDLE);
 	cache_end(cache);
 	return bytes;

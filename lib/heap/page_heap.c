@@ -491,7 +491,9 @@ static bool limit_allows(size_t pages)
 		return true;
 	resident = (heap.stats.hugepages * GY_HUGEPAGE_PAGES - heap.stats.released_pages) *
 		   GY_PAGE_BYTES;
-	if (!gy_limit_memory(pages * GY_PAGE_BYTES, resident, &heap.stats.limit_bytes)) {
+	if (!gy_limit_memory(pages * GY_PAGE_BYTES,
+			     (heap.unchecked_pages - pages) * GY_PAGE_BYTES, resident,
+			     &heap.stats.limit_bytes)) {
 		heap.unchecked_pages -= pages;
 		return false;
 	}

@@ -216,7 +216,8 @@ bool gy_scavenger_step(uint64_t elapsed_ns)
 	if (!gy_option(GY_OPT_release))
 		return false;
 	gy_lock_acquire(&trim_lock);
-	work.allowed = MIN(rate, work.allowed + rate / 1000 * (elapsed_ns / MS));
+	work.allowed = MIN(MAX(rate, 2 * GY_HUGEPAGE_BYTES),
+			   work.allowed + rate / 1000 * (elapsed_ns / MS));
 	drain_kept(whole_before);
 	for (size_t looked = 0; looked < count; looked++) {
 		if (work.allowed < GY_HUGEPAGE_BYTES) {

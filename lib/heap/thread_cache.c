@@ -121,6 +121,7 @@ static void give_bottom(struct gy_thread_cache *cache, unsigned class_index, uns
 	struct gy_bin *bin = &cache->bins[class_index];
 	size_t held = (size_t)(bin->top - bin->floor);
 
+	count = (unsigned)MIN(count, held);
 	if (!count)
 		return;
 	gy_central_give(&gy_centrals[0][class_index], bin->floor, count,
@@ -294,17 +295,8 @@ static void register_cache(struct gy_thread_cache *cache)
 	gy_registry.count++;
 }
 
-static void thread_end(void *value)
+static void unregister_cache(struct gy_thread_cache *cache)
 {
-	struct gy_thread_cache *cache = value;
-
-	/* A taker may have it: wait, then it is ours for good (CACHE-2). */
-	gy_lock_acquire(&cache->owner);
-	gy_tls_point(&gy_tls, GY_NO_CACHE);
-	self.own = NULL;
-	self.ended = true;
-	cache->taken = 0;
-	gy_lock_release(&cache->owner);
 	gy_lock_acquire(&gy_registry.lock);
 	if (cache->prev)
 		cache->prev->next = cache->next;
@@ -314,7 +306,20 @@ static void thread_end(void *value)
 		cache->next->prev = cache->prev;
 	gy_registry.count--;
 	gy_lock_release(&gy_registry.lock);
+}
 
+static void thread_end(void *value)
+{
+	struct gy_thread_cache *cache = value;
+
+	/* A taker may have it: wait, then it is ours for good (CACHE-2). */
+	gy_lock_acquire(&cache->owner);
+	gy_tls_point(&gy_tls, GY_NO_CACHE);
+	self.own = NULL;
+	self.ended = true;
+	cache->taken = 1; /* for good: a taker must not give it back to this thread */
+	gy_lock_release(&cache->owner);
+	unregister_cache(cache);
 	gy_thread_cache_empty(cache, GY_FLUSH_EXIT);
 	for (unsigned c = 1; c < GY_CLASS_COUNT; c++) {
 		uint64_t mallocs = gy_cache_mallocs(cache, c);
@@ -397,8 +402,11 @@ struct gy_thread_cache *gy_thread_cache_attach(void)
 	gy_lock_release(&gy_registry.lock);
 	self.own = cache;
 	gy_tls_point(&gy_tls, cache);
-	/* May allocate; the cache is in place. */
-	pthread_setspecific(end_key, cache);
+	/* May allocate; the cache is in place. Refused, nobody would tell us of the thread's end. */
+	if (pthread_setspecific(end_key, cache)) {
+		thread_end(cache);
+		cache = GY_NO_CACHE;
+	}
 	self.beginning = false;
 	return cache;
 }

@@ -5,13 +5,14 @@
  * path has neither lock nor atomic that could keep us out. But it can be *proved* to be outside of
  * its cache:
  *
+ *   0. a first look: does it sleep at all?
  *   1. lock its owner lock                     it cannot attach or end now
  *   2. point its gy_tls to gy_cache_none    what it begins from now on takes the slow path, and
  *                                              there waits for the owner lock (attach)
  *   3. membarrier                              every running thread of the process sees 2
  *   4. read how often it was switched out, then /proc/self/task/TID/syscall: it must sleep in a
  *      system call, on its own stack
- *   5. no slow path of ours is under way in it (busy), and no address of gyre_fast_text is on its
+ *   5. no slow path of ours is under way in it (busy; heap.c looks at gy_tls again after setting it), and no address of gyre_fast_text is on its
  *      stack: so no handler sleeps on top of an interrupted malloc (FAST-1)
  *   6. it was not switched since 4: it slept all the while, so 4 and 5 speak of one moment
  *
@@ -78,7 +79,8 @@ static bool is_outside(const struct gy_thread_cache *cache)
 
 	if (!switches || !gy_thread_sleeps(cache->tid, &sp))
 		return false;
-	if (READ_RELAXED(cache->busy))
+	/* Pairs with the release in heap.c's cache_end, and with the Dekker in cache_begin. */
+	if (__atomic_load_n(&cache->busy, __ATOMIC_ACQUIRE))
 		return false;
 	if (sp >= cache->stack_top || cache->stack_top - sp > GY_STACK_SCAN_MAX)
 		return false;
@@ -91,8 +93,10 @@ static bool is_outside(const struct gy_thread_cache *cache)
 static bool take(struct gy_thread_cache *cache)
 {
 	bool outside = false;
+	uint64_t sp;
 
-	if (!gy_lock_try(&cache->owner))
+	/* Also keeps us from writing to the variables of a thread that left by SYS_exit. */
+	if (!gy_thread_sleeps(cache->tid, &sp) || !gy_lock_try(&cache->owner))
 		return false;
 	if (!cache->taken) {
 		gy_tls_point(cache->tls, GY_NO_CACHE);

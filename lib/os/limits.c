@@ -157,7 +157,7 @@ static void cgroup_refresh(uint64_t now_ns)
 	cgroup.granted = 0;
 }
 
-bool gy_limit_memory(uint64_t more, uint64_t resident, uint64_t *limit)
+bool gy_limit_memory(uint64_t more, uint64_t unasked, uint64_t resident, uint64_t *limit)
 {
 	uint64_t fixed = gy_option(GY_OPT_memory_limit), now_ns, use;
 
@@ -171,6 +171,7 @@ bool gy_limit_memory(uint64_t more, uint64_t resident, uint64_t *limit)
 		cgroup_refresh(now_ns);
 	if (!cgroup.memory.limit)
 		return true;
+	cgroup.granted += unasked;
 	use = cgroup.memory.usage + cgroup.granted + more;
 	if (use > cgroup.memory.limit - cgroup.memory.limit / NEAR_DIVISOR && cgroup.granted) {
 		cgroup_refresh(now_ns);

@@ -57,16 +57,22 @@ GY_INLINE void gy_stack_window_init(struct gy_stack_window *window, uintptr_t st
 /* Proves the page of `address` and makes the window hold it; false if it cannot be read. */
 bool gy_stack_window_reach(struct gy_stack_window *window, uintptr_t address);
 
+/* An aligned word inside the window. */
+GY_NO_SANITIZE static inline uint64_t gy_stack_word(uintptr_t address)
+{
+	return *(const volatile uint64_t *)address;
+}
+
 /* The word at `address`; false if it is unaligned or not readable. */
-GY_NO_SANITIZE static inline bool gy_stack_window_read(struct gy_stack_window *window,
-						       uintptr_t address, uint64_t *value)
+static inline bool gy_stack_window_read(struct gy_stack_window *window, uintptr_t address,
+					uint64_t *value)
 {
 	if (unlikely(address & (sizeof(uint64_t) - 1)))
 		return false;
 	if (unlikely(address < window->low || address >= window->high) &&
 	    !gy_stack_window_reach(window, address))
 		return false;
-	*value = *(const volatile uint64_t *)address;
+	*value = gy_stack_word(address);
 	return true;
 }
 

@@ -104,18 +104,17 @@ static struct cache_entry *cache_slot(uintptr_t lookup)
 }
 
 /* UNWIND-4: of the table bytes from which a rule came. 0 if they cannot be read any more. */
-static uint64_t witness_sum(const struct gy_loaded_object *object, uint64_t witness)
+GY_INLINE uint64_t witness_sum(const struct gy_loaded_object *object, uint64_t witness)
 {
 	uint64_t word[WITNESS_BYTES / 8];
 
-	if (!gy_loaded_object_holds(object, witness) ||
-	    !gy_loaded_object_holds(object, witness + WITNESS_BYTES - 1))
+	if (witness < object->start || witness > object->end - WITNESS_BYTES)
 		return 0;
 	memcpy(word, (const void *)(uintptr_t)witness, sizeof(word));
-	return ((word[0] * 0x9e3779b97f4a7c15u ^ word[1]) * 0xff51afd7ed558ccdu ^ word[2]) | 1;
+	return (word[0] ^ word[1] * 0x9e3779b97f4a7c15u ^ word[2] * 0xff51afd7ed558ccdu) | 1;
 }
 
-static bool cache_find(const struct gy_loaded_object *object, uintptr_t lookup, struct rule *rule)
+GY_INLINE bool cache_find(const struct gy_loaded_object *object, uintptr_t lookup, struct rule *rule)
 {
 	struct cache_entry *entry = cache_slot(lookup);
 	uint64_t check = READ_RELAXED(entry->check), word = READ_RELAXED(entry->rule);
@@ -214,10 +213,8 @@ static GY_NOINLINE struct rule make_rule(const struct gy_loaded_object *object, 
 }
 
 /* Makes walk->object the one that holds `lookup`; a walk goes to and fro between a few. */
-static void see_object(struct walk *walk, uintptr_t lookup)
+static GY_NOINLINE void see_object_slow(struct walk *walk, uintptr_t lookup)
 {
-	if (likely(gy_loaded_object_holds(&walk->object, lookup)))
-		return;
 	for (unsigned i = 0; i < OBJECTS; i++) {
 		if (gy_loaded_object_holds(&walk->seen[i], lookup)) {
 			walk->object = walk->seen[i];
@@ -226,6 +223,12 @@ static void see_object(struct walk *walk, uintptr_t lookup)
 	}
 	if (gy_loaded_object_find(lookup, &walk->object))
 		walk->seen[walk->seen_next++ % OBJECTS] = walk->object;
+}
+
+GY_INLINE void see_object(struct walk *walk, uintptr_t lookup)
+{
+	if (unlikely(!gy_loaded_object_holds(&walk->object, lookup)))
+		see_object_slow(walk, lookup);
 }
 
 static bool plausible_pc(uint64_t pc)
@@ -335,7 +338,7 @@ static int step(struct walk *walk)
 }
 
 /* Keeps the pc that a step arrived at; false when the frames are full. */
-static bool record(struct walk *walk)
+GY_INLINE bool record(struct walk *walk)
 {
 	uintptr_t pc = walk->registers.value[GY_CFI_RIP];
 
@@ -353,15 +356,61 @@ static bool record(struct walk *walk)
 	return !walk->met || walk->depth < walk->capacity;
 }
 
+/* The common case as a tight loop: frames whose rule is in the cache and simple, on pages already
+ * proven. Leaves off before the first frame that is anything else; `steps` counts down. */
+static bool run_warm(struct walk *walk, unsigned *steps)
+{
+	const uintptr_t low = walk->window.low, bytes = walk->window.high - low;
+	uint64_t *value = walk->registers.value;
+	struct rule rule;
+	bool more = true;
+
+	while (more && *steps) {
+		uintptr_t lookup = value[GY_CFI_RIP] - !walk->exact, cfa, saved;
+
+		see_object(walk, lookup);
+		if (!cache_find(&walk->object, lookup, &rule) || rule.kind > RULE_RBP)
+			break;
+		cfa = value[rule.kind == RULE_RSP ? GY_CFI_RSP : GY_CFI_RBP] +
+		      (uint64_t)(int64_t)rule.cfa_offset;
+		saved = cfa + (uint64_t)((int64_t)rule.rbp_words * 8);
+		/* UNWIND-2, WINDOW-1: above sp, aligned, and both words inside the window */
+		if (cfa <= value[GY_CFI_RSP] || (cfa & 7) || cfa - 8 - low >= bytes ||
+		    saved > cfa || saved < low)
+			break;
+		value[GY_CFI_RSP] = cfa;
+		value[GY_CFI_RIP] = gy_stack_word(cfa - 8);
+		if (rule.rbp_words)
+			value[GY_CFI_RBP] = gy_stack_word(saved);
+		walk->exact = false;
+		--*steps;
+		more = plausible_pc(value[GY_CFI_RIP]) && record(walk);
+		if (walk->met && walk->option == STACK_FRAME_POINTER)
+			break;
+	}
+	return more;
+}
+
+static bool may_run_warm(const struct walk *walk)
+{
+	return GY_UNWIND_TABLES && !walk->full && walk->registers.valid == FAST_VALID &&
+	       !(walk->met && walk->option == STACK_FRAME_POINTER);
+}
+
 static int run(struct walk *walk)
 {
+	unsigned steps = walk->capacity + GY_UNWIND_OWN_FRAMES; /* UNWIND-2 */
 	int error = WALK_ON;
 
-	for (unsigned i = 0; i < walk->capacity + GY_UNWIND_OWN_FRAMES; i++) { /* UNWIND-2 */
-		uint64_t sp = walk->registers.value[GY_CFI_RSP];
+	while (steps) {
+		uint64_t sp;
 
-		if (!walk->met && i == GY_UNWIND_OWN_FRAMES && walk->depth == walk->capacity)
+		if (may_run_warm(walk) && !run_warm(walk, &steps))
+			return WALK_ON;
+		sp = walk->registers.value[GY_CFI_RSP];
+		if (!steps)
 			break;
+		steps--;
 		error = step(walk);
 		if (error)
 			break;
