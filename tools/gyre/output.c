@@ -57,8 +57,9 @@ void gy_out_init(bool json, bool pretty, bool debug)
 	out.json = json;
 	out.pretty = pretty;
 	out.debug = debug;
-	/* Lines appear as they are made, also through a pipe (as bpftool's do). */
-	setvbuf(stdout, NULL, json ? _IOFBF : _IOLBF, 1 << 16);
+	/* Whole blocks; a live stream is flushed at each poll (session.c). An error of write is then
+	 * met by fflush, which tells which. */
+	setvbuf(stdout, NULL, _IOFBF, 1 << 16);
 	scols_init_debug(0);
 }
 
@@ -646,7 +647,8 @@ void gy_out_stream_end(void)
 
 int gy_out_flush(void)
 {
-	if (fflush(stdout))
+	errno = 0;
+	if (fflush(stdout) || ferror(stdout))
 		write_failed();
 	return out.error;
 }
