@@ -14,6 +14,10 @@
 #define LEVELS 32
 #define REREAD_NS 1000000000ull
 #define NEAR_DIVISOR 8 /* within an eighth of the limit, use is read each time */
+/* What is handed out shows in the cgroup's use only when it is touched, a huge page at a time. So
+ * this much stays free below the limit: a sixty-fourth, at least MARGIN_LEAST, at most an eighth. */
+#define MARGIN_DIVISOR 64
+#define MARGIN_LEAST ((uint64_t)4 << 20)
 
 static uint64_t parse_u64(const char *text)
 {
@@ -157,6 +161,11 @@ static void cgroup_refresh(uint64_t now_ns)
 	cgroup.granted = 0;
 }
 
+static uint64_t margin_of(uint64_t limit)
+{
+	return MIN(MAX(limit / MARGIN_DIVISOR, MARGIN_LEAST), limit / NEAR_DIVISOR);
+}
+
 bool gy_limit_memory(uint64_t more, uint64_t unasked, uint64_t resident, uint64_t *limit)
 {
 	uint64_t fixed = gy_option(GY_OPT_memory_limit), now_ns, use;
@@ -180,7 +189,7 @@ bool gy_limit_memory(uint64_t more, uint64_t unasked, uint64_t resident, uint64_
 	*limit = cgroup.memory.limit;
 	if (!cgroup.memory.limit)
 		return true;
-	if (use > cgroup.memory.limit)
+	if (use > cgroup.memory.limit - margin_of(cgroup.memory.limit))
 		return false;
 	cgroup.granted += more;
 	return true;
