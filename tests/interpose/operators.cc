@@ -73,7 +73,7 @@ static void test_forms()
 	for (std::size_t alignment = 1; alignment <= 65536; alignment *= 2) {
 		std::align_val_t al{ alignment };
 
-		for (std::size_t bytes : { 0, 1, 8, 20, 64, 65, 100, 1000, 4097, 33000 }) {
+		for (std::size_t bytes : { 0u, 1u, 8u, 20u, 64u, 65u, 100u, 1000u, 4097u, 33000u }) {
 			void *p[12];
 			int i = 0;
 
