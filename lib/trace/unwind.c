@@ -24,6 +24,7 @@
 #include "trace/unwind.h"
 
 #include "base/config.h"
+#include "os/sys.h"
 #include "trace/cfi.h"
 #include "trace/loaded_object.h"
 #include "trace/stack_window.h"
@@ -40,6 +41,7 @@
 #define OBJECTS 4u			   /* remembered within a walk */
 #define LEARN_FRAMES 256u		   /* how far beyond the capacity the outermost one is sought */
 #define LEARN_TRIES 4u
+#define LEARN_BYTES_MAX ((uintptr_t)8 << 20)
 #define ARGUMENT_BYTES_MAX ((uintptr_t)8 << 20) /* above the first frame of the main thread */
 #define THREAD_TOP_BYTES_MAX ((uintptr_t)64 << 10) /* TLS above the first frame of another */
 
@@ -87,6 +89,7 @@ struct walk {
 	bool exact; /* the pc is not a return address */
 	bool full;  /* all callee-saved registers are tracked, no cache */
 	bool met;   /* caller_pc was passed */
+	bool interrupted; /* a signal frame was passed: the stack may be another */
 	uintptr_t caller_pc;
 	uintptr_t *frames;
 	unsigned capacity, depth;
@@ -106,9 +109,10 @@ static struct cache_entry *cache_slot(uintptr_t lookup)
 /* UNWIND-4: of the table bytes from which a rule came. 0 if they cannot be read any more. */
 GY_INLINE uint64_t witness_sum(const struct gy_loaded_object *object, uint64_t witness)
 {
+	const uintptr_t bytes = object->end - object->start;
 	uint64_t word[WITNESS_BYTES / 8];
 
-	if (witness < object->start || witness > object->end - WITNESS_BYTES)
+	if (bytes < WITNESS_BYTES || witness - object->start > bytes - WITNESS_BYTES)
 		return 0;
 	memcpy(word, (const void *)(uintptr_t)witness, sizeof(word));
 	return (word[0] ^ word[1] * 0x9e3779b97f4a7c15u ^ word[2] * 0xff51afd7ed558ccdu) | 1;
@@ -275,8 +279,10 @@ static GY_NOINLINE int step_slow(struct walk *walk, uintptr_t lookup)
 	if (gy_cfi_find(&walk->object, lookup, &entry) || gy_cfi_row(&entry, lookup, &row))
 		return walk->option == STACK_UNWIND ? -ENODATA : step_frame_pointer(walk);
 	error = gy_cfi_step(&entry, &row, &walk->registers, &walk->window);
-	if (!error)
+	if (!error) {
 		walk->exact = entry.signal_frame;
+		walk->interrupted |= entry.signal_frame;
+	}
 	return error;
 }
 
@@ -443,19 +449,27 @@ static bool is_thread_top(uintptr_t sp)
 	return arguments - sp < ARGUMENT_BYTES_MAX || thread_pointer() - sp < THREAD_TOP_BYTES_MAX;
 }
 
-/* After a walk that began at `start` and ended at the outermost frame: what it crossed is kept for
- * the thread, if it was the thread's own stack, and one stretch (WINDOW-2). */
+/* After a walk that began at `start` and ended at the outermost frame: the stretch between is kept
+ * for the thread (WINDOW-2), if it is the thread's own stack: it ends where that does, was climbed
+ * without a change of stacks, and each of its pages is there. */
 static GY_NOINLINE void learn_stack(const struct walk *walk, uintptr_t start)
 {
+	const struct gy_stack_range known = walk->window.known;
 	uintptr_t end = walk->registers.value[GY_CFI_RSP];
+	uintptr_t low = start & ~(GY_WINDOW_PAGE_BYTES - 1);
+	uintptr_t high = (end + GY_WINDOW_PAGE_BYTES - 1) & ~(GY_WINDOW_PAGE_BYTES - 1);
 
-	if (start < walk->window.low || end < start || end > walk->window.high || !is_thread_top(end))
+	if (walk->interrupted || end < start || high - low > LEARN_BYTES_MAX || !is_thread_top(end))
 		return;
+	for (uintptr_t page = low; page < high; page += GY_WINDOW_PAGE_BYTES) {
+		if (page - known.low >= known.high - known.low && !gy_sys_readable((const void *)page))
+			return;
+	}
 	WRITE_RELAXED(thread_stack.range.high, 0);
 	__atomic_signal_fence(__ATOMIC_SEQ_CST);
-	WRITE_RELAXED(thread_stack.range.low, start & ~(GY_WINDOW_PAGE_BYTES - 1));
+	WRITE_RELAXED(thread_stack.range.low, low);
 	__atomic_signal_fence(__ATOMIC_SEQ_CST);
-	WRITE_RELAXED(thread_stack.range.high, walk->window.high);
+	WRITE_RELAXED(thread_stack.range.high, high);
 }
 
 static struct gy_stack_range known_stack(void)
@@ -536,10 +550,12 @@ GY_NOINLINE unsigned gy_stack_capture(uintptr_t *frames, unsigned capacity, uint
 		gy_stack_window_init(&walk.window, start.value[GY_CFI_RSP], known_stack());
 		walk.exact = true;
 		walk.met = false;
+		walk.interrupted = false;
 		walk.depth = 1;
 		error = run(&walk);
 	} while (error == -EAGAIN && !walk.full && (walk.full = true));
-	if (unlikely(walk.window.low < walk.window.known.low || !walk.window.known.high)) {
+	if (unlikely(start.value[GY_CFI_RSP] - walk.window.known.low >=
+		     walk.window.known.high - walk.window.known.low)) {
 		if (!error && walk.depth == capacity && thread_stack.tries < LEARN_TRIES) {
 			thread_stack.tries++;
 			error = seek_outermost(&walk);

@@ -181,7 +181,7 @@ Test(cfi, malformed_programs_are_refused)
 static int step_with(const uint8_t *expression, size_t bytes, struct gy_cfi_registers *registers)
 {
 	uint8_t program[96] = { 0x0f, (uint8_t)bytes };
-	struct gy_stack_window window = { 0, 0 };
+	struct gy_stack_window window = { 0, 0, { 0, 0 } };
 	struct gy_cfi_entry entry;
 	struct gy_cfi_row row;
 
@@ -316,7 +316,7 @@ static size_t table_extent(const struct gy_loaded_object *object)
 static void probe_garbage(const struct gy_loaded_object *object, uintptr_t pc)
 {
 	struct gy_cfi_registers registers = { .valid = 0x1ffff };
-	struct gy_stack_window window = { 0, 0 };
+	struct gy_stack_window window = { 0, 0, { 0, 0 } };
 	struct gy_cfi_entry entry;
 	struct gy_cfi_row row;
 

@@ -159,6 +159,25 @@ Test(unwind_hostile, UNWIND_2_circular_chain)
 	}
 }
 
+/* Rules are in the cache for pcs whose object is gone: the tables they came from are gone as well. */
+Test(unwind_hostile, UNWIND_4_return_into_an_unloaded_object)
+{
+	smash_entry *entry = (smash_entry *)chain_symbol(chain_object("smash", smash_source, TABLES), "smash");
+	chain_entry *chain = chain_make("tables", TABLES);
+	void *object = chain_object("gone", chain_source, TABLES);
+	static uint64_t words[2];
+	static struct shot gone;
+
+	((chain_entry *)chain_symbol(object, "chain_11"))(visit_walk, &gone);
+	cr_assert_gt(gone.depth, (unsigned)CHAIN_LINKS);
+	cr_assert_eq(dlclose(object), 0);
+	for (unsigned i = 0; i < CHAIN_LINKS; i++) {
+		words[0] = 0;
+		words[1] = gone.frames[i];
+		smash(entry, chain, words, 2);
+	}
+}
+
 static ucontext_t edge, home;
 static smash_entry *edge_smash;
 static uint64_t edge_words[2];
@@ -267,7 +286,7 @@ Test(unwind_hostile, WINDOW_1_reads_only_what_is_there)
 		((uint64_t *)(void *)pages)[i] = i;
 	munmap(pages, 4096);
 	mprotect(pages + 4 * 4096, 4096, PROT_NONE);
-	gy_stack_window_init(&window, base + 2 * 4096 + 64);
+	gy_stack_window_init(&window, base + 2 * 4096 + 64, (struct gy_stack_range){ 0, 0 });
 	for (uintptr_t at = base - 64; at < base + 5 * 4096 + 64; at += 4) {
 		bool there = at >= base + 4096 && at < base + 4 * 4096 && at % 8 == 0;
 

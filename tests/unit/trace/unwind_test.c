@@ -5,6 +5,8 @@
  */
 #include "unit/trace/chain.h"
 
+#include "os/sys.h"
+
 #include <pthread.h>
 #include <signal.h>
 #include <sys/mman.h>
@@ -414,6 +416,46 @@ Test(unwind, on_a_small_thread_stack)
 	cr_assert_eq(pthread_create(&thread, &attributes, run_thread, &shot), 0);
 	pthread_join(thread, NULL);
 	expect_agreement(&shot);
+}
+
+/* A thread that has once walked to its outermost frame asks the kernel for no page of its stack. */
+Test(unwind, WINDOW_2_own_stack_is_learnt)
+{
+	chain_entry *wide = chain_make("wide", TABLES " -DROOM_BYTES=9000");
+	struct shot first = { .capacity = 0 }, second = { .capacity = 0 };
+
+	wide(shot_take, &first);
+	gy_option_values[GY_OPT_fault_call] = GY_SYS_rt_sigprocmask;
+	gy_option_values[GY_OPT_fault_count] = (uint64_t)1 << 40;
+	wide(shot_take, &second);
+	expect_chain(&second, 0);
+	cr_assert_eq(second.depth, first.depth);
+}
+
+/* Where it has not: the walk ends at the first page that cannot be shown to be there. */
+Test(unwind, WINDOW_2_without_the_kernel_s_word_a_page_is_not_read)
+{
+	chain_entry *wide = chain_make("wide", TABLES " -DROOM_BYTES=9000");
+	struct shot shot = { .capacity = 0 };
+
+	gy_option_values[GY_OPT_fault_call] = GY_SYS_rt_sigprocmask;
+	gy_option_values[GY_OPT_fault_count] = (uint64_t)1 << 40;
+	wide(shot_take, &shot);
+	cr_assert_geq(shot.depth, 1u);
+	cr_assert_leq(shot.depth, 2u);
+}
+
+/* A thread that is always deeper than the capacity gets to know its stack all the same. */
+Test(unwind, WINDOW_2_deep_stacks_are_learnt)
+{
+	chain_entry *wide = chain_make("wide", TABLES " -DROOM_BYTES=9000");
+	struct shot shot = { .capacity = 4 };
+
+	wide(shot_take, &shot);
+	gy_option_values[GY_OPT_fault_call] = GY_SYS_rt_sigprocmask;
+	gy_option_values[GY_OPT_fault_count] = (uint64_t)1 << 40;
+	wide(shot_take, &shot);
+	cr_assert_eq(shot.depth, 4u);
 }
 
 /* Same address, other code: what was cached of the first object must not be used for the second. */
