@@ -34,35 +34,40 @@
 
 static struct {
 	struct gy_lock lock;
-	uint32_t state; /* [atomic: release in start, acquire in started] 0 new, 1 starting, 2 up, 3 failed */
+	uint8_t up;	    /* [atomic: release in start, acquire in started] */
+	uint8_t configured; /* [lock] */
+	uint8_t steps_done; /* [lock] a start that failed for want of memory goes on from there */
 } start = { .lock = GY_LOCK_INIT(GY_RANK_init) };
 
 bool gy_heap_started(void)
 {
-	return __atomic_load_n(&start.state, __ATOMIC_ACQUIRE) == 2;
+	return __atomic_load_n(&start.up, __ATOMIC_ACQUIRE);
 }
 
 bool gy_heap_start(void)
 {
-	bool call_hook = false;
+	static int (*const steps[])(void) = { gy_metadata_init, gy_page_heap_init, gy_central_init,
+					      gy_thread_cache_init };
+	bool call_hook = false, up;
 
 	if (likely(gy_heap_started()))
 		return true;
 	gy_lock_acquire(&start.lock);
-	if (start.state == 0) {
+	if (!start.configured) {
 		gy_config_init();
-		if (gy_metadata_init() || gy_page_heap_init() || gy_central_init() ||
-		    gy_thread_cache_init()) {
-			start.state = 3;
-		} else {
-			__atomic_store_n(&start.state, 2, __ATOMIC_RELEASE);
-			call_hook = true;
-		}
+		start.configured = 1;
+	}
+	while (start.steps_done < ARRAY_SIZE(steps) && !steps[start.steps_done]())
+		start.steps_done++;
+	up = start.steps_done == ARRAY_SIZE(steps);
+	if (up && !start.up) {
+		__atomic_store_n(&start.up, 1, __ATOMIC_RELEASE);
+		call_hook = true;
 	}
 	gy_lock_release(&start.lock);
 	if (call_hook)
 		gy_heap_hooks.started();
-	return start.state == 2;
+	return up;
 }
 
 /* The calling thread's cache, wherever it is in its life. Between begin and end the idle taker
