@@ -11,6 +11,8 @@
 
 #define CHUNK_BYTES ((size_t)256 << 10)
 #define SIDE_STEP 64 /* huge pages that side arrays are made usable for at a time */
+/* META-5: set aside for records of each huge page, 136 spans' worth */
+#define SPARE_PER ((size_t)32 << 10)
 #define RESERVE_LEAST ((size_t)16 << 20)
 #define BLOCK_LOG2_MIN 4
 #define BLOCK_LOG2_MAX 20
@@ -24,6 +26,7 @@ struct gy_address_map gy_map GY_ALIGNED(64);
 static struct {
 	struct gy_lock lock;
 	char *next, *end; /* [lock] the chunk that gy_metadata_take cuts from */
+	char *spare, *spare_end; /* [lock] META-5 */
 	struct free_block *blocks[BLOCK_LOG2_MAX + 1];
 	uint64_t bytes; /* [atomic: relaxed] */
 } own = { .lock = GY_LOCK_INIT(GY_RANK_metadata) };
@@ -83,6 +86,20 @@ int gy_metadata_init(void)
 	return -ENOMEM;
 }
 
+/* META-5; best effort. What an older spare has left over is lost: address space, not memory. */
+static void spare_set_aside(size_t bytes)
+{
+	void *spare;
+
+	gy_lock_acquire(&own.lock);
+	if ((size_t)(own.spare_end - own.spare) < bytes && !gy_vm_map(&spare, bytes)) {
+		own.spare = spare;
+		own.spare_end = own.spare + bytes;
+		ADD_RELAXED(own.bytes, bytes);
+	}
+	gy_lock_release(&own.lock);
+}
+
 int gy_metadata_cover(size_t hugepages)
 {
 	size_t from = gy_map.hugepage_sides, to;
@@ -108,6 +125,7 @@ int gy_metadata_cover(size_t hugepages)
 			return error;
 	}
 	gy_map.hugepage_sides = to;
+	spare_set_aside((to - from) * SPARE_PER);
 	return 0;
 }
 
@@ -120,8 +138,13 @@ static void *take_locked(size_t bytes)
 	if ((size_t)(own.end - own.next) < bytes) {
 		size_t chunk = MAX(CHUNK_BYTES, gy_round_up(bytes, GY_KERNEL_PAGE_BYTES));
 
-		if (gy_vm_map(&taken, chunk))
-			return NULL;
+		if (gy_vm_map(&taken, chunk)) {
+			if ((size_t)(own.spare_end - own.spare) < bytes)
+				return NULL;
+			taken = own.spare;
+			own.spare += bytes;
+			return taken;
+		}
 		ADD_RELAXED(own.bytes, chunk);
 		if (chunk - bytes <= (size_t)(own.end - own.next))
 			return taken; /* the old chunk has more left */

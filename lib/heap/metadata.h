@@ -15,6 +15,9 @@
  * META-3  page_info[p].bin is 0 unless p belongs to a small span whose blocks thread caches may
  *         hold; 0 sends free to its slow path, which looks at span_of.
  * META-4  Memory from gy_metadata_take is zeroed and is never given back to the kernel.
+ * META-5  With the side arrays, memory for the records of their pages is set aside, untouched: where
+ *         a limit has made the kernel refuse everything (RLIMIT_DATA, strict overcommit), free pages of
+ *         the heap can still be used for other sizes than before.
  */
 #ifndef GY_HEAP_METADATA_H
 #define GY_HEAP_METADATA_H
