@@ -32,7 +32,7 @@
 #include <string.h>
 
 /* Blocks the transfer array holds: enough for some batches, at most this many bytes. */
-#define SLOTS_MAX 2048u
+#define SLOTS_MAX 4096u
 #define SLOTS_BYTES ((size_t)64 << 10)
 #define SLOTS_MIN 16u
 #define EMPTY_SAMPLED 1 /* empty spans of samples kept: samples come one by one */

@@ -29,7 +29,7 @@
 #include <string.h>
 
 #define BIN_BYTES ((size_t)1 << 20) /* a bin holds at most this many bytes, or BIN_FEW blocks */
-#define BIN_OBJECTS 2048u
+#define BIN_OBJECTS 8192u
 #define BIN_FEW 112u
 #define BATCH_BYTES ((size_t)32 << 10)
 #define BATCH_MIN 4u

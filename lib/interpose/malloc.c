@@ -46,16 +46,18 @@ GY_EXPORT GY_FAST void *calloc(size_t count, size_t bytes)
 GY_INLINE void *fast_realloc(void *block, size_t bytes)
 {
 	unsigned class_index = gy_fast_class(block);
-	size_t held = gy_size_classes[class_index].bytes;
+	size_t held = gy_size_classes[class_index].bytes, wanted;
 	void *fresh;
 
 	if (!class_index)
 		return NULL;
 	if (bytes <= held && bytes > held / 2)
 		return block; /* HEAP-2 */
-	if (bytes > GY_CLASS_MAX_BYTES)
+	/* A block that grows a little will grow again: a quarter more saves the next copies. */
+	wanted = bytes > held ? MAX(bytes, held + held / 4) : bytes;
+	if (wanted > GY_CLASS_MAX_BYTES)
 		return NULL;
-	fresh = gy_fast_alloc(bytes);
+	fresh = gy_fast_alloc(wanted);
 	if (!fresh)
 		return NULL;
 	memcpy(fresh, block, MIN(held, bytes));

@@ -3,20 +3,38 @@
 
 #include "os/sys.h"
 
+#include <dlfcn.h>
 #include <elf.h>
 #include <errno.h>
 #include <limits.h>
 #include <link.h>
 #include <pthread.h>
 #include <signal.h>
+#include <stdlib.h>
 #include <sys/auxv.h>
 
 #define STACK_BYTES ((size_t)64 << 10)
 
+/* A process ends when its last thread does: the C library counts threads, and the one that brings
+ * the count to 0 calls exit(0). This thread never ends, so it must not be counted, or a program
+ * whose main thread leaves by pthread_exit, and a child forked by any other thread, would live for
+ * ever. The count is the C library's own (glibc 2.34 and later export it to its debugger library);
+ * where it cannot be found, it is left alone. */
+static uint32_t *thread_count(void)
+{
+	return dlsym(RTLD_DEFAULT, "__nptl_nthreads");
+}
+
 static void *thread_main(void *run)
 {
+	uint32_t *count = thread_count();
+
 	pthread_setname_np(pthread_self(), "gyre");
+	if (count && __atomic_fetch_sub(count, 1, __ATOMIC_RELAXED) == 1)
+		exit(0); /* all the others ended meanwhile */
 	(*(void (**)(void))&run)();
+	if (count)
+		__atomic_fetch_add(count, 1, __ATOMIC_RELAXED);
 	return NULL;
 }
 

@@ -17,6 +17,10 @@
 #include <liburing.h>
 #include <string.h>
 
+/* Weak: a statically linked program need not take the loader in for an option it does not use. */
+#pragma weak dlopen
+#pragma weak dlsym
+
 #define RING_ENTRIES 256u
 
 static struct {
@@ -40,6 +44,8 @@ static int uring_open(void)
 	error = gy_sys_fault(GY_SYS_io_uring_setup);
 	if (error)
 		return error;
+	if (!dlopen || !dlsym)
+		return -ENOSYS;
 	library = dlopen("liburing.so.2", RTLD_NOW | RTLD_LOCAL);
 	if (!library)
 		return -ENOSYS;

@@ -107,7 +107,7 @@ static uint32_t overflow_bucket(const struct table *table)
 static uint32_t locate(const struct table *table, const uintptr_t *frames, unsigned depth, uint64_t hash)
 {
 	uint32_t usable = table->count - 1;
-	uint32_t at = (uint32_t)((unsigned __int128)hash * usable >> 64);
+	uint32_t at = (uint32_t)((hash >> 32) * usable >> 32);
 
 	depth = MIN(depth, (unsigned)GY_PROFILE_FRAMES);
 	if (!depth)
@@ -140,10 +140,10 @@ static uint32_t relocate(const struct table *to, const struct table *from, uint3
 	return locate(to, frames, depth, bucket->hash);
 }
 
+/* A weight is below 2^48 (the option's maximum, or the size of a block). */
 static uint64_t weight_sixteenths(const struct gy_live_sample *sample)
 {
-	return sample->block_bytes ? (uint64_t)((unsigned __int128)sample->weight_bytes * 16 /
-						sample->block_bytes) : 0;
+	return sample->block_bytes ? sample->weight_bytes * 16 / sample->block_bytes : 0;
 }
 
 static void add_to(struct gyre_control_bucket *bucket, const struct gy_live_sample *sample)
