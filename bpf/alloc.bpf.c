@@ -5,12 +5,12 @@
  *
  * Each program asks its filters first, then reserves the record in the ring and fills it there: no
  * copy. The stack is the library's array of return addresses in user memory (probes.def); nothing
- * is unwound here. What the argument numbers mean is probes.def's; a test fires each probe with known
- * values and compares.
+ * is unwound here. What the argument numbers mean is probes.def's; a test fires each probe with
+ * known values and compares.
  */
 #include "common.bpf.h"
 
-const volatile __u64 gyre_min_bytes = 0;	      /* block_bytes below this are not sent */
+const volatile __u64 gyre_min_bytes = 0;             /* block_bytes below this are not sent */
 const volatile __u32 gyre_depth = GYRE_EVENT_FRAMES; /* frames wanted; 0: none */
 
 #define HEAD_BYTES __builtin_offsetof(struct gyre_event, frames)

@@ -1,11 +1,11 @@
 /* common.bpf.h - what the eBPF programs share: the ring buffer, who is running, what was lost.
  *
  * BPF-1  Every event that was seen is either in the ring or in `gyre_lost`; the CLI prints both.
- * BPF-2  The ring does not wake its reader: a wake-up per event costs more than the probe. The reader
- *        polls; only when a quarter of the ring has filled is it woken, once.
- * BPF-3  The same programs load sleepable (user memory that is paged out is read in) and, on kernels
- *        that refuse that, ordinary. `gyre_sleepable` is constant to the verifier, which drops the
- *        branch that the other kind may not call.
+ * BPF-2  The ring does not wake its reader: a wake-up per event costs more than the probe. The
+ *        reader polls; only when a quarter of the ring has filled is it woken, once.
+ * BPF-3  The same programs load sleepable (user memory that is paged out is read in) and, on
+ *        kernels that refuse that, ordinary. `gyre_sleepable` is constant to the verifier, which
+ *        drops the branch that the other kind may not call.
  * BPF-4  Process and thread ids are those of the CLI's own pid namespace where the kernel can tell
  *        (gyre_pidns_*), so that they match what the user sees in ps.
  */
@@ -55,14 +55,14 @@ static __always_inline long gyre_read_user(void *to, __u32 bytes, const void *fr
 	return bpf_probe_read_user(to, bytes, from);
 }
 
-/* BPF-2: the window is two events wide, so that crossing the mark wakes and staying above it does not. */
+/* BPF-2: the window is two events wide: crossing the mark wakes, staying above it does not. */
 static __always_inline __u64 gyre_wake(__u64 event_bytes)
 {
 	__u64 waiting = bpf_ringbuf_query(&gyre_ring, BPF_RB_AVAIL_DATA);
 	__u64 mark = bpf_ringbuf_query(&gyre_ring, BPF_RB_RING_SIZE) / 4;
 
-	return waiting >= mark && waiting < mark + 2 * event_bytes ? BPF_RB_FORCE_WAKEUP :
-								     BPF_RB_NO_WAKEUP;
+	return waiting >= mark && waiting < mark + 2 * event_bytes ? BPF_RB_FORCE_WAKEUP
+								   : BPF_RB_NO_WAKEUP;
 }
 
 #endif

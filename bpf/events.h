@@ -30,7 +30,7 @@ struct gyre_event_head {
 
 struct gyre_event {
 	__u32 kind, depth;
-	__u64 time_ns; /* CLOCK_MONOTONIC, as bpf_ktime_get_ns */
+	__u64 time_ns;  /* CLOCK_MONOTONIC, as bpf_ktime_get_ns */
 	__u32 pid, tid; /* in the CLI's pid namespace; the initial one on kernels before 5.7 */
 	__u64 block, requested_bytes, block_bytes, weight_bytes;
 	__u64 lifetime_ns; /* GYRE_EVENT_FREE */

@@ -1,7 +1,7 @@
-/* probe.bpf.c - the events of `gyre probe trace`: any probe of probes.def, its arguments as they are.
+/* probe.bpf.c - the events of `gyre probe trace`: any probe of probes.def, with its arguments.
  *
- * One program serves all: the probe's place in probes.def comes as the attachment's cookie. Hits are
- * counted before the ring is tried, so that a count is exact even when the ring overflows.
+ * One program serves all: the probe's place in probes.def comes as the attachment's cookie. Hits
+ * are counted before the ring is tried, so that a count is exact even when the ring overflows.
  */
 #include "common.bpf.h"
 

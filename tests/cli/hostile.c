@@ -1,9 +1,9 @@
 /* hostile.c - a process whose control page lies: hostile SEED
  *
  * It publishes a page of the documented layout (control_page.h), then damages it as SEED says: some
- * words of the header get values at the edge of what a reader might trust, names lose their end, the
- * memfd is unsealed, or shrinks and grows while it is read. It lives until stdin closes. Seed 0 is an
- * honest page. Not linked with Gyre: the page alone makes it a target.
+ * words of the header get values at the edge of what a reader might trust, names lose their end,
+ * the memfd is unsealed, or shrinks and grows while it is read. It lives until stdin closes. Seed 0
+ * is an honest page. Not linked with Gyre: the page alone makes it a target.
  */
 #include <fcntl.h>
 #include <pthread.h>
@@ -57,8 +57,10 @@ static void honest(void)
 
 static uint64_t edge(void)
 {
-	static const uint64_t edges[] = {0, 1, 7, 15, 16, 4096, 4097, BYTES - 1, BYTES, BYTES + 1, 0x7fffffff,
-					 0x80000000, 0xffffffff, 1ull << 32, 1ull << 63, ~0ull, ~0ull - 7};
+	static const uint64_t edges[] = {0,          1,          7,          15,         16,
+					 4096,       4097,       BYTES - 1,  BYTES,      BYTES + 1,
+					 0x7fffffff, 0x80000000, 0xffffffff, 1ull << 32, 1ull << 63,
+					 ~0ull,      ~0ull - 7};
 
 	return draw() % 4 ? edges[draw() % (sizeof(edges) / sizeof(edges[0]))] : draw();
 }
@@ -71,18 +73,20 @@ static void damage(void)
 	for (size_t i = 0; i < count; i++) {
 		uint64_t value = edge();
 		/* half of them in the part that describes the rest */
-		size_t span = draw() % 2 ? sizeof(*page) - from - 8 :
-					   offsetof(struct gyre_control, totals) - from - 8;
+		size_t span = draw() % 2 ? sizeof(*page) - from - 8
+					 : offsetof(struct gyre_control, totals) - from - 8;
 		size_t at = from + draw() % span;
 
 		if (draw() % 3) /* not the pid: that alone would end the story */
 			at = at / 4 * 4;
-		if (at <= offsetof(struct gyre_control, pid) + 3 && at + 8 > offsetof(struct gyre_control, pid))
+		if (at <= offsetof(struct gyre_control, pid) + 3 &&
+		    at + 8 > offsetof(struct gyre_control, pid))
 			continue;
 		memcpy(bytes + at, &value, draw() % 2 ? 4 : 8);
 	}
 	if (draw() % 2)
-		for (size_t i = page->class_offset < BYTES ? page->class_offset : 0; i < BYTES / 2; i++)
+		for (size_t i = page->class_offset < BYTES ? page->class_offset : 0; i < BYTES / 2;
+		     i++)
 			bytes[sizeof(*page) + i % (BYTES - sizeof(*page))] = (char)draw();
 	if (draw() % 2)
 		memset(page->version, draw() % 2 ? 0x1b : 0xff, sizeof(page->version));

@@ -25,7 +25,8 @@ int main(int argc, char **argv)
 	if (argc < 3)
 		return 2;
 	filter[2].k |= (unsigned int)atoi(argv[1]) & SECCOMP_RET_DATA;
-	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) || prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program)) {
+	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) ||
+	    prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program)) {
 		perror("seccomp");
 		return 2;
 	}

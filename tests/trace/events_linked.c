@@ -1,7 +1,8 @@
 /* events_linked.c - a program that makes the events it is told to, and no others.
  *
- * One command a line on stdin; when it is done, a line `done ...` on stdout. Between the two only the
- * allocations of the command happen: lines are read and written by system calls into static buffers.
+ * One command a line on stdin; when it is done, a line `done ...` on stdout. Between the two only
+ * the allocations of the command happen: lines are read and written by system calls into static
+ * buffers.
  *
  *      large N BYTES   N times malloc and free of a block
  *      small N BYTES   N blocks are allocated, then all are freed

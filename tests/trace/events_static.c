@@ -1,2 +1,2 @@
-/* events_static.c - the same program with the library in it: probes are found in the program itself. */
+/* events_static.c - the same with the library in it: its probes are the program's own. */
 #include "events_linked.c"

@@ -1,11 +1,11 @@
-/* load_linked.c - a load whose sums are known: threads allocate, hand over and free as fast as they can.
+/* load_linked.c - a load with known sums: threads allocate, hand over and free at full speed.
  *
  *      load_linked THREADS
  *
  * Commands on stdin: `stop` ends the load, compares what the threads counted with what the library
- * counted, and answers `done MALLOCS STATS_MALLOCS FREES STATS_FREES`; `pass` answers at once with the rounds
- * made so far. Each block carries its size and a pattern, checked before it is freed: a probe that
- * damaged a register or the red zone would show.
+ * counted, and answers `done MALLOCS STATS_MALLOCS FREES STATS_FREES`; `pass` answers at once with
+ * the rounds made so far. Each block carries its size and a pattern, checked before it is freed: a
+ * probe that damaged a register or the red zone would show.
  */
 #include <pthread.h>
 #include <stdatomic.h>

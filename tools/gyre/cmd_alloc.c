@@ -42,7 +42,7 @@ struct trace {
 		uint64_t events, bytes; /* by weight; large ones by size */
 	} kinds[GYRE_EVENT_LARGE_FREE + 1];
 	int64_t wall_offset_ns; /* CLOCK_REALTIME minus CLOCK_MONOTONIC */
-	size_t columns;		/* width of the terminal; 0: none */
+	size_t columns;         /* width of the terminal; 0: none */
 };
 
 static const struct {
@@ -139,7 +139,8 @@ static void stack_full(struct trace *trace, const struct gyre_event *event)
 				snprintf(where, sizeof(where), "%s:%d", here->file, here->line);
 			else if (symbol->module)
 				snprintf(where, sizeof(where), "[%s]", symbol->module);
-			gy_out_line("\t%-36s  %s%s", name, where, here->inlined ? " (inlined)" : "");
+			gy_out_line("\t%-36s  %s%s", name, where,
+				    here->inlined ? " (inlined)" : "");
 		}
 	}
 }
@@ -164,10 +165,10 @@ static void event_text(struct trace *trace, const struct gyre_event *event)
 	wall_text(trace, event->time_ns, wall);
 	if (event->kind == GYRE_EVENT_FREE)
 		gy_out_ns(lived, event->lifetime_ns);
-	gy_out_bytes(size, event->kind == GYRE_EVENT_LARGE_FREE ? event->block_bytes :
-								  event->requested_bytes);
-	snprintf(head, sizeof(head), "%-12s  %7u  %-15s  %-11s  %10s  %7s  ", wall, event->tid, comm,
-		 kinds[event->kind].label, size, lived);
+	gy_out_bytes(size, event->kind == GYRE_EVENT_LARGE_FREE ? event->block_bytes
+								: event->requested_bytes);
+	snprintf(head, sizeof(head), "%-12s  %7u  %-15s  %-11s  %10s  %7s  ", wall, event->tid,
+		 comm, kinds[event->kind].label, size, lived);
 	line_add(&line, head);
 	if (trace->stack == STACK_LINE && event->depth)
 		stack_line(trace, event, &line);
@@ -218,7 +219,7 @@ static int on_event(void *context, const void *data, size_t bytes)
 	struct trace *trace = context;
 	struct gyre_event event;
 
-	/* The ring is our own programs', but a record of the wrong size is cheaper asked than trusted. */
+	/* The ring is our own programs', but a record of the wrong size is cheaply refused. */
 	memset(&event, 0, sizeof(event));
 	memcpy(&event, data, bytes < sizeof(event) ? bytes : sizeof(event));
 	if (event.kind < GYRE_EVENT_ALLOC || event.kind > GYRE_EVENT_LARGE_FREE ||
@@ -226,8 +227,8 @@ static int on_event(void *context, const void *data, size_t bytes)
 		return 0;
 	trace->events++;
 	trace->kinds[event.kind].events++;
-	trace->kinds[event.kind].bytes += event.weight_bytes ? event.weight_bytes :
-							       event.block_bytes;
+	trace->kinds[event.kind].bytes +=
+		event.weight_bytes ? event.weight_bytes : event.block_bytes;
 	if (gy_out_is_json())
 		event_json(trace, &event);
 	else
@@ -247,8 +248,7 @@ static int load(struct trace *trace, bool sleepable)
 	programs->rodata->gyre_min_bytes = trace->min_bytes;
 	programs->rodata->gyre_depth = trace->stack == STACK_NONE ? 0 : (uint32_t)trace->depth;
 	programs->rodata->gyre_sleepable = sleepable;
-	gy_session_pidns(&programs->rodata->gyre_pidns_device,
-			 &programs->rodata->gyre_pidns_inode);
+	gy_session_pidns(&programs->rodata->gyre_pidns_device, &programs->rodata->gyre_pidns_inode);
 	gy_session_prepare(programs->obj, sleepable);
 	error = alloc_bpf__load(programs);
 	if (error) {
@@ -281,8 +281,8 @@ static void stream_begin(struct trace *trace)
 	struct winsize window;
 
 	clock_gettime(CLOCK_REALTIME, &wall);
-	trace->wall_offset_ns = (int64_t)wall.tv_sec * 1000000000 + wall.tv_nsec -
-				(int64_t)gy_monotonic_ns();
+	trace->wall_offset_ns =
+		(int64_t)wall.tv_sec * 1000000000 + wall.tv_nsec - (int64_t)gy_monotonic_ns();
 	if (!ioctl(STDOUT_FILENO, TIOCGWINSZ, &window))
 		trace->columns = window.ws_col;
 	gy_out_begin(NULL, NULL);
@@ -311,7 +311,8 @@ static void totals_out(const struct trace *trace)
 				   trace->kinds[kind].bytes);
 			gy_out_end();
 		} else if (trace->kinds[kind].events) {
-			gy_out_u64("events", kinds[kind].label, OUT_COUNT, trace->kinds[kind].events);
+			gy_out_u64("events", kinds[kind].label, OUT_COUNT,
+				   trace->kinds[kind].events);
 			gy_out_bytes(bytes, trace->kinds[kind].bytes);
 			gy_out_note(sampled ? "sampled, standing for %s" : "in all %s", bytes);
 		}
@@ -335,8 +336,9 @@ static void sum_up(struct trace *trace)
 	gy_out_count(events, trace->events);
 	gy_out_count(lost_text, lost);
 	gy_out_ns(duration, duration_ns);
-	gy_out_line("\n%s event%s in %s, %s lost%s%s", events, trace->events == 1 ? "" : "s", duration,
-		    lost_text, lost ? " (the reader was too slow: see min-bytes, stack none)" : "",
+	gy_out_line("\n%s event%s in %s, %s lost%s%s", events, trace->events == 1 ? "" : "s",
+		    duration, lost_text,
+		    lost ? " (the reader was too slow: see min-bytes, stack none)" : "",
 		    faults ? "; some stacks could not be read" : "");
 	totals_out(trace);
 	if (trace->session.stop == STOP_TARGET)
@@ -425,7 +427,8 @@ static int parse_filters(struct trace *trace, int argc, char **argv)
 			error = parse_stack(trace, &argc, &argv);
 		else
 			error = gy_out_error("expected 'duration', 'count', 'min-bytes', 'kind' or "
-					     "'stack', got: '%s'?", *argv);
+					     "'stack', got: '%s'?",
+					     *argv);
 	}
 	return error;
 }
@@ -445,8 +448,10 @@ static int cmd_trace(int argc, char **argv)
 	if (!error) {
 		error = parse_filters(trace, argc, argv);
 		if (!error && !trace->target.image_count)
-			error = gy_out_error("process %d (%s) runs on Gyre, but no file with its probes "
-					     "can be read", trace->target.pid, trace->target.comm);
+			error = gy_out_error(
+				"process %d (%s) runs on Gyre, but no file with its probes "
+				"can be read",
+				trace->target.pid, trace->target.comm);
 		if (!error)
 			error = trace_run(trace);
 		gy_session_end(&trace->session);

@@ -1,7 +1,7 @@
 /* cmd_feature.c - `gyre feature probe`: what this kernel, and our rights, allow Gyre to do.
  *
  * Each line is found by trying, not by the kernel's version: distributions carry features back and
- * switch others off. What trying would change or cost (a tracepoint) is looked up instead. Sections:
+ * switch others off. What trying would change is looked up instead. Sections:
  *
  *      tracing   what the commands that attach eBPF need
  *      rights    what of it we may use
@@ -55,8 +55,9 @@ static void feature(const char *key, const char *label, int available, const cha
 		return;
 	}
 	gy_out_line("  %s %s%s%s", label,
-		    available > 0 ? "is available" : available ? "cannot be told without privilege" :
-								 "is NOT available",
+		    available > 0 ? "is available"
+		    : available   ? "cannot be told without privilege"
+				  : "is NOT available",
 		    note ? ": " : "", note ? note : "");
 }
 
@@ -119,7 +120,8 @@ static int probe_load(__u32 flags, enum bpf_attach_type attach)
 		{.code = BPF_ALU64 | BPF_MOV | BPF_K, .dst_reg = BPF_REG_0},
 		{.code = BPF_JMP | BPF_EXIT},
 	};
-	LIBBPF_OPTS(bpf_prog_load_opts, options, .prog_flags = flags, .expected_attach_type = attach);
+	LIBBPF_OPTS(bpf_prog_load_opts, options, .prog_flags = flags,
+		    .expected_attach_type = attach);
 	int fd = bpf_prog_load(BPF_PROG_TYPE_KPROBE, "gyre_feature", "GPL", program, 2, &options);
 
 	if (fd < 0)
@@ -158,10 +160,12 @@ static void scan_tracing(void)
 		may_know(libbpf_probe_bpf_helper(BPF_PROG_TYPE_KPROBE, BPF_FUNC_loop, NULL)), NULL);
 	feature("attach_cookie", "eBPF helper bpf_get_attach_cookie",
 		may_know(libbpf_probe_bpf_helper(BPF_PROG_TYPE_KPROBE, BPF_FUNC_get_attach_cookie,
-						 NULL)), NULL);
+						 NULL)),
+		NULL);
 	feature("pid_namespaces", "eBPF helper bpf_get_ns_current_pid_tgid",
 		may_know(libbpf_probe_bpf_helper(BPF_PROG_TYPE_KPROBE,
-						 BPF_FUNC_get_ns_current_pid_tgid, NULL)), NULL);
+						 BPF_FUNC_get_ns_current_pid_tgid, NULL)),
+		NULL);
 	feature("sleepable_uprobes", "eBPF flag sleepable for uprobes",
 		probe_load(BPF_F_SLEEPABLE, 0), NULL);
 	feature("tracepoint_oom", "tracepoint oom:mark_victim",
@@ -210,8 +214,8 @@ static void scan_rights(void)
 	section_begin("rights", "Scanning our rights...");
 	gy_out_json("root", json_boolean(geteuid() == 0));
 	gy_out_line("  user is %sroot", geteuid() ? "not " : "");
-	feature("cap_bpf", "CAP_BPF (load programs)", capability(CAP_BPF) || capability(CAP_SYS_ADMIN),
-		NULL);
+	feature("cap_bpf", "CAP_BPF (load programs)",
+		capability(CAP_BPF) || capability(CAP_SYS_ADMIN), NULL);
 	feature("cap_perfmon", "CAP_PERFMON (attach them)",
 		capability(CAP_PERFMON) || capability(CAP_SYS_ADMIN), NULL);
 	feature("cap_sys_ptrace", "CAP_SYS_PTRACE (look into others' processes)",
@@ -239,8 +243,8 @@ static int probe_process_madvise(void)
 
 	if (page == MAP_FAILED)
 		return 0;
-	available = self >= 0 && syscall(SYS_process_madvise, self, &range, 1UL, MADV_DONTNEED, 0) ==
-					 (long)bytes;
+	available = self >= 0 && syscall(SYS_process_madvise, self, &range, 1UL, MADV_DONTNEED,
+					 0) == (long)bytes;
 	if (self >= 0)
 		close(self);
 	munmap(page, bytes);
@@ -337,8 +341,8 @@ static void scan_process(struct gy_target *target)
 	}
 	if (target->control)
 		error = gy_control_read(target->control, 500, &snapshot);
-	feature("control_page", "control page", !error, error ? gy_control_error(error) :
-							  gy_control_way_name(target->control));
+	feature("control_page", "control page", !error,
+		error ? gy_control_error(error) : gy_control_way_name(target->control));
 	if (!error) {
 		feature("fresh_snapshot", "a fresh snapshot on demand", snapshot.fresh, NULL);
 		if (gy_out_is_json())

@@ -4,7 +4,7 @@
  *      what that costs                spans: caches, free blocks, slack = fragmentation
  *      what is kept beside it         idle pages, metadata
  *      what the kernel has back       released
- *      how it is mapped               huge pages: as the heap keeps them, and as the kernel has them
+ *      how it is mapped               huge pages, as the heap and as the kernel have them
  *
  * The heap's own numbers are one snapshot; the kernel's (smaps) are read just after it.
  */
@@ -28,8 +28,8 @@ struct kernel_view {
 	bool known;
 };
 
-/* Sum smaps over the heap's range. The lock it takes is the reader's side of mmap_lock: page faults go
- * on, mmap waits (about a millisecond for each GiB mapped by small pages). */
+/* Sum smaps over the heap's range. The lock it takes is the reader's side of mmap_lock: page faults
+ * go on, mmap waits (about a millisecond for each GiB mapped by small pages). */
 static struct kernel_view kernel_view(int pid, uint64_t base, uint64_t bytes)
 {
 	struct kernel_view view = {0};
@@ -99,7 +99,8 @@ static void show_memory(const struct gy_snapshot *snapshot, const struct kernel_
 	gy_out_u64("backed_bytes", "kept", OUT_BYTES, backed);
 	if (totals->heap_alloc)
 		gy_out_note("heap and metadata less what was given back; %.2f times what is "
-			    "allocated", (double)backed / (double)totals->heap_alloc);
+			    "allocated",
+			    (double)backed / (double)totals->heap_alloc);
 	if (kernel->known) {
 		gy_out_u64("kernel_rss_bytes", "resident", OUT_BYTES, kernel->rss_bytes);
 		gy_out_note("of the heap, says the kernel");
@@ -120,8 +121,8 @@ static void show_memory(const struct gy_snapshot *snapshot, const struct kernel_
 	gy_out_end();
 }
 
-/* In spans and in no block: where is it? What neither cache nor list nor kernel has is slack: the tails
- * of spans and the rounding up of large blocks. */
+/* In spans and in no block: where is it? What neither cache nor list nor kernel has is slack: the
+ * tails of spans and the rounding up of large blocks. */
 static void show_fragmentation(const struct gy_snapshot *snapshot)
 {
 	const struct gyre_control_totals *totals = &snapshot->header.totals;
@@ -160,8 +161,8 @@ static void show_huge_pages(const struct gy_snapshot *snapshot, const struct ker
 	gy_out_u64("total", "made usable", OUT_COUNT, totals->hugepages);
 	gy_out_u64("intact", "never broken up", OUT_COUNT, totals->hugepages_intact);
 	if (totals->hugepages)
-		gy_out_note("%.1f %%", 100 * (double)totals->hugepages_intact /
-					       (double)totals->hugepages);
+		gy_out_note("%.1f %%",
+			    100 * (double)totals->hugepages_intact / (double)totals->hugepages);
 	gy_out_u64("free", "wholly free", OUT_COUNT, totals->hugepages_free);
 	gy_out_u64("released", "wholly given back", OUT_COUNT, totals->hugepages_released);
 	if (!kernel->known) {
@@ -212,12 +213,18 @@ static void show_rest(const struct gy_snapshot *snapshot)
 /* ---------------------------------------------------------------- classes */
 
 static const struct gy_out_column class_columns[] = {
-	{"object_bytes", "SIZE", OUT_COUNT},	 {"spans", "SPANS", OUT_COUNT},
-	{"span_bytes_total", "IN SPANS", OUT_BYTES}, {"live", "LIVE", OUT_COUNT},
-	{"live_bytes", "ALLOCATED", OUT_BYTES},	 {"used_percent", "USED", OUT_PERCENT},
-	{"thread_cached", "THREADS", OUT_COUNT}, {"central_cached", "CENTRAL", OUT_COUNT},
-	{"span_free", "FREE", OUT_COUNT},	 {"released_bytes", "GIVEN BACK", OUT_BYTES},
-	{"mallocs", "MALLOCS", OUT_COUNT},	 {"frees", "FREES", OUT_COUNT},
+	{"object_bytes", "SIZE", OUT_COUNT},
+	{"spans", "SPANS", OUT_COUNT},
+	{"span_bytes_total", "IN SPANS", OUT_BYTES},
+	{"live", "LIVE", OUT_COUNT},
+	{"live_bytes", "ALLOCATED", OUT_BYTES},
+	{"used_percent", "USED", OUT_PERCENT},
+	{"thread_cached", "THREADS", OUT_COUNT},
+	{"central_cached", "CENTRAL", OUT_COUNT},
+	{"span_free", "FREE", OUT_COUNT},
+	{"released_bytes", "GIVEN BACK", OUT_BYTES},
+	{"mallocs", "MALLOCS", OUT_COUNT},
+	{"frees", "FREES", OUT_COUNT},
 };
 
 static uint64_t class_held(const struct gyre_control_class *class)
@@ -237,8 +244,9 @@ static int class_by_size(const void *a, const void *b)
 {
 	const struct gyre_control_class *const *left = a, *const *right = b;
 
-	return (*left)->object_bytes < (*right)->object_bytes ? -1 :
-	       (*left)->object_bytes > (*right)->object_bytes;
+	return (*left)->object_bytes < (*right)->object_bytes
+		       ? -1
+		       : (*left)->object_bytes > (*right)->object_bytes;
 }
 
 static void show_class(const struct gyre_control_class *class)
@@ -282,8 +290,10 @@ static void show_classes(const struct gy_snapshot *snapshot, bool all)
 	if (!all && !gy_out_is_json() && used > CLASSES_SHOWN) {
 		count = CLASSES_SHOWN;
 		qsort(shown, used, sizeof(*shown), class_by_held);
-		snprintf(title, sizeof(title), "Size classes: the %zu of %zu that hold most "
-			 "('classes' shows all)", count, used);
+		snprintf(title, sizeof(title),
+			 "Size classes: the %zu of %zu that hold most "
+			 "('classes' shows all)",
+			 count, used);
 	} else {
 		snprintf(title, sizeof(title), "Size classes");
 	}

@@ -74,14 +74,19 @@ static int semaphore_read(const struct placed *placed, uint64_t address, uint16_
 /* ---------------------------------------------------------------- list */
 
 static const struct gy_out_column columns[] = {
-	{"group", "GROUP", OUT_TEXT},	{"name", "NAME", OUT_TEXT},
-	{"argument_count", "ARGS", OUT_COUNT}, {"meaning", "MEANING", OUT_TEXT},
+	{"group", "GROUP", OUT_TEXT},
+	{"name", "NAME", OUT_TEXT},
+	{"argument_count", "ARGS", OUT_COUNT},
+	{"meaning", "MEANING", OUT_TEXT},
 };
 
 static const struct gy_out_column placed_columns[] = {
-	{"group", "GROUP", OUT_TEXT},	   {"name", "NAME", OUT_TEXT},
-	{"argument_count", "ARGS", OUT_COUNT}, {"address", "ADDRESS", OUT_ADDRESS},
-	{"semaphore", "SEMAPHORE", OUT_ADDRESS}, {"watchers", "RAISED", OUT_COUNT},
+	{"group", "GROUP", OUT_TEXT},
+	{"name", "NAME", OUT_TEXT},
+	{"argument_count", "ARGS", OUT_COUNT},
+	{"address", "ADDRESS", OUT_ADDRESS},
+	{"semaphore", "SEMAPHORE", OUT_ADDRESS},
+	{"watchers", "RAISED", OUT_COUNT},
 	{"meaning", "MEANING", OUT_TEXT},
 };
 
@@ -175,8 +180,9 @@ static const struct gy_probe *probe_argument(int *argc, char ***argv)
 
 static void arguments_out(const struct gy_probe *probe)
 {
-	static const struct gy_out_column argument_columns[] = {
-		{"number", "ARG", OUT_COUNT}, {"type", "TYPE", OUT_TEXT}, {"name", "NAME", OUT_TEXT}};
+	static const struct gy_out_column argument_columns[] = {{"number", "ARG", OUT_COUNT},
+								{"type", "TYPE", OUT_TEXT},
+								{"name", "NAME", OUT_TEXT}};
 	struct gy_probe_argument arguments[GYRE_EVENT_ARGUMENTS];
 	size_t count = gy_probe_arguments(probe, arguments, GYRE_EVENT_ARGUMENTS);
 
@@ -295,9 +301,10 @@ static void watch_json(const struct watch *watch, const struct gyre_probe_event 
 	json_object_set_new(object, "tid", json_integer(event->tid));
 	json_object_set_new(object, "comm", gy_out_json_text(comm));
 	for (size_t i = 0; i < count; i++)
-		json_object_set_new(values, arguments[i].name, strcmp(arguments[i].type, "ptr") ?
-				    gy_out_json_u64(event->arguments[i]) :
-				    gy_out_json_address(event->arguments[i]));
+		json_object_set_new(values, arguments[i].name,
+				    strcmp(arguments[i].type, "ptr")
+					    ? gy_out_json_u64(event->arguments[i])
+					    : gy_out_json_address(event->arguments[i]));
 	json_object_set_new(object, "arguments", values);
 	gy_out_stream_event(object);
 }
@@ -332,8 +339,7 @@ static int watch_load(struct watch *watch, bool sleepable)
 		return -errno;
 	programs->rodata->gyre_sleepable = sleepable;
 	programs->rodata->gyre_count_only = watch->count_only;
-	gy_session_pidns(&programs->rodata->gyre_pidns_device,
-			 &programs->rodata->gyre_pidns_inode);
+	gy_session_pidns(&programs->rodata->gyre_pidns_device, &programs->rodata->gyre_pidns_inode);
 	gy_session_prepare(programs->obj, sleepable);
 	error = probe_bpf__load(programs);
 	if (error) {
@@ -387,13 +393,13 @@ static int watch_run(struct watch *watch)
 	if (gy_session_begin(&watch->session, &watch->target))
 		return -1;
 	for (size_t i = 0; i < gy_probe_count; i++)
-		if (watch->chosen[i] && gy_session_attach(&watch->session,
-							  watch->programs->progs.gyre_probe_hit,
-							  gy_probes[i].name, i))
+		if (watch->chosen[i] &&
+		    gy_session_attach(&watch->session, watch->programs->progs.gyre_probe_hit,
+				      gy_probes[i].name, i))
 			return -1;
 	clock_gettime(CLOCK_REALTIME, &wall);
-	watch->wall_offset_ns = (int64_t)wall.tv_sec * 1000000000 + wall.tv_nsec -
-				(int64_t)gy_monotonic_ns();
+	watch->wall_offset_ns =
+		(int64_t)wall.tv_sec * 1000000000 + wall.tv_nsec - (int64_t)gy_monotonic_ns();
 	gy_out_begin(NULL, NULL);
 	gy_out_u64("pid", NULL, OUT_COUNT, (uint64_t)watch->target.pid);
 	gy_out_text("comm", NULL, watch->target.comm);
@@ -435,7 +441,8 @@ static int watch_words(struct watch *watch, int argc, char **argv)
 			argv++;
 		} else {
 			error = gy_out_error("expected 'probe', 'duration', 'count' or 'sum', got: "
-					     "'%s'?", *argv);
+					     "'%s'?",
+					     *argv);
 		}
 	}
 	for (size_t i = 0; !any && i < gy_probe_count; i++)
@@ -455,8 +462,10 @@ static int cmd_trace(int argc, char **argv)
 	if (!error) {
 		error = watch_words(watch, argc, argv);
 		if (!error && !watch->target.image_count)
-			error = gy_out_error("process %d (%s) runs on Gyre, but no file with its probes "
-					     "can be read", watch->target.pid, watch->target.comm);
+			error = gy_out_error(
+				"process %d (%s) runs on Gyre, but no file with its probes "
+				"can be read",
+				watch->target.pid, watch->target.comm);
 		if (!error)
 			error = watch_run(watch);
 		gy_session_end(&watch->session);
@@ -474,23 +483,21 @@ static int cmd_probe_help(int argc, char **argv)
 	(void)argv;
 	if (gy_out_is_json())
 		return 0;
-	fprintf(stderr, "Usage: gyre probe list [PROC]\n"
-			"       gyre probe show NAME [PROC]\n"
-			"       gyre probe trace PROC [probe NAME]... [duration TIME] [count N] [sum]\n"
-			"       gyre probe help\n"
-			"\n"
-			"       " GY_HELP_PROC "\n"
-			"       TIME := seconds, or 250ms, 10s, 5m, 1h\n"
-			"       " GY_HELP_OPTIONS "\n");
+	fprintf(stderr,
+		"Usage: gyre probe list [PROC]\n"
+		"       gyre probe show NAME [PROC]\n"
+		"       gyre probe trace PROC [probe NAME]... [duration TIME] [count N] [sum]\n"
+		"       gyre probe help\n"
+		"\n"
+		"       " GY_HELP_PROC "\n"
+		"       TIME := seconds, or 250ms, 10s, 5m, 1h\n"
+		"       " GY_HELP_OPTIONS "\n");
 	return 0;
 }
 
 static const struct gy_command commands[] = {
-	{"list", cmd_list},
-	{"show", cmd_show},
-	{"trace", cmd_trace},
-	{"help", cmd_probe_help},
-	{NULL, NULL},
+	{"list", cmd_list},       {"show", cmd_show}, {"trace", cmd_trace},
+	{"help", cmd_probe_help}, {NULL, NULL},
 };
 
 int gy_cmd_probe(int argc, char **argv)

@@ -1,7 +1,7 @@
 /* cmd_process.c - `gyre process`: which processes run on Gyre, and one of them in short.
  *
- * Both ask for fresh numbers, which costs each process one wake-up of one thread. A list does not wait
- * for one that hangs: after 20 ms it takes what was published last, and says of when that is.
+ * Both ask for fresh numbers, which costs each process one wake-up of one thread. A list does not
+ * wait for one that hangs: after 20 ms it takes what was published last, and says of when that is.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -54,8 +54,8 @@ static void pid_out(int pid)
 static int list_row(struct gy_target *target, void *context)
 {
 	struct gy_snapshot snapshot;
-	int error = target->control ? gy_control_read(target->control, LIST_WAIT_MS, &snapshot) :
-				      target->control_error;
+	int error = target->control ? gy_control_read(target->control, LIST_WAIT_MS, &snapshot)
+				    : target->control_error;
 
 	(void)context;
 	if (error == -ESRCH)
@@ -93,7 +93,8 @@ static int cmd_list(int argc, char **argv)
 	gy_out_list_end();
 	if (refused > 0)
 		gy_out_info("%d process%s could not be looked into; it takes the owner or "
-			    "CAP_SYS_PTRACE", refused, refused == 1 ? "" : "es");
+			    "CAP_SYS_PTRACE",
+			    refused, refused == 1 ? "" : "es");
 	return 0;
 }
 
@@ -114,9 +115,9 @@ static void show_images(const struct gy_target *target)
 static int show_control(struct gy_target *target)
 {
 	struct gy_snapshot snapshot;
-	int error = target->control ?
-			    gy_control_read(target->control, GY_SNAPSHOT_WAIT_MS, &snapshot) :
-			    target->control_error;
+	int error = target->control
+			    ? gy_control_read(target->control, GY_SNAPSHOT_WAIT_MS, &snapshot)
+			    : target->control_error;
 
 	if (error) {
 		if (target->control)

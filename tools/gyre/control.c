@@ -1,7 +1,8 @@
 /* control.c - see control.h.
  *
- * The order of a read: ask (if we may), wait, copy the header, copy the tables, compare the sequence
- * number before and after (CTL-2), check. Everything after the copy works on private memory.
+ * The order of a read: ask (if we may), wait, copy the header, copy the tables, compare the
+ * sequence number before and after (CTL-2), check. Everything after the copy works on private
+ * memory.
  */
 #include "control.h"
 
@@ -33,7 +34,7 @@
 struct gy_control {
 	int pid;
 	enum gy_control_way way;
-	int fd;		 /* -1 for CONTROL_MEMORY */
+	int fd;          /* -1 for CONTROL_MEMORY */
 	uint64_t remote; /* CONTROL_MEMORY: where the target has it mapped */
 	uint64_t bytes;
 	struct gyre_control *shared; /* NULL: we may not ask */
@@ -295,7 +296,8 @@ const char *gy_control_error(int error)
 	case -EBADMSG:
 		return "its control page makes no sense (corrupted, or not Gyre's)";
 	case -ECHILD:
-		return "has only its parent's control page yet (it forked and has not allocated since)";
+		return "has only its parent's control page yet (it forked and has not allocated "
+		       "since)";
 	case -EAGAIN:
 		return "its control page is still being made";
 	case -ESRCH:
@@ -341,7 +343,7 @@ static bool ask(struct gy_control *control, unsigned int wait_ms)
 			return true;
 		if (now_ns() >= end_ns)
 			return false;
-		/* An answer may come without a wake-up (from a malloc's slow path): never sleep long. */
+		/* An answer may come without a wake-up (from a slow path of malloc): sleep little. */
 		syscall(SYS_futex, &page->answered, FUTEX_WAIT, answered, &tick, NULL, 0);
 	}
 }
@@ -432,16 +434,16 @@ int gy_control_read(struct gy_control *control, unsigned int wait_ms, struct gy_
 			gy_snapshot_free(snapshot);
 			return error;
 		}
-		snapshot->torn = snapshot->header.snapshot_seq & 1 ||
-				 after != snapshot->header.snapshot_seq;
+		snapshot->torn =
+			snapshot->header.snapshot_seq & 1 || after != snapshot->header.snapshot_seq;
 		if (!snapshot->torn)
 			break;
 		usleep(500);
 	}
 	texts_clean(snapshot);
 	now = now_ns();
-	snapshot->age_ns = now > snapshot->header.snapshot_ns ?
-				   now - snapshot->header.snapshot_ns : 0;
+	snapshot->age_ns =
+		now > snapshot->header.snapshot_ns ? now - snapshot->header.snapshot_ns : 0;
 	return 0;
 }
 

@@ -3,8 +3,8 @@
  * The page is a memfd in the target. Ways to it, in this order:
  *
  *      descriptor    /proc/PID/fd/N -> "/memfd:gyre-control": the normal case
- *      map_files     the program closed the descriptor; the mapping is still there (needs privilege)
- *      memory        neither: process_vm_readv of the mapping; read only, so no fresh snapshot
+ *      map_files     the program closed the descriptor; the mapping is still there (privileged)
+ *      memory        neither: process_vm_readv of the mapping; read only, so nothing fresh
  *
  * CR-1  Nothing is parsed in the shared page: bytes are copied out, then checked, then used.
  * CR-2  The page is mapped only if it is sealed against shrinking; otherwise a target could raise
@@ -30,8 +30,8 @@ struct gy_snapshot {
 	struct gyre_control_class *classes;
 	struct gyre_control_option *options;
 	size_t class_count, option_count;
-	bool fresh;	    /* the process answered our request */
-	bool torn;	    /* it died or hangs in the middle of writing this */
+	bool fresh; /* the process answered our request */
+	bool torn;  /* it died or hangs in the middle of writing this */
 	uint64_t age_ns;
 };
 
@@ -49,8 +49,7 @@ bool gy_control_may_ask(const struct gy_control *control);
 /* gy_control_read - a snapshot.
  * @wait_ms  ask for a fresh one and wait that long for it; 0: take the last one
  * Returns   0, or -errno as above (-ESRCH when the process is gone) */
-int gy_control_read(struct gy_control *control, unsigned int wait_ms,
-		    struct gy_snapshot *snapshot);
+int gy_control_read(struct gy_control *control, unsigned int wait_ms, struct gy_snapshot *snapshot);
 void gy_snapshot_free(struct gy_snapshot *snapshot);
 
 #endif

@@ -2,10 +2,10 @@
  *
  *      gyre [OPTIONS] OBJECT { COMMAND | help }
  *
- * The grammar is bpftool's: singular nouns, verbs, keyword-value arguments, any word shortened to any
- * prefix (words.h), -j and -p for JSON, help everywhere, exit status 0 or 255. This file holds the
- * table of objects, the options, `version`, `help` and `batch`; each other object is a cmd_OBJECT.c
- * that adds one line to `objects`.
+ * The grammar is bpftool's: singular nouns, verbs, keyword-value arguments, any word shortened to
+ * any prefix (words.h), -j and -p for JSON, help everywhere, exit status 0 or 255. This file holds
+ * the table of objects, the options, `version`, `help` and `batch`; each other object is a
+ * cmd_OBJECT.c that adds one line to `objects`.
  */
 #include <bpf/libbpf.h>
 #include <errno.h>
@@ -30,11 +30,11 @@ static int cmd_batch(int argc, char **argv);
 static int cmd_version(int argc, char **argv);
 static int cmd_help(int argc, char **argv);
 
-/* By frequency of use: `gyre h` is heap, `gyre p` is process. `gyre help` lists it in this order. */
+/* By frequency of use: `gyre h` is heap, `gyre p` is process. */
 static const struct gy_command objects[] = {
-	{"heap", gy_cmd_heap},	   {"alloc", gy_cmd_alloc}, {"process", gy_cmd_process},
-	{"probe", gy_cmd_probe},   {"feature", gy_cmd_feature}, {"batch", cmd_batch},
-	{"version", cmd_version},  {"help", cmd_help},	    {NULL, NULL},
+	{"heap", gy_cmd_heap},    {"alloc", gy_cmd_alloc},     {"process", gy_cmd_process},
+	{"probe", gy_cmd_probe},  {"feature", gy_cmd_feature}, {"batch", cmd_batch},
+	{"version", cmd_version}, {"help", cmd_help},          {NULL, NULL},
 };
 
 static int cmd_help(int argc, char **argv)
@@ -43,14 +43,13 @@ static int cmd_help(int argc, char **argv)
 	(void)argv;
 	if (gy_out_is_json())
 		return 0; /* the document is null */
-	fprintf(stderr,
-		"Usage: gyre [OPTIONS] OBJECT { COMMAND | help }\n"
-		"       gyre batch file FILE\n"
-		"       gyre version\n"
-		"\n"
-		"       OBJECT := { heap | alloc | process | probe | feature }\n"
-		"       " GY_HELP_PROC "\n"
-		"       " GY_HELP_OPTIONS "\n");
+	fprintf(stderr, "Usage: gyre [OPTIONS] OBJECT { COMMAND | help }\n"
+			"       gyre batch file FILE\n"
+			"       gyre version\n"
+			"\n"
+			"       OBJECT := { heap | alloc | process | probe | feature }\n"
+			"       " GY_HELP_PROC "\n"
+			"       " GY_HELP_OPTIONS "\n");
 	return 0;
 }
 
@@ -163,10 +162,11 @@ static int cmd_batch(int argc, char **argv)
 
 	if (!argc || gy_word_is(argv[0], "help")) {
 		if (!gy_out_is_json())
-			fprintf(stderr, "Usage: gyre batch file FILE\n\n"
-					"       FILE := path, or - for standard input; one command a "
-					"line, # comments,\n"
-					"       \\ at the end continues; stops at the first error\n");
+			fprintf(stderr,
+				"Usage: gyre batch file FILE\n\n"
+				"       FILE := path, or - for standard input; one command a "
+				"line, # comments,\n"
+				"       \\ at the end continues; stops at the first error\n");
 		return argc ? 0 : gy_out_error("'batch' needs 'file FILE'");
 	}
 	if (!gy_word_is(argv[0], "file"))
@@ -186,7 +186,8 @@ static int cmd_batch(int argc, char **argv)
 
 /* ---------------------------------------------------------------- options */
 
-static int libbpf_print(enum libbpf_print_level level, const char *format, va_list arguments)
+__attribute__((format(printf, 2, 0))) static int libbpf_print(enum libbpf_print_level level,
+							      const char *format, va_list arguments)
 {
 	(void)level;
 	/* Without -d our own one line tells what libbpf would say in twenty. */
@@ -214,7 +215,7 @@ int main(int argc, char **argv)
 			bad = optopt ? optopt : 1;
 	}
 	gy_out_init(json, pretty, debug);
-	/* A reader that closes the pipe ends us by an error of write, so that probes are detached. */
+	/* A reader that closes the pipe ends us by an error of write: probes get detached. */
 	signal(SIGPIPE, SIG_IGN);
 	/* Debug information is never fetched over the network: an answer must not wait for one. */
 	unsetenv("DEBUGINFOD_URLS");
@@ -222,8 +223,8 @@ int main(int argc, char **argv)
 	if (bad) {
 		if (!json)
 			cmd_help(0, NULL);
-		result = bad > 1 ? gy_out_error("unknown option '-%c'", bad) :
-				   gy_out_error("unknown option '%s'", argv[optind - 1]);
+		result = bad > 1 ? gy_out_error("unknown option '-%c'", bad)
+				 : gy_out_error("unknown option '%s'", argv[optind - 1]);
 	} else if (version) {
 		result = cmd_version(0, argv);
 	} else if (help || optind == argc) {

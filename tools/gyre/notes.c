@@ -1,8 +1,8 @@
 /* notes.c - see notes.h.
  *
  * Layout of a note's descriptor: three addresses (site, base, semaphore), then three strings
- * (provider, name, arguments). `base` is where .stapsdt.base was when the file was linked: if a tool
- * moved sections afterwards (prelink), the difference corrects the other two.
+ * (provider, name, arguments). `base` is where .stapsdt.base was when the file was linked: if a
+ * tool moved sections afterwards (prelink), the difference corrects the other two.
  */
 #include "notes.h"
 
@@ -29,8 +29,7 @@ static int elf_open(struct elf_file *file, const char *path)
 	if (file->fd < 0)
 		return -errno;
 	file->elf = elf_begin(file->fd, ELF_C_READ, NULL);
-	if (file->elf && elf_kind(file->elf) == ELF_K_ELF &&
-	    gelf_getclass(file->elf) == ELFCLASS64)
+	if (file->elf && elf_kind(file->elf) == ELF_K_ELF && gelf_getclass(file->elf) == ELFCLASS64)
 		return 0;
 	elf_end(file->elf);
 	close(file->fd);

@@ -57,8 +57,8 @@ void gy_out_init(bool json, bool pretty, bool debug)
 	out.json = json;
 	out.pretty = pretty;
 	out.debug = debug;
-	/* Whole blocks; a live stream is flushed at each poll (session.c). An error of write is then
-	 * met by fflush, which tells which. */
+	/* Whole blocks; a live stream is flushed at each poll (session.c). An error of write is
+	 * then met by fflush, which tells which. */
 	setvbuf(stdout, NULL, _IOFBF, 1 << 16);
 	scols_init_debug(0);
 }
@@ -71,123 +71,6 @@ bool gy_out_is_json(void)
 bool gy_out_is_debug(void)
 {
 	return out.debug;
-}
-
-/* ---------------------------------------------------------------- formats */
-
-const char *gy_out_bytes(char text[GY_OUT_TEXT], uint64_t bytes)
-{
-	static const char units[][4] = {"B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"};
-	double scaled = (double)bytes;
-	size_t unit = 0;
-
-	/* 1023.95 would print as "1024.0": step up where rounding reaches the next unit. */
-	while (scaled >= (unit ? 1023.95 : 1024) && unit + 1 < sizeof(units) / sizeof(units[0])) {
-		scaled /= 1024;
-		unit++;
-	}
-	if (!unit)
-		snprintf(text, GY_OUT_TEXT, "%" PRIu64 " B", bytes);
-	else
-		snprintf(text, GY_OUT_TEXT, "%.1f %s", scaled, units[unit]);
-	return text;
-}
-
-const char *gy_out_ns(char text[GY_OUT_TEXT], uint64_t duration_ns)
-{
-	double seconds = (double)duration_ns / 1e9;
-	uint64_t whole = (duration_ns + 500000000) / 1000000000;
-
-	if (duration_ns < 1000)
-		snprintf(text, GY_OUT_TEXT, "%" PRIu64 " ns", duration_ns);
-	else if (seconds < 999.5e-6)
-		snprintf(text, GY_OUT_TEXT, "%.3g us", seconds * 1e6);
-	else if (seconds < 999.5e-3)
-		snprintf(text, GY_OUT_TEXT, "%.3g ms", seconds * 1e3);
-	else if (seconds < 59.95)
-		snprintf(text, GY_OUT_TEXT, "%.1f s", seconds);
-	else if (whole < 3600)
-		snprintf(text, GY_OUT_TEXT, "%" PRIu64 "m%02" PRIu64 "s", whole / 60, whole % 60);
-	else if (whole < 86400)
-		snprintf(text, GY_OUT_TEXT, "%" PRIu64 "h%02" PRIu64 "m", whole / 3600,
-			 whole / 60 % 60);
-	else
-		snprintf(text, GY_OUT_TEXT, "%" PRIu64 "d%02" PRIu64 "h", whole / 86400,
-			 whole / 3600 % 24);
-	return text;
-}
-
-/* 1234567 as "1,234,567": a reader on call counts digits badly. */
-const char *gy_out_count(char text[GY_OUT_TEXT], uint64_t count)
-{
-	char digits[24];
-	int length = snprintf(digits, sizeof(digits), "%" PRIu64, count);
-	char *to = text;
-
-	for (int i = 0; i < length; i++) {
-		if (i && (length - i) % 3 == 0)
-			*to++ = ',';
-		*to++ = digits[i];
-	}
-	*to = 0;
-	return text;
-}
-
-/* Length of the UTF-8 sequence at `s`, or 0 where it is none. */
-static size_t utf8_length(const unsigned char *s)
-{
-	size_t length = s[0] < 0x80 ? 1 : s[0] >= 0xc2 && s[0] < 0xe0 ? 2 :
-			s[0] >= 0xe0 && s[0] < 0xf0 ? 3 : s[0] >= 0xf0 && s[0] < 0xf5 ? 4 : 0;
-
-	for (size_t i = 1; i < length; i++)
-		if ((s[i] & 0xc0) != 0x80)
-			return 0;
-	if ((s[0] == 0xe0 && s[1] < 0xa0) || (s[0] == 0xed && s[1] >= 0xa0) ||
-	    (s[0] == 0xf0 && s[1] < 0x90) || (s[0] == 0xf4 && s[1] >= 0x90))
-		return 0;
-	return length;
-}
-
-void gy_out_clean(char *text)
-{
-	unsigned char *s = (unsigned char *)text;
-
-	while (*s) {
-		size_t length = utf8_length(s);
-		/* C1 controls (U+0080..9F) steer terminals as C0's do. */
-		bool control = s[0] < 0x20 || s[0] == 0x7f || (s[0] == 0xc2 && length == 2 && s[1] < 0xa0);
-
-		if (!length || control)
-			for (size_t i = 0; i < (length ? length : 1); i++)
-				s[i] = '?';
-		s += length ? length : 1;
-	}
-}
-
-json_t *gy_out_json_u64(uint64_t value)
-{
-	return json_integer(value > INT64_MAX ? INT64_MAX : (json_int_t)value);
-}
-
-json_t *gy_out_json_text(const char *text)
-{
-	char *copy = strdup(text);
-	json_t *value;
-
-	if (!copy)
-		return json_null();
-	gy_out_clean(copy);
-	value = json_string(copy);
-	free(copy);
-	return value;
-}
-
-json_t *gy_out_json_address(uint64_t address)
-{
-	char text[GY_OUT_TEXT];
-
-	snprintf(text, sizeof(text), "0x%" PRIx64, address);
-	return json_string(text);
 }
 
 /* ---------------------------------------------------------------- JSON */
@@ -245,7 +128,8 @@ static struct libscols_table *table_new(bool headings)
 		return NULL;
 	scols_table_enable_noheadings(table, !headings);
 	scols_table_set_column_separator(table, "  ");
-	scols_table_set_termforce(table, SCOLS_TERMFORCE_NEVER); /* never cut a line: pipes and logs */
+	scols_table_set_termforce(table,
+				  SCOLS_TERMFORCE_NEVER); /* never cut a line: pipes and logs */
 	return table;
 }
 
@@ -313,8 +197,8 @@ static void text_value(const char *key, const char *label, const char *value, bo
 		free(copy);
 		return;
 	}
-	out.lines[out.line_count] = (struct text_line){
-		.label = strdup(label), .value = copy, .number = number};
+	out.lines[out.line_count] =
+		(struct text_line){.label = strdup(label), .value = copy, .number = number};
 	if (out.lines[out.line_count].label)
 		out.line_count++;
 	else
@@ -412,8 +296,9 @@ void gy_out_list(const char *key, const char *title, const struct gy_out_column 
 	out.table = table_new(true);
 	for (size_t i = 0; i < count && out.table; i++)
 		scols_table_new_column(out.table, columns[i].heading, 0,
-				       columns[i].kind == OUT_TEXT || columns[i].kind == OUT_BOOL ?
-					       0 : SCOLS_FL_RIGHT);
+				       columns[i].kind == OUT_TEXT || columns[i].kind == OUT_BOOL
+					       ? 0
+					       : SCOLS_FL_RIGHT);
 }
 
 static void row_close(void)
@@ -479,8 +364,8 @@ void gy_out_u64(const char *key, const char *label, enum gy_out_kind kind, uint6
 	char text[GY_OUT_TEXT];
 
 	if (out.json) {
-		gy_out_json(key, kind == OUT_ADDRESS ? gy_out_json_address(value) :
-						       gy_out_json_u64(value));
+		gy_out_json(key, kind == OUT_ADDRESS ? gy_out_json_address(value)
+						     : gy_out_json_u64(value));
 		return;
 	}
 	switch (kind) {
@@ -510,8 +395,8 @@ void gy_out_percent(const char *key, const char *label, double part, double whol
 
 	if (out.json) {
 		/* One decimal: more would claim a precision that a moving heap does not have. */
-		gy_out_json(key, whole > 0 ? json_real((double)(int64_t)(percent * 10 + 0.5) / 10) :
-					     json_null());
+		gy_out_json(key, whole > 0 ? json_real((double)(int64_t)(percent * 10 + 0.5) / 10)
+					   : json_null());
 		return;
 	}
 	if (whole > 0)
@@ -589,7 +474,8 @@ static void members_write(void)
 	if (!out.document_open)
 		putchar('{');
 	out.document_open = true;
-	json_object_foreach(out.root, key, value) {
+	json_object_foreach(out.root, key, value)
+	{
 		json_t *name = json_string(key);
 
 		stream_separator(out.members_written++ == 0, 1);

@@ -26,7 +26,7 @@
 enum gy_out_kind {
 	OUT_COUNT,   /* 12345 */
 	OUT_BYTES,   /* 1.5 MiB; JSON: bytes */
-	OUT_NS,	     /* 2m05s; JSON: ns */
+	OUT_NS,      /* 2m05s; JSON: ns */
 	OUT_ADDRESS, /* 0x7f..; JSON: the same, as a string */
 	OUT_TEXT,
 	OUT_BOOL,    /* yes, no */
@@ -72,7 +72,7 @@ int gy_out_flush(void);
 /* gy_out_finish - close the document. Returns 0, or -errno as gy_out_flush. */
 int gy_out_finish(void);
 
-/* gy_out_error - the one error of a command: `Error: ...` on stderr, or {"error": ...}. Returns -1. */
+/* gy_out_error - the one error of a command: `Error: ...`, or {"error": ...}. Returns -1. */
 int gy_out_error(const char *format, ...) __attribute__((format(printf, 1, 2)));
 /* gy_out_info - what a person would like to know meanwhile; stderr, not under JSON. */
 void gy_out_info(const char *format, ...) __attribute__((format(printf, 1, 2)));

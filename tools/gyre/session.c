@@ -1,8 +1,8 @@
 /* session.c - see session.h.
  *
  * The poll is adaptive: after a round with events the next comes sooner (down to 1 ms), after an
- * empty one later (up to 50 ms). A slow stream then costs twenty wake-ups a second, and a fast one is
- * bounded by the ring: at a quarter full the programs wake us (BPF-2).
+ * empty one later (up to 50 ms). A slow stream then costs twenty wake-ups a second, and a fast one
+ * is bounded by the ring: at a quarter full the programs wake us (BPF-2).
  */
 #include "session.h"
 
@@ -52,9 +52,8 @@ void gy_session_prepare(struct bpf_object *object, bool sleepable)
 {
 	struct bpf_program *program;
 
-	bpf_object__for_each_program(program, object)
-		if (sleepable)
-			bpf_program__set_flags(program, BPF_F_SLEEPABLE);
+	bpf_object__for_each_program(program, object) if (sleepable)
+		bpf_program__set_flags(program, BPF_F_SLEEPABLE);
 }
 
 void gy_session_pidns(__u64 *device, __u64 *inode)
@@ -94,15 +93,19 @@ static int attach_error(const struct gy_session *session, const char *probe, int
 	if (gy_target_ended(target))
 		return gy_out_error("process %d (%s) has ended", target->pid, target->comm);
 	if (error == -ENOENT)
-		return gy_out_error("process %d (%s) has no probe '%s'; its Gyre is older than this "
-				    "command", target->pid, target->comm, probe);
+		return gy_out_error(
+			"process %d (%s) has no probe '%s'; its Gyre is older than this "
+			"command",
+			target->pid, target->comm, probe);
 	if (error == -EPERM || error == -EACCES)
 		return gy_out_error("no right to attach to process %d (%s); it takes root, or "
-				    "CAP_PERFMON, CAP_BPF and CAP_SYS_PTRACE", target->pid, target->comm);
+				    "CAP_PERFMON, CAP_BPF and CAP_SYS_PTRACE",
+				    target->pid, target->comm);
 	if (error == -ENOTSUP || error == -EOPNOTSUPP)
-		return gy_out_error("this kernel has no uprobe semaphores (ref_ctr_offset, Linux 4.20)");
-	return gy_out_error("cannot attach to probe '%s' of process %d (%s): %s", probe, target->pid,
-			    target->comm, strerror(-error));
+		return gy_out_error(
+			"this kernel has no uprobe semaphores (ref_ctr_offset, Linux 4.20)");
+	return gy_out_error("cannot attach to probe '%s' of process %d (%s): %s", probe,
+			    target->pid, target->comm, strerror(-error));
 }
 
 int gy_session_attach(struct gy_session *session, const struct bpf_program *program,
@@ -194,8 +197,8 @@ static bool wait_for_something(struct gy_session *session, int wait_ms)
 
 	if (session->deadline_ns) {
 		uint64_t now = gy_monotonic_ns();
-		uint64_t left_ms = session->deadline_ns > now ?
-					   (session->deadline_ns - now) / 1000000 + 1 : 0;
+		uint64_t left_ms =
+			session->deadline_ns > now ? (session->deadline_ns - now) / 1000000 + 1 : 0;
 
 		if (left_ms < (uint64_t)wait_ms)
 			wait_ms = (int)left_ms;

@@ -6,12 +6,12 @@
  *      detach  in the opposite order; what fired until then is still read
  *      end
  *
- * SES-1  Nothing in the target depends on us: probes, their semaphores and the programs belong to file
- *        descriptors, so a CLI that is killed leaves the target as it was.
- * SES-2  The session's window is from the last attach to the stop. Every event in it that reached the
- *        ring is handed to the reader, also after detaching, unless the reader wanted no more. What
- *        fired outside of it, while only some probes were attached, is left out: the kinds of events
- *        can be compared.
+ * SES-1  Nothing in the target depends on us: probes, their semaphores and the programs belong to
+ *        file descriptors, so a CLI that is killed leaves the target as it was.
+ * SES-2  The session's window is from the last attach to the stop. Every event in it that reached
+ *        the ring is handed to the reader, also after detaching, unless the reader wanted no more.
+ *        What fired outside of it, while only some probes were attached, is left out: the kinds of
+ *        events can be compared.
  */
 #ifndef GYRE_TOOLS_SESSION_H
 #define GYRE_TOOLS_SESSION_H

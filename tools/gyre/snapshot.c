@@ -20,15 +20,17 @@ void gy_snapshot_age_text(const struct gy_snapshot *snapshot, const struct gy_co
 
 	gy_out_ns(age, snapshot->age_ns);
 	if (snapshot->torn)
-		snprintf(text, bytes, "as of %s ago, and torn: the process stopped while it wrote", age);
+		snprintf(text, bytes, "as of %s ago, and torn: the process stopped while it wrote",
+			 age);
 	else if (snapshot->fresh)
 		snprintf(text, bytes, "as of now");
 	else if (!gy_control_may_ask(control))
 		snprintf(text, bytes, "as of %s ago: it could not be asked", age);
 	else
 		snprintf(text, bytes, "as of %s ago: the process did not answer%s", age,
-			 snapshot->header.background_tid ? "" :
-			 " (no background thread; it answers when it next allocates)");
+			 snapshot->header.background_tid
+				 ? ""
+				 : " (no background thread; it answers when it next allocates)");
 }
 
 void gy_snapshot_age_out(const struct gy_snapshot *snapshot, const struct gy_control *control)

@@ -42,7 +42,8 @@ struct gy_symbols {
 	uint64_t looked_ns;
 };
 
-/* Dwfl's callbacks get no pointer of ours before the module exists; one look is in progress at a time. */
+/* Dwfl's callbacks get no pointer of ours before the module exists; one look is in progress at a
+ * time. */
 static struct gy_symbols *looking;
 
 /* ---------------------------------------------------------------- modules */
@@ -240,7 +241,8 @@ static void call_site(Dwarf_Die *inlined, Dwarf_Die *unit, struct gy_symbol_leve
 static void levels_fill(Dwfl_Module *module, Dwarf_Addr address, struct gy_symbol *symbol)
 {
 	Dwarf_Addr bias = 0;
-	Dwarf_Die *unit = dwfl_module_addrdie(module, address, &bias), *scopes = NULL, *chain = NULL;
+	Dwarf_Die *unit = dwfl_module_addrdie(module, address, &bias), *scopes = NULL,
+		  *chain = NULL;
 	int count = unit ? dwarf_getscopes(unit, address - bias, &scopes) : 0, at = 0;
 	size_t level = 0;
 
@@ -291,7 +293,7 @@ static struct gy_symbol *resolve(struct gy_symbols *symbols, uint64_t return_add
 		symbol->levels[0].file = text_copy(
 			dwfl_lineinfo(line, NULL, &symbol->levels[0].line, NULL, NULL, NULL));
 	name = dwfl_module_addrinfo(module, address, &offset, &elf_symbol, NULL, NULL, NULL);
-	/* `offset` is the return address's, as a debugger prints it; without a symbol, the file's. */
+	/* The return address's offset, as debuggers print it; without a symbol, the file's. */
 	symbol->offset = name ? offset + 1 : return_address - start;
 	symbol->levels[symbol->level_count - 1].function = function_name(name);
 	return symbol;
@@ -400,8 +402,9 @@ json_t *gy_symbols_json(const struct gy_symbol *symbol)
 			const struct gy_symbol_level *level = &symbol->levels[i];
 			json_t *entry = json_object();
 
-			json_object_set_new(entry, "function", level->function ?
-					    json_string(level->function) : json_null());
+			json_object_set_new(entry, "function",
+					    level->function ? json_string(level->function)
+							    : json_null());
 			json_object_set_new(entry, "file",
 					    level->file ? json_string(level->file) : json_null());
 			json_object_set_new(entry, "line",

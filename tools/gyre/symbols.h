@@ -19,14 +19,14 @@
 /* One function at an address; the compiler may have inlined several into one another. */
 struct gy_symbol_level {
 	char *function; /* demangled; NULL: unknown */
-	char *file;	/* NULL: no line information */
+	char *file;     /* NULL: no line information */
 	int line;
 	bool inlined; /* into the next level */
 };
 
 struct gy_symbol {
 	uint64_t address;
-	uint64_t offset; /* within the outermost function */
+	uint64_t offset;    /* within the outermost function */
 	const char *module; /* base name of the file; NULL: in no file */
 	size_t level_count; /* at least 1; innermost first */
 	struct gy_symbol_level levels[GY_SYMBOL_LEVELS];

@@ -89,9 +89,8 @@ static int mapping_parse(char *line, struct gy_mapping *mapping)
 	int path_at = 0;
 
 	if (sscanf(line, "%" SCNx64 "-%" SCNx64 " %4s %" SCNx64 " %x:%x %" SCNu64 " %n",
-		   &mapping->start, &mapping->end, flags, &mapping->offset,
-		   &mapping->device_major, &mapping->device_minor, &mapping->inode,
-		   &path_at) < 7)
+		   &mapping->start, &mapping->end, flags, &mapping->offset, &mapping->device_major,
+		   &mapping->device_minor, &mapping->inode, &path_at) < 7)
 		return -EINVAL;
 	line[strcspn(line, "\n")] = 0;
 	mapping->executable = flags[2] == 'x';
@@ -310,7 +309,8 @@ int gy_target_open_error(int pid, int error)
 	gy_process_comm(pid, comm);
 	if (error == -EACCES || error == -EPERM)
 		return gy_out_error("cannot look into process %d (%s): %s; it takes its owner or "
-				    "CAP_SYS_PTRACE", pid, comm, strerror(-error));
+				    "CAP_SYS_PTRACE",
+				    pid, comm, strerror(-error));
 	return gy_out_error("cannot look into process %d (%s): %s", pid, comm, strerror(-error));
 }
 
@@ -340,8 +340,8 @@ static int name_visit(struct gy_target *target, void *context)
 		return 0;
 	search->pid = target->pid;
 	if (used < sizeof(search->pids) - 16)
-		snprintf(search->pids + used, sizeof(search->pids) - used, "%s%d",
-			 used ? ", " : "", target->pid);
+		snprintf(search->pids + used, sizeof(search->pids) - used, "%s%d", used ? ", " : "",
+			 target->pid);
 	search->matches++;
 	return 0;
 }
@@ -386,12 +386,16 @@ static int name_to_pid(const char *name, int *pid)
 		return 0;
 	}
 	if (search.matches)
-		return gy_out_error("name '%s' is ambiguous: %zu processes with Gyre have it (pid %s); "
-				    "use 'pid PID'", name, search.matches, search.pids);
+		return gy_out_error(
+			"name '%s' is ambiguous: %zu processes with Gyre have it (pid %s); "
+			"use 'pid PID'",
+			name, search.matches, search.pids);
 	other = name_without_gyre(name, &refused);
 	if (other && refused)
-		return gy_out_error("cannot tell whether '%s' (pid %d) runs on Gyre: no right to look "
-				    "into it; it takes its owner or CAP_SYS_PTRACE", name, other);
+		return gy_out_error(
+			"cannot tell whether '%s' (pid %d) runs on Gyre: no right to look "
+			"into it; it takes its owner or CAP_SYS_PTRACE",
+			name, other);
 	if (other)
 		return gy_out_error("process '%s' (pid %d) does not run on Gyre", name, other);
 	return gy_out_error("no process is named '%s'", name);
@@ -404,16 +408,16 @@ static int need_check(const struct gy_target *target, enum gy_target_need need)
 	if (!gy_target_has_gyre(target)) {
 		if (target->control_error == -EACCES || target->control_error == -EPERM)
 			return gy_target_open_error(target->pid, target->control_error);
-		return gy_out_error("process %d (%s) does not run on Gyre", target->pid, target->comm);
+		return gy_out_error("process %d (%s) does not run on Gyre", target->pid,
+				    target->comm);
 	}
 	if (need == TARGET_CONTROL && !target->control)
-		return gy_out_error("process %d (%s) runs on Gyre, but %s", target->pid, target->comm,
-				    gy_control_error(target->control_error));
+		return gy_out_error("process %d (%s) runs on Gyre, but %s", target->pid,
+				    target->comm, gy_control_error(target->control_error));
 	return 0;
 }
 
-int gy_target_arguments(int *argc, char ***argv, struct gy_target *target,
-			enum gy_target_need need)
+int gy_target_arguments(int *argc, char ***argv, struct gy_target *target, enum gy_target_need need)
 {
 	int pid = 0, error;
 

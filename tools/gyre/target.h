@@ -28,9 +28,9 @@ struct gy_mapping {
 /* struct gy_image - an ELF file in the target that carries Gyre's probes: libgyre.so, or the
  * program itself when it is linked with libgyre.a. */
 struct gy_image {
-	char name[PATH_MAX];	  /* as the target sees it */
+	char name[PATH_MAX];      /* as the target sees it */
 	char open_path[PATH_MAX]; /* as we can open it, in any mount namespace, deleted or not */
-	uint64_t bias;		  /* address in the target minus address in the file */
+	uint64_t bias;            /* address in the target minus address in the file */
 };
 
 struct gy_target {
@@ -40,12 +40,12 @@ struct gy_target {
 	struct gy_image images[GY_TARGET_IMAGES];
 	size_t image_count;
 	struct gy_control *control; /* NULL: no control page found; see control.h */
-	int control_error;	    /* why, -errno; -ENOENT where it publishes none */
+	int control_error;          /* why, -errno; -ENOENT where it publishes none */
 };
 
 enum gy_target_need {
-	TARGET_ANY,	/* any process will do */
-	TARGET_GYRE,	/* must have Gyre in it */
+	TARGET_ANY,     /* any process will do */
+	TARGET_GYRE,    /* must have Gyre in it */
 	TARGET_CONTROL, /* must publish a control page */
 };
 

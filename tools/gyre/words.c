@@ -70,8 +70,8 @@ int gy_words_u64(int *argc, char ***argv, bool size, uint64_t minimum, uint64_t 
 	if (!unit)
 		return gy_out_error("'%s' is no number for '%s'", text, keyword);
 	if (number > UINT64_MAX / unit || number * unit < minimum || number * unit > maximum)
-		return gy_out_error("'%s %s' is out of bounds: %" PRIu64 " to %" PRIu64, keyword, text,
-				    minimum, maximum);
+		return gy_out_error("'%s %s' is out of bounds: %" PRIu64 " to %" PRIu64, keyword,
+				    text, minimum, maximum);
 	*value = number * unit;
 	*argc -= 2;
 	*argv += 2;
@@ -83,7 +83,8 @@ int gy_words_seconds(int *argc, char ***argv, uint64_t *duration_ns)
 	static const struct {
 		const char *name;
 		double seconds;
-	} units[] = {{"", 1}, {"s", 1}, {"ms", 1e-3}, {"m", 60}, {"min", 60}, {"h", 3600}, {"d", 86400}};
+	} units[] = {{"", 1},     {"s", 1},    {"ms", 1e-3}, {"m", 60},
+		     {"min", 60}, {"h", 3600}, {"d", 86400}};
 	const char *keyword = (*argv)[0], *text;
 	double seconds;
 	char *end;

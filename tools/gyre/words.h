@@ -1,7 +1,8 @@
 /* words.h - the grammar of the command line: words that may be abbreviated, values behind keywords.
  *
- * As in bpftool and iproute2, an object, a command or a keyword may be shortened to any prefix; where
- * several words fit, the first of the table wins, so tables are ordered by how often a word is used.
+ * As in bpftool and iproute2, an object, a command or a keyword may be shortened to any prefix;
+ * where several words fit, the first of the table wins, so tables are ordered by how often a word
+ * is used.
  */
 #ifndef GYRE_TOOLS_WORDS_H
 #define GYRE_TOOLS_WORDS_H
@@ -20,8 +21,8 @@ bool gy_word_is(const char *word, const char *full);
  * The table ends with a NULL name. @help is run for "help" and after an unknown word. */
 int gy_words_run(const struct gy_command *table, const char *object, int argc, char **argv,
 		 int (*help)(int argc, char **argv));
-/* gy_words_u64 - the number behind a keyword, K M G T allowed where `size`. 0, or -1 with error told.
- * Advances past both words. */
+/* gy_words_u64 - the number behind a keyword, K M G T allowed where `size`. 0, or -1 with error
+ * told. Advances past both words. */
 int gy_words_u64(int *argc, char ***argv, bool size, uint64_t minimum, uint64_t maximum,
 		 uint64_t *value);
 /* gy_words_seconds - as above, for a duration: "10", "0.5", "250ms", "2m", "1h". */
