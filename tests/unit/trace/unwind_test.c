@@ -217,6 +217,13 @@ static int compare(const void *left, const void *right)
 	return *(const int *)left - *(const int *)right;
 }
 
+static void *object_of(uintptr_t frame)
+{
+	Dl_info info;
+
+	return dladdr((void *)(frame - 1), &info) ? info.dli_fbase : NULL;
+}
+
 Test(unwind, through_qsort_in_libc)
 {
 	int numbers[] = { 5, 3, 9, 1, 7 };
@@ -226,9 +233,13 @@ Test(unwind, through_qsort_in_libc)
 	callback_shot = &shot;
 	qsort(numbers, 5, sizeof(numbers[0]), compare);
 	expect_agreement(&shot);
-	while (i < shot.depth && !strstr(frame_name(shot.frames[i]), "qsort"))
+	/* compare in this program, frames of libc (or of the sanitizer in its place), this program */
+	while (i < shot.depth && object_of(shot.frames[i]) == object_of(shot.frames[0]))
 		i++;
-	cr_assert_lt(i + 1, shot.depth, "qsort and its caller must be there");
+	cr_assert_geq(i, 1u);
+	while (i < shot.depth && object_of(shot.frames[i]) != object_of(shot.frames[0]))
+		i++;
+	cr_assert_lt(i, shot.depth, "qsort's caller must be there");
 }
 
 static const char constructor_source[] =
