@@ -94,6 +94,19 @@ static void line_add(struct line *line, const char *text)
 	line->text[line->used] = 0;
 }
 
+/* A compiler's copy of a function is that function: "lookup.constprop.0" is "lookup". */
+static void clone_cut(char *name)
+{
+	static const char *const clones[] = {".constprop.", ".isra.", ".part.", ".cold"};
+
+	for (size_t i = 0; i < sizeof(clones) / sizeof(clones[0]); i++) {
+		char *clone = strstr(name, clones[i]);
+
+		if (clone && clone != name)
+			*clone = 0;
+	}
+}
+
 /* "f <- g <- h", inlined functions included; cut where a terminal would wrap. */
 static void stack_line(struct trace *trace, const struct gyre_event *event, struct line *line)
 {
@@ -104,10 +117,14 @@ static void stack_line(struct trace *trace, const struct gyre_event *event, stru
 
 		for (size_t level = 0; level < symbol->level_count; level++) {
 			frame_short(symbol, &symbol->levels[level], name, sizeof(name));
+			clone_cut(name);
 			if (i || level)
 				line_add(line, " <- ");
 			line_add(line, name);
 		}
+		/* Below these is only libc, the same in every line. */
+		if (!strcmp(name, "main") || !strcmp(name, "start_thread"))
+			break;
 	}
 	if (trace->columns > 4 && line->used > trace->columns) {
 		line->used = trace->columns - 3;
