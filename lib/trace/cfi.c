@@ -195,7 +195,7 @@ static bool open_record(const uint8_t *at, const uint8_t *limit, struct gy_cfi_c
 {
 	uint64_t length;
 
-	*cursor = (struct gy_cfi_cursor){ at, limit, false };
+	*cursor = (struct gy_cfi_cursor){at, limit, false};
 	length = gy_cfi_bytes(cursor, 4);
 	if (cursor->bad || length < 4 || length >= 0xfffffff0u ||
 	    length > (uintptr_t)limit - (uintptr_t)cursor->at)
@@ -251,7 +251,7 @@ int gy_cfi_parse(const uint8_t *fde, const struct gy_loaded_object *object,
 	uint64_t back, bytes;
 	bool has_data;
 
-	*entry = (struct gy_cfi_entry){ .fde = fde, .limit = (const uint8_t *)object->end };
+	*entry = (struct gy_cfi_entry){.fde = fde, .limit = (const uint8_t *)object->end};
 	if (!gy_loaded_object_holds(object, (uintptr_t)fde) ||
 	    !open_record(fde, entry->limit, &cursor))
 		return -EINVAL;
@@ -261,7 +261,8 @@ int gy_cfi_parse(const uint8_t *fde, const struct gy_loaded_object *object,
 	    parse_cie((const uint8_t *)(place - back), entry, &has_data))
 		return -EINVAL;
 	entry->pc_begin = take_pointer(&cursor, entry->pointer_encoding);
-	entry->pc_end = entry->pc_begin + take_pointer(&cursor, entry->pointer_encoding & ENCODE_FORMAT);
+	entry->pc_end =
+		entry->pc_begin + take_pointer(&cursor, entry->pointer_encoding & ENCODE_FORMAT);
 	if (has_data) {
 		bytes = gy_cfi_uleb(&cursor);
 		if (cursor.bad || bytes > (uintptr_t)cursor.end - (uintptr_t)cursor.at)
@@ -284,7 +285,7 @@ static int32_t take_table_word(const uint8_t *table, uint64_t index)
 int gy_cfi_find(const struct gy_loaded_object *object, uintptr_t pc, struct gy_cfi_entry *entry)
 {
 	const uint8_t *header = object->eh_frame_hdr;
-	struct gy_cfi_cursor cursor = { header, (const uint8_t *)object->end, false };
+	struct gy_cfi_cursor cursor = {header, (const uint8_t *)object->end, false};
 	uint64_t count, low = 0, high, encodings;
 	int64_t key;
 
@@ -330,7 +331,7 @@ static void set_rule(struct machine *machine, uint64_t number, enum gy_cfi_how h
 	if (value != (int32_t)value)
 		machine->cursor.bad = true;
 	else if (number < GY_CFI_REGISTERS) /* vector registers and the like are no one's concern */
-		machine->row.rules[number] = (struct gy_cfi_rule){ (uint8_t)how, (int32_t)value };
+		machine->row.rules[number] = (struct gy_cfi_rule){(uint8_t)how, (int32_t)value};
 }
 
 static int64_t scaled(const struct machine *machine, int64_t factored)
@@ -503,7 +504,7 @@ static bool run_program(struct machine *machine, const uint8_t *program, const u
 {
 	struct gy_cfi_cursor *cursor = &machine->cursor;
 
-	*cursor = (struct gy_cfi_cursor){ program, end, false };
+	*cursor = (struct gy_cfi_cursor){program, end, false};
 	while (cursor->at < cursor->end && !cursor->bad) {
 		unsigned code = (unsigned)gy_cfi_bytes(cursor, 1);
 		unsigned operand = code & CFA_OPERAND;

@@ -45,17 +45,17 @@ struct gy_cfi_registers {
 };
 
 enum gy_cfi_how {
-	GY_CFI_SAME,	  /* nothing said: callee-saved ones keep their value */
+	GY_CFI_SAME,      /* nothing said: callee-saved ones keep their value */
 	GY_CFI_UNDEFINED, /* gone; for the return address: the outermost frame */
-	GY_CFI_AT,	  /* saved at CFA + value */
-	GY_CFI_IS,	  /* is CFA + value */
+	GY_CFI_AT,        /* saved at CFA + value */
+	GY_CFI_IS,        /* is CFA + value */
 	GY_CFI_REGISTER,  /* is in register `value` */
-	GY_CFI_AT_EXPR,	  /* saved at the address that the expression at `value` computes */
-	GY_CFI_IS_EXPR,	  /* is what the expression computes */
+	GY_CFI_AT_EXPR,   /* saved at the address that the expression at `value` computes */
+	GY_CFI_IS_EXPR,   /* is what the expression computes */
 };
 
 struct gy_cfi_rule {
-	uint8_t how; /* enum gy_cfi_how */
+	uint8_t how;   /* enum gy_cfi_how */
 	int32_t value; /* expressions: where its length stands, counted from the FDE's start */
 };
 
@@ -68,8 +68,8 @@ struct gy_cfi_row {
 
 /* One FDE and its CIE, parsed. */
 struct gy_cfi_entry {
-	const uint8_t *fde;	    /* its first byte: the length field */
-	const uint8_t *limit;	    /* end of the object's mapping: CFI-1 */
+	const uint8_t *fde;   /* its first byte: the length field */
+	const uint8_t *limit; /* end of the object's mapping: CFI-1 */
 	const uint8_t *cie_program, *cie_end;
 	const uint8_t *fde_program, *fde_end;
 	uintptr_t pc_begin, pc_end;

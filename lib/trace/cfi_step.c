@@ -186,21 +186,51 @@ static bool run_binary(struct evaluation *e, unsigned code)
 	second = pop(e);
 	first = pop(e);
 	switch (code) {
-	case OP_AND: result = first & second; break;
-	case OP_MINUS: result = first - second; break;
-	case OP_MUL: result = first * second; break;
-	case OP_OR: result = first | second; break;
-	case OP_PLUS: result = first + second; break;
-	case OP_SHL: result = second > 63 ? 0 : first << second; break;
-	case OP_SHR: result = second > 63 ? 0 : first >> second; break;
-	case OP_SHRA: result = shift_arithmetic(first, second); break;
-	case OP_XOR: result = first ^ second; break;
-	case OP_EQ: result = first == second; break;
-	case OP_GE: result = (int64_t)first >= (int64_t)second; break;
-	case OP_GT: result = (int64_t)first > (int64_t)second; break;
-	case OP_LE: result = (int64_t)first <= (int64_t)second; break;
-	case OP_LT: result = (int64_t)first < (int64_t)second; break;
-	case OP_NE: result = first != second; break;
+	case OP_AND:
+		result = first & second;
+		break;
+	case OP_MINUS:
+		result = first - second;
+		break;
+	case OP_MUL:
+		result = first * second;
+		break;
+	case OP_OR:
+		result = first | second;
+		break;
+	case OP_PLUS:
+		result = first + second;
+		break;
+	case OP_SHL:
+		result = second > 63 ? 0 : first << second;
+		break;
+	case OP_SHR:
+		result = second > 63 ? 0 : first >> second;
+		break;
+	case OP_SHRA:
+		result = shift_arithmetic(first, second);
+		break;
+	case OP_XOR:
+		result = first ^ second;
+		break;
+	case OP_EQ:
+		result = first == second;
+		break;
+	case OP_GE:
+		result = (int64_t)first >= (int64_t)second;
+		break;
+	case OP_GT:
+		result = (int64_t)first > (int64_t)second;
+		break;
+	case OP_LE:
+		result = (int64_t)first <= (int64_t)second;
+		break;
+	case OP_LT:
+		result = (int64_t)first < (int64_t)second;
+		break;
+	case OP_NE:
+		result = first != second;
+		break;
 	default: /* division is not met in unwind tables */
 		fail(e, -EINVAL);
 		return true;
@@ -294,7 +324,7 @@ static void run_other(struct evaluation *e, unsigned code)
 /* The bytes of the expression at `value`; the length was checked when the row was made. */
 static struct gy_cfi_cursor expression_bytes(const struct gy_cfi_entry *entry, int32_t value)
 {
-	struct gy_cfi_cursor cursor = { entry->fde + value, entry->limit, false };
+	struct gy_cfi_cursor cursor = {entry->fde + value, entry->limit, false};
 	uint64_t length = gy_cfi_uleb(&cursor);
 
 	if (length <= (uintptr_t)cursor.end - (uintptr_t)cursor.at)
@@ -350,9 +380,9 @@ bool gy_cfi_expression_is(const struct gy_cfi_entry *entry, int32_t value, unsig
 }
 
 /* The caller's value of one register into `to`; the valid bit is set or cleared. */
-static int restore(const struct gy_cfi_entry *entry, const struct gy_cfi_rule *rule, unsigned number,
-		   const struct gy_cfi_registers *from, uint64_t cfa, struct gy_stack_window *window,
-		   struct gy_cfi_registers *to)
+static int restore(const struct gy_cfi_entry *entry, const struct gy_cfi_rule *rule,
+		   unsigned number, const struct gy_cfi_registers *from, uint64_t cfa,
+		   struct gy_stack_window *window, struct gy_cfi_registers *to)
 {
 	uint64_t offset = (uint64_t)(int64_t)rule->value, value = 0;
 	bool known = true;
@@ -360,8 +390,8 @@ static int restore(const struct gy_cfi_entry *entry, const struct gy_cfi_rule *r
 
 	switch ((enum gy_cfi_how)rule->how) {
 	case GY_CFI_SAME: {
-		const uint32_t kept = GY_CFI_BIT(GY_CFI_RBX) | GY_CFI_BIT(GY_CFI_RBP) |
-				      0xfu << GY_CFI_R12;
+		const uint32_t kept =
+			GY_CFI_BIT(GY_CFI_RBX) | GY_CFI_BIT(GY_CFI_RBP) | 0xfu << GY_CFI_R12;
 
 		value = from->value[number];
 		known = (from->valid & kept & GY_CFI_BIT(number)) != 0;

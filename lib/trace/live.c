@@ -11,7 +11,7 @@
 struct gy_lock gy_sampler_lock = GY_LOCK_INIT(GY_RANK_sampler);
 
 static struct gy_live_sample *chunks[GY_LIVE_MAX / CHUNK_RECORDS]; /* [lock: sampler], all below */
-static uint32_t *slots;	     /* record number + 1 */
+static uint32_t *slots;                                            /* record number + 1 */
 static unsigned slot_bits;   /* log2 of their count; 0: none yet */
 static uint32_t records;     /* records made so far, free ones included */
 static uint32_t free_record; /* record number + 1 */
@@ -170,6 +170,6 @@ void gy_live_check_locked(void)
 	for (uint32_t i = free_record; i; i = record_at(i - 1)->next_free)
 		unused++;
 	CHECK(indexed == live_count && indexed + unused == records);
-	CHECK(records <= GY_LIVE_MAX);		/* LIVE-2 */
+	CHECK(records <= GY_LIVE_MAX);  /* LIVE-2 */
 	CHECK(!size || indexed < size); /* LIVE-3 */
 }

@@ -4,7 +4,8 @@
  *	          removal shifts back (no tombstones, so a probe stays short for ever)
  *	records   48 bytes each, in chunks of 1,024; they never move, a free list links the rest
  *
- * At one sample in 512 KiB a heap of 1 GiB has about 2,048 of them: 8 KiB of index, 96 KiB of records.
+ * At one sample in 512 KiB a heap of 1 GiB has about 2,048 of them: 8 KiB of index, 96 KiB of
+ *records.
  *
  * LIVE-1  A block has at most one record.
  * LIVE-2  There are at most GY_LIVE_MAX records; more samples are lost, and counted (sampler.h).
@@ -38,7 +39,8 @@ extern struct gy_lock gy_sampler_lock;
 struct gy_live_sample *gy_live_add_locked(uintptr_t block);
 struct gy_live_sample *gy_live_find_locked(uintptr_t block);
 void gy_live_remove_locked(struct gy_live_sample *sample);
-void gy_live_each_locked(void (*visit)(struct gy_live_sample *sample, void *context), void *context);
+void gy_live_each_locked(void (*visit)(struct gy_live_sample *sample, void *context),
+			 void *context);
 /* Number of records. Any time, without the lock: then a hint. */
 uint32_t gy_live_count(void);
 /* Panics if LIVE-1 to LIVE-3 do not hold. */

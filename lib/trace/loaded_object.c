@@ -21,13 +21,14 @@ extern int _dl_find_object(void *address, struct dl_find_object *result) __attri
 enum { LIST_EMPTY, LIST_FILLING, LIST_READY };
 
 static struct gy_loaded_object listed[LISTED_MAX];
-static uint32_t listed_count; /* [atomic: release in list_object, acquire in find_listed] OBJECT-2 */
-static uint32_t list_state;   /* [atomic: relaxed; LIST_*] */
+static uint32_t
+	listed_count;       /* [atomic: release in list_object, acquire in find_listed] OBJECT-2 */
+static uint32_t list_state; /* [atomic: relaxed; LIST_*] */
 
 static int list_object(struct dl_phdr_info *info, size_t bytes, void *context)
 {
 	uint32_t count = READ_RELAXED(listed_count);
-	struct gy_loaded_object object = { UINTPTR_MAX, 0, NULL };
+	struct gy_loaded_object object = {UINTPTR_MAX, 0, NULL};
 
 	(void)bytes;
 	(void)context;
@@ -76,7 +77,7 @@ bool gy_loaded_object_find_listed(uintptr_t pc, struct gy_loaded_object *object)
 			return true;
 		}
 	}
-	*object = (struct gy_loaded_object){ 0, 0, NULL };
+	*object = (struct gy_loaded_object){0, 0, NULL};
 	return false;
 }
 
@@ -87,7 +88,7 @@ bool gy_loaded_object_find(uintptr_t pc, struct gy_loaded_object *object)
 	if (!HAVE_DL_FIND_OBJECT || !_dl_find_object)
 		return gy_loaded_object_find_listed(pc, object);
 	if (_dl_find_object((void *)pc, &found)) {
-		*object = (struct gy_loaded_object){ 0, 0, NULL };
+		*object = (struct gy_loaded_object){0, 0, NULL};
 		return false;
 	}
 	object->start = (uintptr_t)found.dlfo_map_start;

@@ -21,7 +21,7 @@
 #include <stdbool.h>
 
 struct gy_loaded_object {
-	uintptr_t start, end;	      /* its mapping; start == end: none */
+	uintptr_t start, end;        /* its mapping; start == end: none */
 	const uint8_t *eh_frame_hdr; /* PT_GNU_EH_FRAME, NULL if it has none */
 };
 

@@ -13,9 +13,9 @@
 #include <errno.h>
 #include <string.h>
 
-#define PROFILE_PROBES 128u	  /* a bucket lies at most so far from its home */
-#define EARLY_BUCKETS 256u	  /* until the control page exists */
-#define COPY_TRIES 64u		  /* then the writer, who may be descheduled, is waited for */
+#define PROFILE_PROBES 128u /* a bucket lies at most so far from its home */
+#define EARLY_BUCKETS 256u  /* until the control page exists */
+#define COPY_TRIES 64u      /* then the writer, who may be descheduled, is waited for */
 
 struct table {
 	struct gyre_control_bucket *buckets;
@@ -28,13 +28,13 @@ struct table {
 static struct table tables[4];
 static unsigned tables_used;  /* [lock: sampler] */
 static struct table *current; /* [atomic: release in publish, acquire in gy_profile_each] */
-static bool inherited;	      /* PROFILE-5: `current` is the parent's [atomic: relaxed] */
+static bool inherited;        /* PROFILE-5: `current` is the parent's [atomic: relaxed] */
 
 static void publish(struct gyre_control_bucket *buckets, unsigned count, bool shared)
 {
 	struct table *table = &tables[tables_used++ % ARRAY_SIZE(tables)];
 
-	*table = (struct table){ buckets, count, shared };
+	*table = (struct table){buckets, count, shared};
 	__atomic_store_n(&current, table, __ATOMIC_RELEASE);
 }
 
@@ -104,7 +104,8 @@ static uint32_t overflow_bucket(const struct table *table)
 	return last;
 }
 
-static uint32_t locate(const struct table *table, const uintptr_t *frames, unsigned depth, uint64_t hash)
+static uint32_t locate(const struct table *table, const uintptr_t *frames, unsigned depth,
+		       uint64_t hash)
 {
 	uint32_t usable = table->count - 1;
 	uint32_t at = (uint32_t)((hash >> 32) * usable >> 32);
@@ -152,7 +153,8 @@ static void add_to(struct gyre_control_bucket *bucket, const struct gy_live_samp
 	set(&bucket->alloc_objects, bucket->alloc_objects + 1);
 	set(&bucket->alloc_bytes, bucket->alloc_bytes + sample->block_bytes);
 	set(&bucket->alloc_weight, bucket->alloc_weight + sample->weight_bytes);
-	set(&bucket->alloc_weight_objects, bucket->alloc_weight_objects + weight_sixteenths(sample));
+	set(&bucket->alloc_weight_objects,
+	    bucket->alloc_weight_objects + weight_sixteenths(sample));
 	end_change(bucket);
 }
 
@@ -204,7 +206,7 @@ static void move_counters(const struct move *move, uint32_t index)
 /* Makes `buckets` the table, with all that the present one holds. */
 static void move_to_locked(struct gyre_control_bucket *buckets, unsigned count, bool shared)
 {
-	struct move move = { current, { buckets, count, shared }, inherited };
+	struct move move = {current, {buckets, count, shared}, inherited};
 
 	CHECK(count >= 2);
 	if (move.from) {
@@ -291,12 +293,14 @@ const uint64_t *gy_profile_frames_locked(uint32_t bucket, unsigned *depth)
 	return current->buckets[bucket].frames;
 }
 
-static void copy_counters(const struct gyre_control_bucket *bucket, struct gyre_control_bucket *copy)
+static void copy_counters(const struct gyre_control_bucket *bucket,
+			  struct gyre_control_bucket *copy)
 {
 	const uint64_t *from = &bucket->alloc_objects;
 	uint64_t *to = &copy->alloc_objects;
 	const size_t count = (offsetof(struct gyre_control_bucket, frames) -
-			      offsetof(struct gyre_control_bucket, alloc_objects)) / sizeof(*to);
+			      offsetof(struct gyre_control_bucket, alloc_objects)) /
+			     sizeof(*to);
 
 	for (size_t i = 0; i < count; i++)
 		to[i] = __atomic_load_n(&from[i], __ATOMIC_ACQUIRE);
@@ -327,7 +331,8 @@ static uint64_t difference(uint64_t from, uint64_t subtracted)
 	return from > subtracted ? from - subtracted : 0;
 }
 
-int gy_profile_each(int (*visit)(const struct gyre_profile_entry *entry, void *context), void *context)
+int gy_profile_each(int (*visit)(const struct gyre_profile_entry *entry, void *context),
+		    void *context)
 {
 	struct gyre_control_bucket copy;
 	const struct table *table;
@@ -385,7 +390,7 @@ void gy_profile_check_locked(void)
 
 	for (uint32_t i = 0; table && i < table->count; i++) {
 		const struct gyre_control_bucket *bucket = &table->buckets[i];
-		struct sum sum = { i, 0, 0, 0, 0 };
+		struct sum sum = {i, 0, 0, 0, 0};
 
 		CHECK(!(bucket->seq & 1)); /* PROFILE-1: nobody writes without the lock */
 		if (!depth_of(bucket))
@@ -394,6 +399,7 @@ void gy_profile_check_locked(void)
 		CHECK(bucket->alloc_objects - bucket->free_objects == sum.objects); /* PROFILE-3 */
 		CHECK(bucket->alloc_bytes - bucket->free_bytes == sum.bytes);
 		CHECK(bucket->alloc_weight - bucket->free_weight == sum.weight);
-		CHECK(bucket->alloc_weight_objects - bucket->free_weight_objects == sum.weight_objects);
+		CHECK(bucket->alloc_weight_objects - bucket->free_weight_objects ==
+		      sum.weight_objects);
 	}
 }

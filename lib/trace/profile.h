@@ -13,15 +13,14 @@
  * PROFILE-2  Frames are written once, before depth becomes other than 0, and stay: a pointer to
  *            them is good for the life of the process, also after the table has moved.
  * PROFILE-3  Counters never run backwards, and for each bucket alloc - free is what the live
- *            samples (live.h) of that bucket add up to: a sample that could not be recorded is counted
- *            nowhere but as lost.
- * PROFILE-4  The page is shared memory that others may scribble on: what is read from it is
- *            bounded before it is used, and only numbers of the profile can suffer.
+ *            samples (live.h) of that bucket add up to: a sample that could not be recorded is
+ *counted nowhere but as lost. PROFILE-4  The page is shared memory that others may scribble on:
+ *what is read from it is bounded before it is used, and only numbers of the profile can suffer.
  * PROFILE-5  In a forked child the profile begins with what was live at the fork, because the
  *            page still belongs to the parent, who goes on writing to it.
  *
- * Writers hold gy_sampler_lock. Readers take no lock; one that finds a bucket amid a change again and
- * again waits for the writer.
+ * Writers hold gy_sampler_lock. Readers take no lock; one that finds a bucket amid a change again
+ *and again waits for the writer.
  *
  * Bytes are those of the blocks (rounded up to the size class), not those asked for, so that they
  * add up to the heap. Weights stand for all allocations, not only for those sampled (sampler.h).
@@ -43,14 +42,15 @@
 void gy_profile_init(struct gyre_control_bucket *buckets, unsigned count);
 
 /* gyre_profile_each (gyre.h): 0, what visit returned, -EINVAL, or -EOPNOTSUPP. */
-int gy_profile_each(int (*visit)(const struct gyre_profile_entry *entry, void *context), void *context);
+int gy_profile_each(int (*visit)(const struct gyre_profile_entry *entry, void *context),
+		    void *context);
 
 uint64_t gy_profile_hash(const uintptr_t *frames, unsigned depth);
 /* The bucket of a stack, made if need be; the overflow bucket if there is no place, and
  * GY_PROFILE_NO_BUCKET if there is no table at all. */
 uint32_t gy_profile_bucket_locked(const uintptr_t *frames, unsigned depth, uint64_t hash);
 bool gy_profile_is_overflow_locked(uint32_t bucket);
-void gy_profile_add_locked(const struct gy_live_sample *sample);	/* it was allocated */
+void gy_profile_add_locked(const struct gy_live_sample *sample);      /* it was allocated */
 void gy_profile_subtract_locked(const struct gy_live_sample *sample); /* it was freed */
 /* The frames of a bucket and how many they are; valid for ever (PROFILE-2). */
 const uint64_t *gy_profile_frames_locked(uint32_t bucket, unsigned *depth);

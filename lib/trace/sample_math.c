@@ -47,9 +47,9 @@ double gy_neg_log(double x)
  * terms the first left out is r^15/15! < 4e-15; of 6, for r < 1/64, r^7/7! < 5e-17. */
 static double series_near_zero(double r)
 {
-	static const double reciprocal[] = { 0,	      1,      1.0 / 2,	1.0 / 3,  1.0 / 4,
-					     1.0 / 5, 1.0 / 6,	1.0 / 7,  1.0 / 8,  1.0 / 9,
-					     1.0 / 10, 1.0 / 11, 1.0 / 12, 1.0 / 13, 1.0 / 14 };
+	static const double reciprocal[] = {0,        1,        1.0 / 2,  1.0 / 3,  1.0 / 4,
+					    1.0 / 5,  1.0 / 6,  1.0 / 7,  1.0 / 8,  1.0 / 9,
+					    1.0 / 10, 1.0 / 11, 1.0 / 12, 1.0 / 13, 1.0 / 14};
 	double nested = 1;
 
 	for (int k = r < 1.0 / 64 ? 6 : 14; k >= 2; k--)

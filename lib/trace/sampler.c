@@ -73,7 +73,8 @@ static void book_locked(struct gy_live_sample *sample, const uintptr_t *frames, 
 {
 	struct gy_live_sample stale, *record;
 
-	/* A record that was not freed (a heap that carried on after misuse) must not stay: LIVE-1. */
+	/* A record that was not freed (a heap that carried on after misuse) must not stay: LIVE-1.
+	 */
 	forget_locked(sample->block, &stale);
 	WRITE_RELAXED(samples, samples + 1);
 	sample->bucket = gy_profile_bucket_locked(frames, depth, hash);

@@ -6,15 +6,16 @@
  *
  *	     low           sp                high
  *	------|-------------+-----------------|---------  addresses grow to the right
- *	      proven readable, by this walk    ^ the next page is asked of the kernel when it is reached
+ *	      proven readable, by this walk    ^ the next page is asked of the kernel when it is
+ *reached
  *
  * The page that holds the stack pointer is readable, since the caller runs on it. Any other page is
  * proven by one system call that reads eight bytes of it and does nothing (gy_sys_readable).
  *
  * The thread's own stack is the exception that makes this cheap. A walk that reached its outermost
  * frame has shown where that stack ends (unwind.c, learn_stack), and what lies between a thread's
- * stack pointer and the top of its own stack stays mapped as long as the thread lives. So the range is
- * kept with the thread, and later walks on it ask nothing. Coroutines' stacks, which may be
+ * stack pointer and the top of its own stack stays mapped as long as the thread lives. So the range
+ *is kept with the thread, and later walks on it ask nothing. Coroutines' stacks, which may be
  * unmapped and mapped again, are asked about each time.
  *
  * WINDOW-1  Only aligned words inside the window are read.
@@ -30,17 +31,19 @@
 
 #include <stdbool.h>
 
-/* The walker reads other functions' red zones (ASan's) and racing stacks: it is never instrumented. */
+/* The walker reads other functions' red zones (ASan's) and racing stacks: it is never instrumented.
+ */
 #define GY_NO_SANITIZE __attribute__((no_sanitize("address", "thread")))
 
-#define GY_WINDOW_PAGE_BYTES ((uintptr_t)4096) /* the smallest page there is; larger ones contain it */
+#define GY_WINDOW_PAGE_BYTES                                                                       \
+	((uintptr_t)4096) /* the smallest page there is; larger ones contain it */
 
 struct gy_stack_range {
 	uintptr_t low, high; /* whole pages; low == high: none */
 };
 
 struct gy_stack_window {
-	uintptr_t low, high;	      /* whole pages; low == high: nothing proven */
+	uintptr_t low, high;         /* whole pages; low == high: nothing proven */
 	struct gy_stack_range known; /* readable without asking: the thread's own stack */
 };
 

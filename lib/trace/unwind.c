@@ -2,14 +2,14 @@
  *
  * The cache. A warm frame costs one probe of a table of 2,048 rules:
  *
- *	check = lookup ^ rule ^ witness ^ sum     four words, written and read without a lock. A torn
- *	rule    how to leave the frame            entry (two writers at once) fails the check and is
+ *	check = lookup ^ rule ^ witness ^ sum     four words, written and read without a lock. A
+ *torn rule    how to leave the frame            entry (two writers at once) fails the check and is
  *	witness where the FDE stands              a miss; nothing else can happen to it.
  *	sum     of the FDE's first 24 bytes
  *
  * A rule holds what nearly all frames need: CFA = rsp + n, rbp + n, or *(rbp + n) (realigned
- * stacks); return address at CFA - 8; rbp kept, or saved at CFA - 8m. Frames that need more are SLOW
- * and interpreted each time: signal frames, PLT stubs, the loader's resolver.
+ * stacks); return address at CFA - 8; rbp kept, or saved at CFA - 8m. Frames that need more are
+ *SLOW and interpreted each time: signal frames, PLT stubs, the loader's resolver.
  *
  * Fast and full. Only rsp, rbp and the pc are tracked at first. If a frame turns out to need
  * another register (the loader's lazy resolver: CFA = rbx + n), the walk starts again with all
@@ -35,14 +35,14 @@
 
 #define CACHE_BITS 11u
 #define WITNESS_BYTES 24u
-#define PC_MINIMUM 4096u		   /* nothing is mapped below */
-#define PC_MAXIMUM ((uintptr_t)1 << 56)	   /* user addresses end below, five-level tables included */
+#define PC_MINIMUM 4096u                /* nothing is mapped below */
+#define PC_MAXIMUM ((uintptr_t)1 << 56) /* user addresses end below, five-level tables included */
 #define FRAME_BYTES_MAX ((uintptr_t)16 << 20) /* a frame pointer further up is garbage */
-#define OBJECTS 4u			   /* remembered within a walk */
-#define LEARN_FRAMES 256u		   /* how far beyond the capacity the outermost one is sought */
+#define OBJECTS 4u                            /* remembered within a walk */
+#define LEARN_FRAMES 256u /* how far beyond the capacity the outermost one is sought */
 #define LEARN_TRIES 4u
 #define LEARN_BYTES_MAX ((uintptr_t)8 << 20)
-#define ARGUMENT_BYTES_MAX ((uintptr_t)8 << 20) /* above the first frame of the main thread */
+#define ARGUMENT_BYTES_MAX ((uintptr_t)8 << 20)    /* above the first frame of the main thread */
 #define THREAD_TOP_BYTES_MAX ((uintptr_t)64 << 10) /* TLS above the first frame of another */
 
 enum stack_option { STACK_AUTO, STACK_FRAME_POINTER, STACK_UNWIND, STACK_OFF };
@@ -60,7 +60,7 @@ enum rule_kind {
 struct rule {
 	int32_t cfa_offset;
 	int16_t rbp_words; /* saved at CFA + 8 * rbp_words; 0: rbp is the caller's */
-	uint8_t kind;	   /* enum rule_kind */
+	uint8_t kind;      /* enum rule_kind */
 	uint8_t pad;
 };
 _Static_assert(sizeof(struct rule) == sizeof(uint64_t), "a rule is one word of the cache");
@@ -82,13 +82,13 @@ struct walk {
 	struct gy_cfi_registers registers;
 	struct gy_stack_window window;
 	struct gy_loaded_object object; /* the one that held the last pc */
-	struct gy_loaded_object own;	/* the one that holds this code */
+	struct gy_loaded_object own;    /* the one that holds this code */
 	struct gy_loaded_object seen[OBJECTS];
 	unsigned seen_next;
 	enum stack_option option;
-	bool exact; /* the pc is not a return address */
-	bool full;  /* all callee-saved registers are tracked, no cache */
-	bool met;   /* caller_pc was passed */
+	bool exact;       /* the pc is not a return address */
+	bool full;        /* all callee-saved registers are tracked, no cache */
+	bool met;         /* caller_pc was passed */
 	bool interrupted; /* a signal frame was passed: the stack may be another */
 	uintptr_t caller_pc;
 	uintptr_t *frames;
@@ -118,7 +118,8 @@ GY_INLINE uint64_t witness_sum(const struct gy_loaded_object *object, uint64_t w
 	return (word[0] ^ word[1] * 0x9e3779b97f4a7c15u ^ word[2] * 0xff51afd7ed558ccdu) | 1;
 }
 
-GY_INLINE bool cache_find(const struct gy_loaded_object *object, uintptr_t lookup, struct rule *rule)
+GY_INLINE bool cache_find(const struct gy_loaded_object *object, uintptr_t lookup,
+			  struct rule *rule)
 {
 	struct cache_entry *entry = cache_slot(lookup);
 	uint64_t check = READ_RELAXED(entry->check), word = READ_RELAXED(entry->rule);
@@ -177,16 +178,17 @@ static bool compact_rbp(const struct gy_cfi_entry *entry, const struct gy_cfi_ro
 
 static struct rule compact(const struct gy_cfi_entry *entry, const struct gy_cfi_row *row)
 {
-	const struct rule slow = { .kind = RULE_SLOW };
-	struct rule rule = { .cfa_offset = row->cfa_value };
+	const struct rule slow = {.kind = RULE_SLOW};
+	struct rule rule = {.cfa_offset = row->cfa_value};
 
 	if (row->rules[GY_CFI_RIP].how == GY_CFI_UNDEFINED)
-		return (struct rule){ .kind = RULE_END };
+		return (struct rule){.kind = RULE_END};
 	if (entry->signal_frame || row->rules[GY_CFI_RIP].how != GY_CFI_AT ||
 	    row->rules[GY_CFI_RIP].value != -8 || row->rules[GY_CFI_RSP].how != GY_CFI_SAME)
 		return slow;
 	if (row->cfa_is_expression) {
-		if (!gy_cfi_expression_is(entry, row->cfa_value, GY_CFI_RBP, true, &rule.cfa_offset))
+		if (!gy_cfi_expression_is(entry, row->cfa_value, GY_CFI_RBP, true,
+					  &rule.cfa_offset))
 			return slow;
 		rule.kind = RULE_AT_RBP;
 	} else if (row->cfa_register == GY_CFI_RSP) {
@@ -201,7 +203,7 @@ static struct rule compact(const struct gy_cfi_entry *entry, const struct gy_cfi
 
 static GY_NOINLINE struct rule make_rule(const struct gy_loaded_object *object, uintptr_t lookup)
 {
-	struct rule rule = { .kind = RULE_NO_TABLE };
+	struct rule rule = {.kind = RULE_NO_TABLE};
 	const uint8_t *witness = object->eh_frame_hdr;
 	struct gy_cfi_entry entry;
 	struct gy_cfi_row row;
@@ -254,7 +256,8 @@ static int step_frame_pointer(struct walk *walk)
 	    !gy_stack_window_read(&walk->window, frame + 8, &pc) || !plausible_pc(pc))
 		return -EINVAL;
 	if (!gy_loaded_object_holds(&caller, pc - 1) && !gy_loaded_object_find(pc - 1, &caller)) {
-		/* Into code that no object holds: believed only from such code, or with a sane chain. */
+		/* Into code that no object holds: believed only from such code, or with a sane
+		 * chain. */
 		bool sane = next > frame && next - frame <= FRAME_BYTES_MAX && !(next & 7);
 
 		if (known && !sane)
@@ -294,7 +297,8 @@ static int step_fast(struct walk *walk, struct rule rule)
 
 	if (!(walk->registers.valid & GY_CFI_BIT(GY_CFI_RBP)) && rule.kind != RULE_RSP)
 		return -EAGAIN;
-	cfa = (rule.kind == RULE_RSP ? value[GY_CFI_RSP] : rbp) + (uint64_t)(int64_t)rule.cfa_offset;
+	cfa = (rule.kind == RULE_RSP ? value[GY_CFI_RSP] : rbp) +
+	      (uint64_t)(int64_t)rule.cfa_offset;
 	if (rule.kind == RULE_AT_RBP && !gy_stack_window_read(&walk->window, cfa, &cfa))
 		return -EINVAL;
 	if (cfa <= value[GY_CFI_RSP] || !gy_stack_window_read(&walk->window, cfa - 8, &pc))
@@ -309,8 +313,8 @@ static int step_fast(struct walk *walk, struct rule rule)
 	value[GY_CFI_RBP] = rbp;
 	value[GY_CFI_RIP] = pc;
 	/* A saved rbp is known again, even if this frame's was not. */
-	walk->registers.valid = (walk->registers.valid & FAST_VALID) |
-				(saved ? GY_CFI_BIT(GY_CFI_RBP) : 0);
+	walk->registers.valid =
+		(walk->registers.valid & FAST_VALID) | (saved ? GY_CFI_BIT(GY_CFI_RBP) : 0);
 	walk->exact = false;
 	return WALK_ON;
 }
@@ -420,7 +424,7 @@ static int run(struct walk *walk)
 		error = step(walk);
 		if (error)
 			break;
-		INVARIANT(UNWIND-2, walk->exact || walk->registers.value[GY_CFI_RSP] > sp);
+		INVARIANT(UNWIND - 2, walk->exact || walk->registers.value[GY_CFI_RSP] > sp);
 		if (!plausible_pc(walk->registers.value[GY_CFI_RIP]) || !record(walk))
 			break;
 	}
@@ -439,9 +443,9 @@ static uintptr_t thread_pointer(void)
 #endif
 }
 
-/* Is `sp`, of an outermost frame, near the top of the thread's own stack? Above it lie the arguments
- * of the program (AT_RANDOM's bytes are among them), or the thread's TLS and its descriptor. The
- * outermost frame of a coroutine lies elsewhere. */
+/* Is `sp`, of an outermost frame, near the top of the thread's own stack? Above it lie the
+ * arguments of the program (AT_RANDOM's bytes are among them), or the thread's TLS and its
+ * descriptor. The outermost frame of a coroutine lies elsewhere. */
 static bool is_thread_top(uintptr_t sp)
 {
 	uintptr_t arguments = (uintptr_t)getauxval(AT_RANDOM);
@@ -462,7 +466,8 @@ static GY_NOINLINE void learn_stack(const struct walk *walk, uintptr_t start)
 	if (walk->interrupted || end < start || high - low > LEARN_BYTES_MAX || !is_thread_top(end))
 		return;
 	for (uintptr_t page = low; page < high; page += GY_WINDOW_PAGE_BYTES) {
-		if (page - known.low >= known.high - known.low && !gy_sys_readable((const void *)page))
+		if (page - known.low >= known.high - known.low &&
+		    !gy_sys_readable((const void *)page))
 			return;
 	}
 	WRITE_RELAXED(thread_stack.range.high, 0);
@@ -479,7 +484,7 @@ static struct gy_stack_range known_stack(void)
 	range.high = READ_RELAXED(thread_stack.range.high);
 	__atomic_signal_fence(__ATOMIC_SEQ_CST);
 	range.low = READ_RELAXED(thread_stack.range.low);
-	return range.high ? range : (struct gy_stack_range){ 0, 0 };
+	return range.high ? range : (struct gy_stack_range){0, 0};
 }
 
 /* After a walk whose frames were full before it came to an end: seeks the outermost frame, in the

@@ -23,7 +23,9 @@
 #define SHOT_FRAMES 64
 
 #define TABLES "-O2 -fomit-frame-pointer -fasynchronous-unwind-tables"
-#define NO_TABLES "-O2 -fno-omit-frame-pointer -fno-asynchronous-unwind-tables -fno-unwind-tables -fno-exceptions"
+#define NO_TABLES                                                                                  \
+	"-O2 -fno-omit-frame-pointer -fno-asynchronous-unwind-tables -fno-unwind-tables "          \
+	"-fno-exceptions"
 
 typedef int chain_visit(void *context);
 typedef int chain_entry(chain_visit *visit, void *context);
@@ -41,10 +43,12 @@ static const char chain_source[] =
 	"#include <alloca.h>\n"
 	"typedef int visit(void *);\n"
 	"int chain_0(visit *v, void *c);\n"
-	"int chain_0(visit *v, void *c) { int r = v(c); __asm__ volatile(\"\" ::: \"memory\"); return r; }\n"
+	"int chain_0(visit *v, void *c) { int r = v(c); __asm__ volatile(\"\" ::: \"memory\"); "
+	"return r; }\n"
 	"#ifdef REALIGN\n"
 	"#define ROOM(n) volatile char room[32 + 24 * n] __attribute__((aligned(64))); \\\n"
-	"	volatile char *more = alloca((unsigned)(n + (int)(long)c % 2)); more[0] = 1; room[1] = more[0];\n"
+	"	volatile char *more = alloca((unsigned)(n + (int)(long)c % 2)); more[0] = 1; "
+	"room[1] = more[0];\n"
 	"#else\n"
 	"#define ROOM(n) volatile char room[ROOM_BYTES + 24 * n];\n"
 	"#endif\n"
@@ -81,7 +85,8 @@ static inline void *chain_object(const char *name, const char *source, const cha
 	FILE *file;
 
 	if (!chain_folder[0]) {
-		snprintf(chain_folder, sizeof(chain_folder), "%s/gyre-chain-XXXXXX", base ? base : "/tmp");
+		snprintf(chain_folder, sizeof(chain_folder), "%s/gyre-chain-XXXXXX",
+			 base ? base : "/tmp");
 		cr_assert_not_null(mkdtemp(chain_folder));
 	}
 	snprintf(path, sizeof(path), "%s/%s.c", chain_folder, name);
@@ -89,7 +94,8 @@ static inline void *chain_object(const char *name, const char *source, const cha
 	cr_assert_not_null(file);
 	fputs(source, file);
 	fclose(file);
-	snprintf(command, sizeof(command), "%s -w -std=gnu11 -shared -fPIC -g0 %s -o '%s/%s.so' '%s'",
+	snprintf(command, sizeof(command),
+		 "%s -w -std=gnu11 -shared -fPIC -g0 %s -o '%s/%s.so' '%s'",
 		 compiler && *compiler ? compiler : "cc", flags, chain_folder, name, path);
 	cr_assert(system(command) == 0, "%s", command);
 	snprintf(path, sizeof(path), "%s/%s.so", chain_folder, name);
@@ -118,8 +124,21 @@ __attribute__((noinline, unused)) static int shot_take(void *context)
 	struct shot *shot = context;
 	unsigned capacity = shot->capacity ? shot->capacity : SHOT_FRAMES;
 
-	shot->depth = gy_stack_capture(shot->frames, capacity, (uintptr_t)__builtin_return_address(0));
-	shot->trace_depth = backtrace(shot->trace, (int)(sizeof(shot->trace) / sizeof(shot->trace[0])));
+	shot->depth =
+		gy_stack_capture(shot->frames, capacity, (uintptr_t)__builtin_return_address(0));
+	shot->trace_depth =
+		backtrace(shot->trace, (int)(sizeof(shot->trace) / sizeof(shot->trace[0])));
+	__asm__ volatile("" ::: "memory");
+	return 0;
+}
+
+/* The same without the second opinion. */
+__attribute__((noinline, unused)) static int shot_walk(void *context)
+{
+	struct shot *shot = context;
+
+	shot->depth = gy_stack_capture(shot->frames, shot->capacity,
+				       (uintptr_t)__builtin_return_address(0));
 	__asm__ volatile("" ::: "memory");
 	return 0;
 }
@@ -137,7 +156,8 @@ static inline void shot_print(const struct shot *shot)
 		fprintf(stderr, "# frame %u %#lx %s\n", i, (unsigned long)shot->frames[i],
 			frame_name(shot->frames[i]));
 	for (int i = 0; i < shot->trace_depth; i++)
-		fprintf(stderr, "# trace %d %p %s\n", i, shot->trace[i], frame_name((uintptr_t)shot->trace[i]));
+		fprintf(stderr, "# trace %d %p %s\n", i, shot->trace[i],
+			frame_name((uintptr_t)shot->trace[i]));
 }
 
 /* The index of the first of `links` frames chain_0, chain_1, ... in a row; -1 if there are none. */
@@ -158,8 +178,8 @@ static inline int shot_find_chain(const struct shot *shot, unsigned from, unsign
 	return -1;
 }
 
-/* True if libgcc's walk, from malloc's caller on, is what was captured, or a beginning of it: it ends
- * where there are no tables. */
+/* True if libgcc's walk, from malloc's caller on, is what was captured, or a beginning of it: it
+ * ends where there are no tables. */
 static inline bool shot_agrees(const struct shot *shot)
 {
 	int start = 0;

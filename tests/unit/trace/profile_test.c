@@ -103,7 +103,7 @@ Test(profile, LIVE_2_bounded)
 struct seen {
 	unsigned entries;
 	uint64_t inuse_bytes, inuse_objects, alloc_bytes, alloc_objects;
-	uint64_t wanted;		  /* a first frame, or 0 */
+	uint64_t wanted;                 /* a first frame, or 0 */
 	struct gyre_profile_entry entry; /* that of the wanted frame */
 	int stop_after;
 };
@@ -125,7 +125,7 @@ static int see(const struct gyre_profile_entry *entry, void *context)
 
 static struct seen look(uint64_t wanted)
 {
-	struct seen seen = { .wanted = wanted };
+	struct seen seen = {.wanted = wanted};
 
 	cr_assert_eq(gy_profile_each(see, &seen), 0);
 	return seen;
@@ -155,7 +155,7 @@ Test(profile, entries_are_estimates_by_stack)
 
 Test(profile, each_stops_and_refuses)
 {
-	struct seen seen = { .stop_after = 2 };
+	struct seen seen = {.stop_after = 2};
 
 	for (uintptr_t i = 0; i < 5; i++)
 		allocate(i, 0x1000 + i);
@@ -193,7 +193,8 @@ Test(profile, whole_stacks_are_kept_apart)
 	for (unsigned i = 0; i < 3; i++)
 		gy_sample_alloc(block_at(i), 1, 8, (uintptr_t)__builtin_return_address(0));
 	seen = look((uintptr_t)__builtin_return_address(0));
-	cr_assert_eq(seen.entries, 1u, "three samples of one stack are one bucket: %u", seen.entries);
+	cr_assert_eq(seen.entries, 1u, "three samples of one stack are one bucket: %u",
+		     seen.entries);
 	cr_assert_gt(seen.entry.depth, 1u);
 }
 
@@ -295,7 +296,7 @@ Test(profile, PROFILE_4_scribbled_page)
 		gy_sample_free(block_at(step % 300));
 		allocate(step % 300, 0x1000 + (state >> 40) % 100);
 		if (step % 500 == 0) {
-			struct seen seen = { .wanted = 0 };
+			struct seen seen = {.wanted = 0};
 
 			cr_assert_eq(gy_profile_each(see, &seen), 0);
 		}
@@ -324,8 +325,8 @@ static void *write_samples(void *context)
 	return NULL;
 }
 
-/* PROFILE-1 seen through an entry: every sample weighs the same here, so bytes are whole weights and
- * objects follow from them; a torn copy would not fit. */
+/* PROFILE-1 seen through an entry: every sample weighs the same here, so bytes are whole weights
+ * and objects follow from them; a torn copy would not fit. */
 static int see_whole(const struct gyre_profile_entry *entry, void *context)
 {
 	const uint64_t weight = gy_sample_weight(64), sixteenths = weight * 16 / 64;
@@ -358,7 +359,8 @@ static void *read_page(void *context)
 		for (unsigned i = 0; i < 16; i++) {
 			const struct gyre_control_bucket *bucket = &buckets[i];
 			uint32_t seq = __atomic_load_n(&bucket->seq, __ATOMIC_ACQUIRE);
-			uint64_t objects = __atomic_load_n(&bucket->alloc_objects, __ATOMIC_ACQUIRE);
+			uint64_t objects =
+				__atomic_load_n(&bucket->alloc_objects, __ATOMIC_ACQUIRE);
 			uint64_t bytes = __atomic_load_n(&bucket->alloc_bytes, __ATOMIC_ACQUIRE);
 			uint64_t freed = __atomic_load_n(&bucket->free_objects, __ATOMIC_ACQUIRE);
 
@@ -427,7 +429,7 @@ __attribute__((noreturn)) static void child_end(int status)
 	do {                                                                                       \
 		if (!(condition)) {                                                                \
 			fprintf(stderr, "# line %d: %s\n", __LINE__, #condition);                  \
-			child_end(1);                                                                  \
+			child_end(1);                                                              \
 		}                                                                                  \
 	} while (0)
 
@@ -445,10 +447,11 @@ static int sum_only(const struct gyre_profile_entry *entry, void *context)
 static void child_of_six(struct gyre_control_bucket *page)
 {
 	const uint64_t weight = gy_sample_weight(64);
-	struct seen seen = { .wanted = 0 };
+	struct seen seen = {.wanted = 0};
 
 	CHILD_CHECK(!gy_profile_each(sum_only, &seen));
-	CHILD_CHECK(seen.entries == 3 && seen.inuse_bytes == 6 * weight && seen.alloc_bytes == 6 * weight);
+	CHILD_CHECK(seen.entries == 3 && seen.inuse_bytes == 6 * weight &&
+		    seen.alloc_bytes == 6 * weight);
 	allocate(50, 0x5000);
 	gy_sample_free(block_at(9));
 	gy_sampler_check();
@@ -479,7 +482,8 @@ static void fork_with_page(bool child_has_page)
 	if (!child)
 		child_of_six(childs);
 	expect_clean_exit(child);
-	cr_assert_arr_eq((char *)buckets, (char *)copy, sizeof(copy)); /* PROFILE-5: not the child's to write */
+	cr_assert_arr_eq((char *)buckets, (char *)copy,
+			 sizeof(copy)); /* PROFILE-5: not the child's to write */
 	gy_sampler_check();
 }
 

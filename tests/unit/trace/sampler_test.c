@@ -1,4 +1,5 @@
-/* sampler_test.c - is it the distribution that sampler.h promises? Fixed seeds: the same every run. */
+/* sampler_test.c - is it the distribution that sampler.h promises? Fixed seeds: the same every run.
+ */
 #include "trace/sampler.h"
 
 #include "base/config.h"
@@ -12,7 +13,7 @@
 #include <stdio.h>
 
 static const uint64_t period = 512 << 10;
-static const size_t sizes[] = { 1, 8, 64, 1024, 32768, 65536, 262144, 1 << 20, 3 << 20 };
+static const size_t sizes[] = {1, 8, 64, 1024, 32768, 65536, 262144, 1 << 20, 3 << 20};
 
 #define SIZES (sizeof(sizes) / sizeof(sizes[0]))
 #define DRAWS 200000
@@ -28,7 +29,8 @@ Test(sampler, neg_log_against_libm)
 	double worst = 0;
 
 	for (double x = 1; x > 1e-17; x *= 0.99937) {
-		double right = -log(x), error = fabs(gy_neg_log(x) - right) / (right > 1 ? right : 1);
+		double right = -log(x),
+		       error = fabs(gy_neg_log(x) - right) / (right > 1 ? right : 1);
 
 		worst = error > worst ? error : worst;
 	}
@@ -56,19 +58,21 @@ Test(sampler, one_minus_exp_against_libm)
 Test(sampler, interval_mean_and_variance)
 {
 	for (size_t i = 0; i < SIZES; i++) {
-		double p = probability(sizes[i]), variance = (1 - p) / (p * p), kurtosis = 9 + p * p / (1 - p);
+		double p = probability(sizes[i]), variance = (1 - p) / (p * p),
+		       kurtosis = 9 + p * p / (1 - p);
 		double mean = 0, squares = 0, got;
 		uint64_t rng = 1000 + i;
 
 		for (unsigned n = 0; n < DRAWS; n++) {
-			double interval = (double)gy_sample_interval(sizes[i], &rng), delta = interval - mean;
+			double interval = (double)gy_sample_interval(sizes[i], &rng),
+			       delta = interval - mean;
 
 			cr_assert_geq(interval, 1.0);
 			mean += delta / (n + 1);
 			squares += delta * (interval - mean);
 		}
-		cr_assert_lt(fabs(mean - 1 / p), 4 * sqrt(variance / DRAWS), "%zu bytes: mean %g, not %g",
-			     sizes[i], mean, 1 / p);
+		cr_assert_lt(fabs(mean - 1 / p), 4 * sqrt(variance / DRAWS),
+			     "%zu bytes: mean %g, not %g", sizes[i], mean, 1 / p);
 		got = squares / (DRAWS - 1);
 		cr_assert_lt(fabs(got - variance), 4 * variance * sqrt((kurtosis - 1) / DRAWS),
 			     "%zu bytes: variance %g, not %g", sizes[i], got, variance);
@@ -84,7 +88,7 @@ Test(sampler, interval_chi_square)
 		double p = probability(sizes[i]), chi_square = 0, survived = 1;
 		int64_t width = (int64_t)(1 / p / 10) + 1;
 		uint64_t rng = 77 + i;
-		unsigned counts[CELLS] = { 0 }, cells = 0;
+		unsigned counts[CELLS] = {0}, cells = 0;
 
 		for (unsigned n = 0; n < DRAWS; n++) {
 			int64_t cell = (gy_sample_interval(sizes[i], &rng) - 1) / width;
@@ -92,9 +96,11 @@ Test(sampler, interval_chi_square)
 			counts[cell < CELLS - 1 ? cell : CELLS - 1]++;
 		}
 		for (unsigned cell = 0; cell < CELLS; cell++) {
-			double next = cell == CELLS - 1 ? 0 : exp(-(double)(cell + 1) * (double)width *
-								  (double)sizes[i] / (double)period);
-			double expected = DRAWS * (survived - next), delta = counts[cell] - expected;
+			double next = cell == CELLS - 1 ? 0
+							: exp(-(double)(cell + 1) * (double)width *
+							      (double)sizes[i] / (double)period);
+			double expected = DRAWS * (survived - next),
+			       delta = counts[cell] - expected;
 
 			survived = next;
 			if (expected < 5)
@@ -103,8 +109,8 @@ Test(sampler, interval_chi_square)
 			cells++;
 		}
 		/* mean k, variance 2k: four deviations */
-		cr_assert_lt(chi_square, cells - 1 + 4 * sqrt(2.0 * cells), "%zu bytes: %g in %u cells", sizes[i],
-			     chi_square, cells);
+		cr_assert_lt(chi_square, cells - 1 + 4 * sqrt(2.0 * cells),
+			     "%zu bytes: %g in %u cells", sizes[i], chi_square, cells);
 	}
 }
 
@@ -150,7 +156,8 @@ Test(sampler, SAMPLE_1_weights_add_up_to_what_was_allocated)
 		}
 		estimated += (double)gy_sample_weight(sizes[i]);
 	}
-	cr_assert_lt(fabs(estimated - allocated), 4 * sqrt(variance), "%g allocated, %g estimated", allocated, estimated);
+	cr_assert_lt(fabs(estimated - allocated), 4 * sqrt(variance), "%g allocated, %g estimated",
+		     allocated, estimated);
 }
 
 Test(sampler, weights)
@@ -184,7 +191,8 @@ Test(sampler, off_and_every_allocation)
 		cr_assert_eq(gy_sample_interval(64, &rng), 1);
 	cr_assert_eq(gy_sample_weight(64), 64u);
 	cr_assert_eq(gy_sample_weight(0), 0u);
-	gy_option_values[GY_OPT_sample] = (uint64_t)1 << 40; /* the option's maximum: nothing overflows */
+	gy_option_values[GY_OPT_sample] = (uint64_t)1
+					  << 40; /* the option's maximum: nothing overflows */
 	for (unsigned i = 0; i < 1000; i++)
 		cr_assert_gt(gy_sample_interval(0, &rng), 0);
 	cr_assert_geq(gy_sample_weight(8), (uint64_t)1 << 40);

@@ -16,12 +16,13 @@ TestSuite(unwind_hostile, .fini = chain_cleanup);
 
 #define SMASH_WORDS 48
 
-/* Writes `count` words over its own frame (saved rbp, return address, the callers' frames), calls, and
- * puts back what was there. */
+/* Writes `count` words over its own frame (saved rbp, return address, the callers' frames), calls,
+ * and puts back what was there. */
 static const char smash_source[] =
 	"int smash(int (*v)(void *), void *c, const unsigned long *words, unsigned count);\n"
 	"int smash(int (*v)(void *), void *c, const unsigned long *words, unsigned count) {\n"
-	"	static unsigned long saved[64]; static unsigned many; static volatile unsigned long *frame;\n"
+	"	static unsigned long saved[64]; static unsigned many; static volatile unsigned "
+	"long *frame;\n"
 	"	int r; many = count; frame = __builtin_frame_address(0);\n"
 	"	for (unsigned i = 0; i < many; i++) { saved[i] = frame[i]; frame[i] = words[i]; }\n"
 	"	r = v(c);\n"
@@ -57,7 +58,7 @@ static int visit_smash(void *context)
 
 static void smash(smash_entry *entry, chain_entry *chain, const uint64_t *words, unsigned count)
 {
-	smashing = (struct smashing){ entry, words, count };
+	smashing = (struct smashing){entry, words, count};
 	hostile.depth = 0;
 	chain(visit_smash, NULL);
 	cr_assert_geq(hostile.depth, 1u);
@@ -81,28 +82,41 @@ static uint64_t nasty_word(void)
 	uint64_t stack = (uintptr_t)__builtin_frame_address(0);
 
 	if (!hole) {
-		hole = (uintptr_t)mmap(NULL, 16384, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+		hole = (uintptr_t)mmap(NULL, 16384, PROT_READ | PROT_WRITE,
+				       MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 		munmap((void *)(uintptr_t)(hole + 4096), 4096);
 		mprotect((void *)(uintptr_t)(hole + 12288), 4096, PROT_NONE);
 	}
 	switch (random_word() % 12) {
-	case 0: return 0;
-	case 1: return random_word() % 8192;
-	case 2: return 0x4141414141414141u;
-	case 3: return random_word();
-	case 4: return UINT64_MAX - random_word() % 8192;
-	case 5: return (uint64_t)1 << 47;
-	case 6: return hole + random_word() % 16384;
-	case 7: return hole + 4096 * (1 + random_word() % 3) - 8;
-	case 8: return (uintptr_t)qsort + random_word() % 4096; /* into libc's code */
-	case 9: return (uintptr_t)visit_walk + random_word() % 256;
-	default: return (stack & ~(uint64_t)7) + random_word() % 512 * 8; /* further up this stack */
+	case 0:
+		return 0;
+	case 1:
+		return random_word() % 8192;
+	case 2:
+		return 0x4141414141414141u;
+	case 3:
+		return random_word();
+	case 4:
+		return UINT64_MAX - random_word() % 8192;
+	case 5:
+		return (uint64_t)1 << 47;
+	case 6:
+		return hole + random_word() % 16384;
+	case 7:
+		return hole + 4096 * (1 + random_word() % 3) - 8;
+	case 8:
+		return (uintptr_t)qsort + random_word() % 4096; /* into libc's code */
+	case 9:
+		return (uintptr_t)visit_walk + random_word() % 256;
+	default:
+		return (stack & ~(uint64_t)7) + random_word() % 512 * 8; /* further up this stack */
 	}
 }
 
 static void smash_at_random(const char *flags, unsigned rounds)
 {
-	smash_entry *entry = (smash_entry *)chain_symbol(chain_object("smash", smash_source, flags), "smash");
+	smash_entry *entry =
+		(smash_entry *)chain_symbol(chain_object("smash", smash_source, flags), "smash");
 	chain_entry *chain = chain_make("tables", flags);
 	static uint64_t words[SMASH_WORDS];
 
@@ -136,7 +150,8 @@ Test(unwind_hostile, smashed_option_frame_pointer)
 /* The usual overflow: everything above is the letter A. */
 Test(unwind_hostile, overflowed_buffer)
 {
-	smash_entry *entry = (smash_entry *)chain_symbol(chain_object("smash", smash_source, TABLES), "smash");
+	smash_entry *entry =
+		(smash_entry *)chain_symbol(chain_object("smash", smash_source, TABLES), "smash");
 	chain_entry *chain = chain_make("tables", TABLES);
 	static uint64_t words[SMASH_WORDS];
 
@@ -148,7 +163,8 @@ Test(unwind_hostile, overflowed_buffer)
 /* A frame that claims to be its own caller, or one below: the walk must not go round. */
 Test(unwind_hostile, UNWIND_2_circular_chain)
 {
-	smash_entry *entry = (smash_entry *)chain_symbol(chain_object("smash", smash_source, NO_TABLES), "smash");
+	smash_entry *entry = (smash_entry *)chain_symbol(
+		chain_object("smash", smash_source, NO_TABLES), "smash");
 	chain_entry *chain = chain_make("pointers", NO_TABLES);
 	static uint64_t words[2];
 
@@ -159,10 +175,12 @@ Test(unwind_hostile, UNWIND_2_circular_chain)
 	}
 }
 
-/* Rules are in the cache for pcs whose object is gone: the tables they came from are gone as well. */
+/* Rules are in the cache for pcs whose object is gone: the tables they came from are gone as well.
+ */
 Test(unwind_hostile, UNWIND_4_return_into_an_unloaded_object)
 {
-	smash_entry *entry = (smash_entry *)chain_symbol(chain_object("smash", smash_source, TABLES), "smash");
+	smash_entry *entry =
+		(smash_entry *)chain_symbol(chain_object("smash", smash_source, TABLES), "smash");
 	chain_entry *chain = chain_make("tables", TABLES);
 	void *object = chain_object("gone", chain_source, TABLES);
 	static uint64_t words[2];
@@ -191,14 +209,17 @@ static void run_edge(void)
 Test(unwind_hostile, UNWIND_3_stack_that_ends_at_a_hole)
 {
 	const size_t bytes = 64 << 10;
-	char *stack = mmap(NULL, bytes + 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	char *stack = mmap(NULL, bytes + 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS,
+			   -1, 0);
 
 	cr_assert_neq((void *)stack, MAP_FAILED);
 	munmap(stack + bytes, 4096);
-	edge_smash = (smash_entry *)chain_symbol(chain_object("smash", smash_source, NO_TABLES), "smash");
+	edge_smash = (smash_entry *)chain_symbol(chain_object("smash", smash_source, NO_TABLES),
+						 "smash");
 	for (uint64_t below = 0; below <= 64; below += 4) {
 		edge_words[0] = (uintptr_t)stack + bytes - below;
-		edge_words[1] = (uintptr_t)edge_smash + 8; /* no tables there: the frame pointer is used */
+		edge_words[1] =
+			(uintptr_t)edge_smash + 8; /* no tables there: the frame pointer is used */
 		getcontext(&edge);
 		edge.uc_stack.ss_sp = stack;
 		edge.uc_stack.ss_size = bytes;
@@ -223,13 +244,13 @@ static chain_entry *jit(const void *code, size_t bytes)
 Test(unwind_hostile, code_made_at_run_time)
 {
 	/* push rbp; mov rbp, rsp; mov rax, rdi; mov rdi, rsi; call rax; pop rbp; ret */
-	static const unsigned char framed[] = { 0x55, 0x48, 0x89, 0xe5, 0x48, 0x89, 0xf8, 0x48,
-						0x89, 0xf7, 0xff, 0xd0, 0x5d, 0xc3 };
+	static const unsigned char framed[] = {0x55, 0x48, 0x89, 0xe5, 0x48, 0x89, 0xf8,
+					       0x48, 0x89, 0xf7, 0xff, 0xd0, 0x5d, 0xc3};
 	/* sub rsp, 8; mov rax, rdi; mov rdi, rsi; call rax; add rsp, 8; ret */
-	static const unsigned char bare[] = { 0x48, 0x83, 0xec, 0x08, 0x48, 0x89, 0xf8, 0x48, 0x89, 0xf7,
-					      0xff, 0xd0, 0x48, 0x83, 0xc4, 0x08, 0xc3 };
+	static const unsigned char bare[] = {0x48, 0x83, 0xec, 0x08, 0x48, 0x89, 0xf8, 0x48, 0x89,
+					     0xf7, 0xff, 0xd0, 0x48, 0x83, 0xc4, 0x08, 0xc3};
 	chain_entry *with = jit(framed, sizeof(framed)), *without = jit(bare, sizeof(bare));
-	struct shot outside = { .capacity = 0 };
+	struct shot outside = {.capacity = 0};
 
 	visit_walk(&outside);
 	with(visit_walk, &hostile);
@@ -276,7 +297,8 @@ Test(unwind_hostile, cold_walk_fits_a_small_stack)
 /* ---- the window ---- */
 Test(unwind_hostile, WINDOW_1_reads_only_what_is_there)
 {
-	char *pages = mmap(NULL, 5 * 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	char *pages =
+		mmap(NULL, 5 * 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	const uintptr_t base = (uintptr_t)pages;
 	const volatile uintptr_t nothing = 0; /* hides from the compiler that it is NULL */
 	struct gy_stack_window window;
@@ -286,7 +308,7 @@ Test(unwind_hostile, WINDOW_1_reads_only_what_is_there)
 		((uint64_t *)(void *)pages)[i] = i;
 	munmap(pages, 4096);
 	mprotect(pages + 4 * 4096, 4096, PROT_NONE);
-	gy_stack_window_init(&window, base + 2 * 4096 + 64, (struct gy_stack_range){ 0, 0 });
+	gy_stack_window_init(&window, base + 2 * 4096 + 64, (struct gy_stack_range){0, 0});
 	for (uintptr_t at = base - 64; at < base + 5 * 4096 + 64; at += 4) {
 		bool there = at >= base + 4096 && at < base + 4 * 4096 && at % 8 == 0;
 
@@ -294,7 +316,8 @@ Test(unwind_hostile, WINDOW_1_reads_only_what_is_there)
 			break; /* whatever is mapped behind */
 		if (at < base)
 			continue;
-		cr_assert_eq(gy_stack_window_read(&window, at, &value), there, "%#lx", (unsigned long)(at - base));
+		cr_assert_eq(gy_stack_window_read(&window, at, &value), there, "%#lx",
+			     (unsigned long)(at - base));
 		if (there)
 			cr_assert_eq(value, (at - base) / 8);
 	}
@@ -315,10 +338,12 @@ static void expect_same_object(uintptr_t pc)
 	struct gy_loaded_object found, listed;
 	bool is_found = gy_loaded_object_find(pc, &found);
 
-	cr_assert_eq(gy_loaded_object_find_listed(pc, &listed), is_found, "%#lx", (unsigned long)pc);
+	cr_assert_eq(gy_loaded_object_find_listed(pc, &listed), is_found, "%#lx",
+		     (unsigned long)pc);
 	cr_assert(found.eh_frame_hdr == listed.eh_frame_hdr);
 	if (is_found)
-		cr_assert(gy_loaded_object_holds(&found, pc) && gy_loaded_object_holds(&listed, pc));
+		cr_assert(gy_loaded_object_holds(&found, pc) &&
+			  gy_loaded_object_holds(&listed, pc));
 }
 
 Test(unwind_hostile, OBJECT_1_list_knows_what_the_loader_knows)

@@ -1,7 +1,7 @@
 /* unwind_test.c - the stack walk: what it must find, in code compiled in every way.
  *
- * Known chains (chain.h), and glibc's backtrace() on the same stack as a second opinion. What a walk
- * must survive is in unwind_hostile_test.c.
+ * Known chains (chain.h), and glibc's backtrace() on the same stack as a second opinion. What a
+ * walk must survive is in unwind_hostile_test.c.
  */
 #include "unit/trace/chain.h"
 
@@ -43,7 +43,7 @@ static void expect_agreement(const struct shot *shot)
 
 Test(unwind, tables_without_frame_pointers)
 {
-	struct shot shot = { .capacity = 0 };
+	struct shot shot = {.capacity = 0};
 
 	chain_make("tables", TABLES)(shot_take, &shot);
 	expect_chain(&shot, 0);
@@ -53,7 +53,7 @@ Test(unwind, tables_without_frame_pointers)
 
 Test(unwind, frame_pointers_without_tables)
 {
-	struct shot shot = { .capacity = 0 }, outside = { .capacity = 0 };
+	struct shot shot = {.capacity = 0}, outside = {.capacity = 0};
 
 	shot_take(&outside);
 	chain_make("pointers", NO_TABLES)(shot_take, &shot);
@@ -66,7 +66,7 @@ Test(unwind, frame_pointers_without_tables)
 
 Test(unwind, unoptimised)
 {
-	struct shot shot = { .capacity = 0 };
+	struct shot shot = {.capacity = 0};
 
 	chain_make("plain", "-O0")(shot_take, &shot);
 	expect_chain(&shot, 0);
@@ -75,7 +75,7 @@ Test(unwind, unoptimised)
 
 Test(unwind, realigned_stacks)
 {
-	struct shot shot = { .capacity = 0 };
+	struct shot shot = {.capacity = 0};
 
 	chain_make("realign", TABLES " -DREALIGN -mstackrealign")(shot_take, &shot);
 	expect_chain(&shot, 0);
@@ -84,7 +84,7 @@ Test(unwind, realigned_stacks)
 
 Test(unwind, wide_frames_cross_pages)
 {
-	struct shot shot = { .capacity = 0 };
+	struct shot shot = {.capacity = 0};
 
 	chain_make("wide", TABLES " -DROOM_BYTES=9000")(shot_take, &shot);
 	expect_chain(&shot, 0);
@@ -113,8 +113,9 @@ static int visit_next(void *context)
 
 Test(unwind, tables_and_frame_pointers_mixed)
 {
-	chain_entry *tables = chain_make("tables", TABLES), *pointers = chain_make("pointers", NO_TABLES);
-	struct nest nest = { { tables, pointers, tables, pointers }, 0, { .capacity = 0 } };
+	chain_entry *tables = chain_make("tables", TABLES),
+		    *pointers = chain_make("pointers", NO_TABLES);
+	struct nest nest = {{tables, pointers, tables, pointers}, 0, {.capacity = 0}};
 	int at = 0;
 
 	visit_next(&nest);
@@ -130,7 +131,7 @@ Test(unwind, tables_and_frame_pointers_mixed)
 
 Test(unwind, option_frame_pointer)
 {
-	struct shot shot = { .capacity = 0 };
+	struct shot shot = {.capacity = 0};
 
 	gy_option_values[GY_OPT_sample_stack] = 1;
 	chain_make("pointers", NO_TABLES)(shot_take, &shot);
@@ -139,7 +140,7 @@ Test(unwind, option_frame_pointer)
 
 Test(unwind, option_unwind_ends_where_tables_end)
 {
-	struct shot shot = { .capacity = 0 };
+	struct shot shot = {.capacity = 0};
 
 	gy_option_values[GY_OPT_sample_stack] = 2;
 	chain_make("tables", TABLES)(shot_take, &shot);
@@ -150,7 +151,7 @@ Test(unwind, option_unwind_ends_where_tables_end)
 
 Test(unwind, option_off_keeps_the_caller)
 {
-	struct shot shot = { .capacity = 0 };
+	struct shot shot = {.capacity = 0};
 
 	gy_option_values[GY_OPT_sample_stack] = 3;
 	chain_make("tables", TABLES)(shot_take, &shot);
@@ -161,13 +162,14 @@ Test(unwind, option_off_keeps_the_caller)
 /* UNWIND-1 */
 Test(unwind, UNWIND_1_first_frame_is_the_caller)
 {
-	uintptr_t frames[8] = { 0 };
+	uintptr_t frames[8] = {0};
 
 	cr_assert_eq(gy_stack_capture(frames, 0, 0x1234), 0u);
 	cr_assert_eq(frames[0], (uintptr_t)0);
 	cr_assert_eq(gy_stack_capture(frames, 1, 0x1234), 1u);
 	cr_assert_eq(frames[0], (uintptr_t)0x1234);
-	/* a caller that is not on the stack: it comes first, what lies outside the library follows */
+	/* a caller that is not on the stack: it comes first, what lies outside the library follows
+	 */
 	cr_assert_geq(gy_stack_capture(frames, 8, 0x1234), 1u);
 	cr_assert_eq(frames[0], (uintptr_t)0x1234);
 }
@@ -176,18 +178,19 @@ Test(unwind, UNWIND_1_first_frame_is_the_caller)
 Test(unwind, UNWIND_5_warm_is_cold_and_short_is_a_prefix)
 {
 	chain_entry *entry = chain_make("tables", TABLES " -DREALIGN");
-	struct shot cold = { .capacity = 0 };
+	struct shot cold = {.capacity = 0};
 
 	gy_unwind_cache_clear();
 	entry(shot_take, &cold);
 	for (unsigned capacity = 1; capacity <= SHOT_FRAMES; capacity++) {
-		struct shot warm = { .capacity = capacity };
+		struct shot warm = {.capacity = capacity};
 
 		entry(shot_take, &warm);
 		cr_assert_eq(warm.depth, capacity < cold.depth ? capacity : cold.depth);
 		/* what lies outside the chain was called from another line of this test */
 		cr_assert_arr_eq(warm.frames, cold.frames,
-				 (warm.depth < CHAIN_LINKS ? warm.depth : CHAIN_LINKS) * sizeof(uintptr_t));
+				 (warm.depth < CHAIN_LINKS ? warm.depth : CHAIN_LINKS) *
+					 sizeof(uintptr_t));
 	}
 }
 
@@ -200,7 +203,7 @@ static int descend(struct shot *shot, unsigned depth)
 
 Test(unwind, deep_recursion_fills_the_capacity)
 {
-	struct shot shot = { .capacity = 0 };
+	struct shot shot = {.capacity = 0};
 
 	descend(&shot, 1000);
 	cr_assert_eq(shot.depth, (unsigned)SHOT_FRAMES);
@@ -226,14 +229,15 @@ static void *object_of(uintptr_t frame)
 
 Test(unwind, through_qsort_in_libc)
 {
-	int numbers[] = { 5, 3, 9, 1, 7 };
-	struct shot shot = { .capacity = 0 };
+	int numbers[] = {5, 3, 9, 1, 7};
+	struct shot shot = {.capacity = 0};
 	unsigned i = 0;
 
 	callback_shot = &shot;
 	qsort(numbers, 5, sizeof(numbers[0]), compare);
 	expect_agreement(&shot);
-	/* compare in this program, frames of libc (or of the sanitizer in its place), this program */
+	/* compare in this program, frames of libc (or of the sanitizer in its place), this program
+	 */
 	while (i < shot.depth && object_of(shot.frames[i]) == object_of(shot.frames[0]))
 		i++;
 	cr_assert_geq(i, 1u);
@@ -254,7 +258,7 @@ static const char constructor_source[] =
 
 Test(unwind, from_a_constructor_inside_dlopen)
 {
-	struct shot shot = { .capacity = 0 };
+	struct shot shot = {.capacity = 0};
 	bool loader = false;
 	char word[32];
 
@@ -291,7 +295,7 @@ static int visit_raise(void *context)
 
 static void handle(int number, void (*handler)(int), int flags)
 {
-	struct sigaction action = { .sa_handler = handler, .sa_flags = flags };
+	struct sigaction action = {.sa_handler = handler, .sa_flags = flags};
 
 	cr_assert_eq(sigaction(number, &action, NULL), 0);
 }
@@ -308,7 +312,7 @@ static void expect_chain_below_signal(const struct shot *shot)
 
 Test(unwind, through_a_signal_frame)
 {
-	struct shot shot = { .capacity = 0 };
+	struct shot shot = {.capacity = 0};
 
 	handle(SIGUSR1, on_signal, 0);
 	chain_make("tables", TABLES)(visit_raise, &shot);
@@ -322,8 +326,8 @@ Test(unwind, through_a_signal_frame)
 Test(unwind, from_an_alternate_stack)
 {
 	const size_t bytes = 256 << 10;
-	stack_t stack = { .ss_size = bytes };
-	struct shot shot = { .capacity = 0 };
+	stack_t stack = {.ss_size = bytes};
+	struct shot shot = {.capacity = 0};
 
 	stack.ss_sp = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	cr_assert_neq(stack.ss_sp, MAP_FAILED);
@@ -338,11 +342,12 @@ Test(unwind, from_an_alternate_stack)
 static const char leaf_source[] =
 	"int leaf(int n); int caller(int n);\n"
 	"__attribute__((noinline)) int leaf(int n) { __asm__ volatile(\"int3\"); return n + 1; }\n"
-	"__attribute__((noinline)) int caller(int n) { int r = leaf(n); __asm__ volatile(\"\" ::: \"memory\"); return r; }\n";
+	"__attribute__((noinline)) int caller(int n) { int r = leaf(n); __asm__ volatile(\"\" ::: "
+	"\"memory\"); return r; }\n";
 
 Test(unwind, leaf_without_a_frame)
 {
-	struct shot shot = { .capacity = 0 };
+	struct shot shot = {.capacity = 0};
 	unsigned i = 0;
 	void *object;
 
@@ -362,17 +367,20 @@ Test(unwind, leaf_without_a_frame)
 static const char noreturn_source[] =
 	"#include <setjmp.h>\n"
 	"static jmp_buf back; static int (*v)(void *); static void *c;\n"
-	"__attribute__((noinline, noreturn)) void never(void); __attribute__((noinline)) int last(int n);\n"
+	"__attribute__((noinline, noreturn)) void never(void); __attribute__((noinline)) int "
+	"last(int n);\n"
 	"void never(void) { v(c); longjmp(back, 1); }\n"
 	"int last(int n) { volatile char room[200]; room[0] = n; never(); }\n"
 	"int after(int n); int after(int n) { return n; }\n"
 	"int enter(int (*visit)(void *), void *context);\n"
-	"int enter(int (*visit)(void *), void *context) { v = visit; c = context; if (!setjmp(back)) last(1); return 0; }\n";
+	"int enter(int (*visit)(void *), void *context) { v = visit; c = context; if "
+	"(!setjmp(back)) last(1); return 0; }\n";
 
 Test(unwind, call_that_does_not_return)
 {
-	struct shot shot = { .capacity = 0 };
-	chain_entry *entry = (chain_entry *)chain_symbol(chain_object("never", noreturn_source, TABLES), "enter");
+	struct shot shot = {.capacity = 0};
+	chain_entry *entry = (chain_entry *)chain_symbol(
+		chain_object("never", noreturn_source, TABLES), "enter");
 
 	entry(shot_take, &shot);
 	expect_agreement(&shot);
@@ -394,7 +402,8 @@ Test(unwind, on_a_coroutine_s_stack)
 	const size_t bytes = 128 << 10;
 
 	cr_assert_eq(getcontext(&coroutine), 0);
-	coroutine.uc_stack.ss_sp = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	coroutine.uc_stack.ss_sp =
+		mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	coroutine.uc_stack.ss_size = bytes;
 	coroutine.uc_link = &home;
 	makecontext(&coroutine, run_coroutine, 0);
@@ -414,7 +423,7 @@ static void *run_thread(void *context)
 /* The walk, cold, on a stack of 16 KiB (more where a sanitizer needs it). */
 Test(unwind, on_a_small_thread_stack)
 {
-	struct shot shot = { .capacity = 0 };
+	struct shot shot = {.capacity = 0};
 	pthread_attr_t attributes;
 	pthread_t thread;
 	long least = sysconf(_SC_THREAD_STACK_MIN);
@@ -433,7 +442,7 @@ Test(unwind, on_a_small_thread_stack)
 Test(unwind, WINDOW_2_own_stack_is_learnt)
 {
 	chain_entry *wide = chain_make("wide", TABLES " -DROOM_BYTES=9000");
-	struct shot first = { .capacity = 0 }, second = { .capacity = 0 };
+	struct shot first = {.capacity = 0}, second = {.capacity = 0};
 
 	wide(shot_take, &first);
 	gy_option_values[GY_OPT_fault_call] = GY_SYS_rt_sigprocmask;
@@ -447,7 +456,7 @@ Test(unwind, WINDOW_2_own_stack_is_learnt)
 Test(unwind, WINDOW_2_without_the_kernel_s_word_a_page_is_not_read)
 {
 	chain_entry *wide = chain_make("wide", TABLES " -DROOM_BYTES=9000");
-	struct shot shot = { .capacity = 0 };
+	struct shot shot = {.capacity = 0};
 
 	gy_option_values[GY_OPT_fault_call] = GY_SYS_rt_sigprocmask;
 	gy_option_values[GY_OPT_fault_count] = (uint64_t)1 << 40;
@@ -460,7 +469,7 @@ Test(unwind, WINDOW_2_without_the_kernel_s_word_a_page_is_not_read)
 Test(unwind, WINDOW_2_deep_stacks_are_learnt)
 {
 	chain_entry *wide = chain_make("wide", TABLES " -DROOM_BYTES=9000");
-	struct shot shot = { .capacity = 4 };
+	struct shot shot = {.capacity = 4};
 
 	wide(shot_take, &shot);
 	gy_option_values[GY_OPT_fault_call] = GY_SYS_rt_sigprocmask;
@@ -475,7 +484,7 @@ Test(unwind, UNWIND_4_object_replaced_at_the_same_address)
 	unsigned same = 0;
 
 	for (unsigned i = 0; i < 8; i++) {
-		struct shot shot = { .capacity = 0 };
+		struct shot shot = {.capacity = 0};
 		static void *last;
 		void *object, *entry;
 		char flags[128];
@@ -492,6 +501,55 @@ Test(unwind, UNWIND_4_object_replaced_at_the_same_address)
 		dlclose(object);
 	}
 	cr_assert_gt(same, 0u, "the loader never used an address twice: nothing was shown");
+}
+
+/* ---- threads that share the cache, while objects come and go ---- */
+static bool sharing;
+
+static void *walk_again_and_again(void *context)
+{
+	uintptr_t walks = 0;
+
+	while (__atomic_load_n(&sharing, __ATOMIC_RELAXED)) {
+		struct shot shot = {.capacity = CHAIN_LINKS};
+
+		((chain_entry *)(uintptr_t)context)(shot_walk, &shot);
+		cr_assert_eq(shot_find_chain(&shot, 0, CHAIN_LINKS), 0);
+		walks++;
+	}
+	return (void *)walks;
+}
+
+Test(unwind, UNWIND_5_threads_share_the_cache, .timeout = 120)
+{
+	chain_entry *kinds[] = {chain_make("tables", TABLES), chain_make("pointers", NO_TABLES),
+				chain_make("realign", TABLES " -DREALIGN")};
+	pthread_t threads[3];
+	char path[300];
+	void *walks;
+
+	dlclose(chain_object("passing", chain_source, TABLES));
+	snprintf(path, sizeof(path), "%s/passing.so", chain_folder);
+	__atomic_store_n(&sharing, true, __ATOMIC_RELAXED);
+	for (unsigned i = 0; i < 3; i++)
+		pthread_create(&threads[i], NULL, walk_again_and_again,
+			       (void *)(uintptr_t)kinds[i]);
+	for (unsigned i = 0; i < 200; i++) {
+		struct shot shot = {.capacity = CHAIN_LINKS};
+		void *object = dlopen(path, RTLD_LAZY);
+
+		cr_assert_not_null(object);
+		((chain_entry *)chain_symbol(object, "chain_11"))(shot_walk, &shot);
+		cr_assert_eq(shot_find_chain(&shot, 0, CHAIN_LINKS), 0);
+		dlclose(object);
+		if (i % 10 == 0)
+			gy_unwind_cache_clear();
+	}
+	__atomic_store_n(&sharing, false, __ATOMIC_RELAXED);
+	for (unsigned i = 0; i < 3; i++) {
+		pthread_join(threads[i], &walks);
+		cr_assert_gt((uintptr_t)walks, (uintptr_t)10);
+	}
 }
 
 /* ---- every instruction of a lazily bound call, stepped through ---- */
@@ -522,15 +580,18 @@ static void on_step(int number, siginfo_t *information, void *context)
 static const char step_source[] =
 	"#include <stdlib.h>\n#include <string.h>\n"
 	"int stepped(const char *word);\n"
-	"int stepped(const char *word) { char room[64]; strcpy(room, word); char *e = strpbrk(room, \"x\");\n"
+	"int stepped(const char *word) { char room[64]; strcpy(room, word); char *e = "
+	"strpbrk(room, \"x\");\n"
 	"	long n = labs(strtol(room, &e, 10)) + (long)strspn(room, \"12\");\n"
 	"	__asm__ volatile(\"\" ::: \"memory\"); return (int)n; }\n";
 
 Test(unwind, every_instruction_of_a_lazily_bound_call, .timeout = 120)
 {
-	struct sigaction action = { .sa_sigaction = on_step, .sa_flags = SA_SIGINFO };
+	struct sigaction action = {.sa_sigaction = on_step, .sa_flags = SA_SIGINFO};
 	int (*stepped)(const char *) = (int (*)(const char *))chain_symbol(
-		chain_object("step", step_source, TABLES " -fno-builtin -Wl,-z,lazy -fcf-protection=none"), "stepped");
+		chain_object("step", step_source,
+			     TABLES " -fno-builtin -Wl,-z,lazy -fcf-protection=none"),
+		"stepped");
 
 	shot_take(&step_shot);
 	outermost = step_shot.frames[step_shot.depth - 1];
