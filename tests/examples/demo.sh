@@ -51,21 +51,23 @@ run "gyre heap show pid $pid"
 
 step "What is it allocating right now, and where?"
 say "The sampler picks one allocation in each 512 KiB; eBPF takes those events from the USDT probes, with the"
-say "stack of each. Live, for $seconds seconds (by hand: until Ctrl-C)."
-run "gyre alloc trace pid $pid"
+say "stack of each. Live; without 'duration' it goes on until Ctrl-C."
+run "gyre alloc trace pid $pid duration ${seconds}s"
+privilege=
 if [ "$(id -u)" != 0 ] && command -v sudo >/dev/null 2>&1; then
 	say "(eBPF needs privilege: asking sudo)"
-	timeout -s INT "$seconds" sudo "$gyre" alloc trace pid "$pid" | head -n 60
-else
-	timeout -s INT "$seconds" "$gyre" alloc trace pid "$pid" >"$work/trace" 2>"$work/trace.err"
-	status=$?
-	head -n 60 "$work/trace"
-	cat "$work/trace.err"
-	lines=$(wc -l <"$work/trace")
-	[ "$lines" -le 60 ] || say "... and $((lines - 60)) more lines"
-	case $status in 0 | 124 | 130) ;; *) failed=1 ;; esac
-	[ -s "$work/trace" ] || failed=1
+	privilege=sudo
+	sudo -v || exit 1
 fi
+# the first lines as they come, all of them into a file
+{
+	timeout -s INT $((seconds + 20)) $privilege "$gyre" alloc trace pid "$pid" duration "${seconds}s" 2>"$work/trace.err"
+	echo $? >"$work/status"
+} | tee "$work/trace" | awk -v most=50 'NR <= most { print; fflush() } END { if (NR > most) print "... and " NR - most " more lines" }'
+status=$(cat "$work/status")
+grep -v '^Tracing' "$work/trace.err"
+[ "$status" = 0 ] || failed=1
+[ "$(wc -l <"$work/trace")" -gt 1 ] || { say "(nothing came)"; failed=1; }
 
 step "And the service?"
 kill -TERM "$pid"

@@ -34,6 +34,8 @@ enum {
 	CACHE_DOCUMENTS = 3000,
 	DOCUMENT_KINDS = 20000,
 	FIELDS = 8,
+	REQUEST_BYTES = 640,
+	REPLY_BODY = 1200,
 };
 
 struct request {
@@ -99,12 +101,16 @@ static unsigned int random_next(unsigned int *state)
 OUT_OF_LINE static struct request *request_make(unsigned int *state)
 {
 	struct request *request = must(malloc(sizeof(*request)));
-	unsigned int pick = random_next(state) % 8 ? random_next(state) % 2000
+	unsigned int pick = random_next(state) % 8 ? random_next(state) % 1500
 						   : random_next(state) % DOCUMENT_KINDS;
 
-	request->text = must(malloc(128));
-	snprintf(request->text, 128, "verb=get;document=%u;user=u%u;session=%08x;accept=text", pick,
-		 random_next(state) % 1000, random_next(state));
+	request->text = must(malloc(REQUEST_BYTES));
+	snprintf(request->text, REQUEST_BYTES,
+		 "verb=get;document=%u;user=u%u;session=%064x;accept=text, application/json;"
+		 "trace=%032x-%016x;agent=demo/1.0 (a client of the demo service; like many);"
+		 "language=en, de;q=0.8, fr;q=0.5",
+		 pick, random_next(state) % 1000, random_next(state), random_next(state),
+		 random_next(state));
 	request->next = NULL;
 	return request;
 }
@@ -261,10 +267,10 @@ OUT_OF_LINE static size_t cache_lookup(unsigned int key, char *copy, size_t capa
 
 OUT_OF_LINE static char *render_reply(const struct fields *fields, size_t *length)
 {
-	char body[4096];
+	char body[REPLY_BODY];
 	size_t bytes = cache_lookup((unsigned int)strtoul(field(fields, "document"), NULL, 10), body,
 				    sizeof(body));
-	size_t capacity = 256, used;
+	size_t capacity = 512, used;
 	char *reply = must(malloc(capacity));
 
 	used = (size_t)snprintf(reply, capacity, "200 ok user=%s session=%s\n", field(fields, "user"),
@@ -325,12 +331,12 @@ static void *worker_run(void *unused)
 
 static void *feeder_run(void *unused)
 {
-	const struct timespec pause = {.tv_nsec = 4000000};
+	const struct timespec pause = {.tv_nsec = 5000000};
 	unsigned int state = 42;
 
 	(void)unused;
 	while (!stopping) {
-		for (int i = 0; i < 60; i++)
+		for (int i = 0; i < 14; i++)
 			queue_put(request_make(&state));
 		nanosleep(&pause, NULL); /* a service at some load, not a benchmark */
 	}
