@@ -94,5 +94,9 @@ bool gy_loaded_object_find(uintptr_t pc, struct gy_loaded_object *object)
 	object->start = (uintptr_t)found.dlfo_map_start;
 	object->end = (uintptr_t)found.dlfo_map_end;
 	object->eh_frame_hdr = found.dlfo_eh_frame;
+	/* In a static program glibc gives the code's segment alone, and the tables lie in another. */
+	if (unlikely(object->eh_frame_hdr &&
+		     !gy_loaded_object_holds(object, (uintptr_t)object->eh_frame_hdr)))
+		return gy_loaded_object_find_listed(pc, object);
 	return true;
 }

@@ -8,6 +8,9 @@
  * is filled once from dl_iterate_phdr; what is loaded later is unknown then, and walked by frame
  * pointers.
  *
+ * A program linked with -static has no PT_GNU_EH_FRAME unless the linker is asked for it
+ * (-Wl,--eh-frame-hdr; -static-pie has it): then its frame pointers are all there is.
+ *
  * OBJECT-1  Looking up takes no lock and allocates nothing.
  * OBJECT-2  A table entry is written before the count that covers it, and never changed after.
  *
