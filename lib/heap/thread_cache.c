@@ -31,7 +31,7 @@
 #define BIN_BYTES ((size_t)1 << 20) /* a bin holds at most this many bytes, or BIN_FEW blocks */
 #define BIN_OBJECTS 8192u
 #define BIN_FEW 112u
-#define BATCH_BYTES ((size_t)32 << 10)
+#define BATCH_BYTES ((size_t)16 << 10)
 #define BATCH_MIN 4u
 #define BATCH_MAX 512u
 #define FIRST_BYTES 512u /* of capacity at a bin's first refill */
