@@ -7,7 +7,7 @@
  * all threads last. Where the budget is used up, another bin of the thread that has not missed
  * lately gives up half its capacity. So a thread's capacity goes where its misses are.
  *
- *   refill   half the capacity, a batch at most, from the central list
+ *   refill   a batch (batch_of) from the central list
  *   flush    as many, the older ones (the bin's bottom), to the central list
  *
  * A cache begins with its thread's first slow path, and ends in a pthread key's destructor; what the
@@ -194,6 +194,16 @@ static void grow_capacity(struct gy_thread_cache *cache, unsigned class_index, e
 
 /* ------------------------------------------------------------------ refill, flush */
 
+/* Blocks to move now: half of a small bin, a batch of a middling one, a quarter of a large one (what
+ * stays is moved down, so little at a time would be dear). */
+static unsigned batch_of(const struct gy_thread_cache *cache, unsigned class_index)
+{
+	unsigned capacity = cache->cold[class_index].capacity;
+	unsigned batch = MAX(batch_max(class_index), capacity / 4);
+
+	return MIN(MIN((capacity + 1) / 2, batch), BATCH_MAX);
+}
+
 bool gy_thread_cache_refill(struct gy_thread_cache *cache, unsigned class_index,
 			    enum gy_oom_reason *reason)
 {
@@ -206,7 +216,7 @@ bool gy_thread_cache_refill(struct gy_thread_cache *cache, unsigned class_index,
 		*reason = GY_OOM_REFUSED;
 		return false;
 	}
-	count = MIN(MAX(cold->capacity / 2u, 1u), batch_max(class_index));
+	count = batch_of(cache, class_index);
 	got = gy_central_take(&gy_centrals[0][class_index], bin->floor, count, reason);
 	bin->top = bin->floor + got;
 	cold->refills++;
@@ -221,8 +231,7 @@ void gy_thread_cache_flush(struct gy_thread_cache *cache, unsigned class_index)
 
 	grow_capacity(cache, class_index, MISS_FULL);
 	if (bin->top == bin->limit && cold->capacity)
-		give_bottom(cache, class_index,
-			    MIN((cold->capacity + 1u) / 2u, batch_max(class_index)), GY_FLUSH_FULL);
+		give_bottom(cache, class_index, batch_of(cache, class_index), GY_FLUSH_FULL);
 }
 
 size_t gy_thread_cache_empty(struct gy_thread_cache *cache, enum gy_flush_reason reason)

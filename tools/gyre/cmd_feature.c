@@ -216,8 +216,10 @@ static void scan_rights(void)
 	gy_out_line("  user is %sroot", geteuid() ? "not " : "");
 	feature("cap_bpf", "CAP_BPF (load programs)",
 		capability(CAP_BPF) || capability(CAP_SYS_ADMIN), NULL);
-	feature("cap_perfmon", "CAP_PERFMON (attach them)",
+	feature("cap_perfmon", "CAP_PERFMON (load programs that trace)",
 		capability(CAP_PERFMON) || capability(CAP_SYS_ADMIN), NULL);
+	feature("cap_sys_admin", "CAP_SYS_ADMIN (attach to uprobes)", capability(CAP_SYS_ADMIN),
+		NULL);
 	feature("cap_sys_ptrace", "CAP_SYS_PTRACE (look into others' processes)",
 		capability(CAP_SYS_PTRACE), NULL);
 	feature("cap_checkpoint_restore", "CAP_CHECKPOINT_RESTORE (map_files: deleted programs)",

@@ -260,12 +260,9 @@ struct gy_control *gy_control_open(int pid, int *error)
 	control->pid = pid;
 	control->fd = -1;
 	*error = find_descriptor(control);
-	if (*error == -ENOENT) {
-		int mapped = find_mapping(control);
-
-		/* A right to the descriptors that is no right to the memory: still "none found". */
-		*error = mapped;
-	}
+	/* CAP_SYS_PTRACE alone opens maps and memory, but not another user's folder of descriptors. */
+	if (*error == -ENOENT || *error == -EACCES || *error == -EPERM)
+		*error = find_mapping(control);
 	if (*error) {
 		free(control);
 		return NULL;

@@ -72,8 +72,7 @@ int gy_session_load_error(int error)
 	switch (error) {
 	case -EPERM:
 	case -EACCES:
-		return gy_out_error("no right to load eBPF programs; it takes root, or CAP_BPF and "
-				    "CAP_PERFMON");
+		return gy_out_error("no right to load eBPF programs; it takes root");
 	case -ENOSYS:
 		return gy_out_error("no eBPF here: the kernel, or a sandbox around this command, "
 				    "refuses bpf(2)");
@@ -98,8 +97,8 @@ static int attach_error(const struct gy_session *session, const char *probe, int
 			"command",
 			target->pid, target->comm, probe);
 	if (error == -EPERM || error == -EACCES)
-		return gy_out_error("no right to attach to process %d (%s); it takes root, or "
-				    "CAP_PERFMON, CAP_BPF and CAP_SYS_PTRACE",
+		return gy_out_error("no right to attach to process %d (%s): the kernel asks for "
+				    "root (CAP_SYS_ADMIN) where uprobes are concerned",
 				    target->pid, target->comm);
 	if (error == -ENOTSUP || error == -EOPNOTSUPP)
 		return gy_out_error(
