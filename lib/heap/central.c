@@ -34,7 +34,7 @@
 /* Blocks the transfer array holds: enough for some batches, at most this many bytes. */
 #define SLOTS_MAX 4096u
 #define SLOTS_BYTES ((size_t)64 << 10)
-#define SLOTS_MIN 16u
+#define SLOTS_MIN 4u
 #define EMPTY_SAMPLED 1 /* empty spans of samples kept: samples come one by one */
 
 struct gy_central gy_centrals[2][GY_CLASS_COUNT];

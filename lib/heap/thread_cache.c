@@ -32,8 +32,9 @@
 #define BIN_OBJECTS 8192u
 #define BIN_FEW 112u
 #define BATCH_BYTES ((size_t)16 << 10)
-#define BATCH_MIN 4u
+#define BATCH_MIN 2u
 #define BATCH_MAX 512u
+#define LOOK_EVERY 2u /* slow paths */
 #define FIRST_BYTES 512u /* of capacity at a bin's first refill */
 #define FIRST_MIN 4u
 #define FIRST_MAX 16u
@@ -204,6 +205,22 @@ static unsigned batch_of(const struct gy_thread_cache *cache, unsigned class_ind
 	return MIN(MIN((capacity + 1) / 2, batch), BATCH_MAX);
 }
 
+/* Every few slow paths one bin is looked at: one that has not moved since the last time round gives
+ * back what it holds, so that sizes a program no longer uses do not hold memory from those it does. */
+static void look_at_one(struct gy_thread_cache *cache)
+{
+	unsigned class_index = cache->look_at++ / LOOK_EVERY % (GY_CLASS_COUNT - 1) + 1;
+	struct gy_bin *bin = &cache->bins[class_index];
+	struct gy_bin_cold *cold = &cache->cold[class_index];
+
+	if (cache->look_at % LOOK_EVERY || bin->top == bin->floor)
+		return;
+	if (cold->seen_top == bin->top && cold->seen_countdown == bin->countdown)
+		give_bottom(cache, class_index, (unsigned)(bin->top - bin->floor), GY_FLUSH_BUDGET);
+	cold->seen_top = bin->top;
+	cold->seen_countdown = bin->countdown;
+}
+
 bool gy_thread_cache_refill(struct gy_thread_cache *cache, unsigned class_index,
 			    enum gy_oom_reason *reason)
 {
@@ -211,6 +228,7 @@ bool gy_thread_cache_refill(struct gy_thread_cache *cache, unsigned class_index,
 	struct gy_bin_cold *cold = &cache->cold[class_index];
 	unsigned count, got;
 
+	look_at_one(cache);
 	grow_capacity(cache, class_index, MISS_EMPTY);
 	if (!cold->capacity) {
 		*reason = GY_OOM_REFUSED;
@@ -229,6 +247,7 @@ void gy_thread_cache_flush(struct gy_thread_cache *cache, unsigned class_index)
 	struct gy_bin *bin = &cache->bins[class_index];
 	struct gy_bin_cold *cold = &cache->cold[class_index];
 
+	look_at_one(cache);
 	grow_capacity(cache, class_index, MISS_FULL);
 	if (bin->top == bin->limit && cold->capacity)
 		give_bottom(cache, class_index, batch_of(cache, class_index), GY_FLUSH_FULL);

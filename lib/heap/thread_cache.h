@@ -48,6 +48,8 @@ struct gy_bin_cold {
 	uint8_t slots_log2;  /* bytes of the slot array; 0: none */
 	uint8_t miss;	     /* it missed since capacity was last sought here */
 	uint8_t last_miss;   /* enum miss */
+	int32_t seen_countdown; /* what the bin looked like when it was last looked at */
+	void **seen_top;
 };
 
 struct gy_thread_cache {
@@ -57,6 +59,7 @@ struct gy_thread_cache {
 	uint64_t capacity_bytes; /* sum of capacity * block size */
 	int64_t large_countdown; /* bytes of large blocks until the next sample */
 	unsigned steal_at;	/* whose capacity goes next */
+	unsigned look_at;	/* which bin is looked at next; LOOK_EVERY slow paths each */
 	unsigned busy;		/* [self] a slow path has a pointer to this cache (mutator/idle.c) */
 
 	/* The registry's view; mutator/idle.c. */

@@ -1,25 +1,24 @@
 /* aligned.c - the functions that take an alignment.
  *
- * Five historical interfaces over one heap call. They differ only in which alignments they accept and
- * how they say no:
+ * Five historical interfaces over one heap call. They differ only in which alignments they accept
+ * and how they say no:
  *
- *   function         alignment accepted             refused with        where that is written
- *   posix_memalign   power of 2, multiple of 8      returns EINVAL      POSIX: errno untouched, *block
- *                                                                       untouched on any failure
- *   aligned_alloc    power of 2                     NULL, EINVAL        C17 (DR 460), C23; glibc 2.38
- *   memalign         any: raised to a power of 2    NULL, EINVAL above  glibc's manual of memalign
- *                                                   2^63
- *   valloc           (the page)                                         BSD, SUSv2
- *   pvalloc          (the page); the size too is raised to whole pages  glibc
+ *   function        alignment accepted           refused with             written in
+ *   posix_memalign  power of 2, multiple of 8    returns EINVAL; errno    POSIX
+ *                                                and *block untouched
+ *   aligned_alloc   power of 2                   NULL, EINVAL             C17 (DR 460), C23,
+ * glibc 2.38 memalign        any: raised to a power of 2  NULL, EINVAL above 2^63  glibc's manual
+ *   valloc          (the page)                                            BSD, SUSv2
+ *   pvalloc         (the page); the size too is raised to whole pages     glibc
  *
  * Choices, where the texts leave one:
  *
  *   size not a multiple of the alignment   accepted by aligned_alloc. C11 made it undefined; DR 460
  *       took that out and every libc accepts it.
- *   memalign(24, n)    32-aligned, as glibc does; its manual page says EINVAL, but programs that run on
- *       glibc today must not break. memalign(0, n) is malloc(n), likewise.
- *   aligned_alloc(0, n), aligned_alloc(24, n)   EINVAL. glibc before 2.38 behaved as memalign; C23 says
- *       that an alignment which is not supported fails.
+ *   memalign(24, n)    32-aligned, as glibc does; its manual page says EINVAL, but programs that
+ *       run on glibc today must not break. memalign(0, n) is malloc(n), likewise.
+ *   aligned_alloc(0, n), aligned_alloc(24, n)   EINVAL. glibc before 2.38 behaved as memalign; C23
+ *       says that an alignment which is not supported fails.
  *   size 0             a unique block that can be freed, for all five, as malloc(0).
  *   pvalloc(0)         one whole page, so that the caller may always use a page.
  *   sizes above PTRDIFF_MAX   ENOMEM: pointer differences inside a block must be defined. The heap

@@ -1,15 +1,18 @@
 /* cxx_delete.c - operator delete in every form, in the shared library and in the archive.
  *
- * The plain forms are free. The sized ones check the size: if its class is that of the block, they are
- * free too, four instructions longer; if not, the heap decides whether a block of this size could have
- * come from a new of so many bytes (heap.c, HEAP-2), and reports it otherwise. Deleting through a base class without a
- * virtual destructor, or an array with plain delete, shows here as one line that names both sizes.
+ * The plain forms are free. The sized ones check the size: if its class is that of the block, they
+ * are free too, four instructions longer; if not, the heap decides whether a block of this size
+ * could have come from a new of so many bytes (heap.c, HEAP-2), and reports it otherwise. Deleting
+ * through a base class without a virtual destructor, or an array with plain delete, shows here as
+ * one line that names both sizes.
  *
- * What counts as "could have come from": the request is rounded as new and libstdc++ round it. 0 bytes
- * is 1 byte, and with an alignment the size is raised to a multiple of it (libstdc++'s aligned new
- * does so before it calls aligned_alloc; in a static link that is what runs, see cxx_new.c).
+ * What counts as "could have come from": the request is rounded as new and libstdc++ round it. 0
+ * bytes is 1 byte, and with an alignment the size is raised to a multiple of it (libstdc++'s
+ * aligned new does so before it calls aligned_alloc; in a static link that is what runs, see
+ * cxx_new.c).
  *
- * delete keeps errno, as free does. Deleting NULL does nothing, in every form ([new.delete.single]).
+ * delete keeps errno, as free does. Deleting NULL does nothing, in every form
+ * ([new.delete.single]).
  *
  * See operators.h for OP-1 to OP-3: what happens when a program replaces some of these.
  */
@@ -147,7 +150,7 @@ GY_OPERATOR GY_FAST void _ZdaPvmSt11align_val_t(void *block, size_t bytes, size_
 }
 
 GY_OPERATOR GY_FAST void _ZdlPvSt11align_val_tRKSt9nothrow_t(void *block, size_t alignment,
-						     const void *nothrow)
+							     const void *nothrow)
 {
 	(void)nothrow;
 	if (GY_REPLACED(_ZdlPvSt11align_val_t))
@@ -157,7 +160,7 @@ GY_OPERATOR GY_FAST void _ZdlPvSt11align_val_tRKSt9nothrow_t(void *block, size_t
 }
 
 GY_OPERATOR GY_FAST void _ZdaPvSt11align_val_tRKSt9nothrow_t(void *block, size_t alignment,
-						     const void *nothrow)
+							     const void *nothrow)
 {
 	(void)nothrow;
 	if (ALIGNED_ARRAY_REPLACED)

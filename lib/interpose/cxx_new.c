@@ -1,43 +1,45 @@
 /* cxx_new.c - operator new in every form; in the shared library only.
  *
- * Success is malloc's own fast path (fast.h) and the same block. Failure is C++'s ([new.delete.single], [alloc.errors]):
+ * Success is malloc's own fast path (fast.h) and the same block. Failure is C++'s
+ * ([new.delete.single], [alloc.errors]):
  *
  *   for ever: allocate; if that fails, call the program's new handler and try again;
  *             where there is no handler, throw std::bad_alloc, or return NULL in a nothrow form.
  *   An exception that the handler throws leaves new; a nothrow form turns it into NULL.
  *
- * The difficulty is that libgyre.so must not need a C++ library: most programs that preload it are C.
- * So what throws is found in the program, only when memory has run out:
+ * The difficulty is that libgyre.so must not need a C++ library: most programs that preload it are
+ * C. So what throws is found in the program, only when memory has run out:
  *
- *   1. weak references, bound by the dynamic linker where the program has libstdc++ or libc++ from the
- *      start. That is nearly always, and needs no memory.
+ *   1. weak references, bound by the dynamic linker where the program has libstdc++ or libc++ from
+ *      the start. That is nearly always, and needs no memory.
  *   2. else the C++ library has come with a plugin (dlopen with RTLD_LOCAL, as Python loads
  *      extensions). The object that called us is asked for what it sees, which may be a C++ library
- *      inside itself; then libraries loaded under the usual names. This may need a little memory for the
- *      dynamic linker's bookkeeping; where even that lacks, 3.
+ *      inside itself; then libraries loaded under the usual names. This may need a little memory
+ *      for the dynamic linker's bookkeeping; where even that lacks, 3.
  *   3. else one line on stderr, and abort: returning NULL from a throwing new is undefined
  *      behaviour, and compilers do drop the test for NULL.
  *
- * What throws is std::__throw_bad_alloc (GLIBCXX_3.4; libc++ has it under the same name). It is used in
- * place of RTLD_NEXT's operator new, because the next operator new may be another allocator's, and
- * would hand out its block (interpose.h, MIX-1).
+ * What throws is std::__throw_bad_alloc (GLIBCXX_3.4; libc++ has it under the same name). It is
+ * used in place of RTLD_NEXT's operator new, because the next operator new may be another
+ * allocator's, and would hand out its block (interpose.h, MIX-1).
  *
- * A nothrow form with a handler installed: C has no try, so the handler must run inside C++. The C++
- * library's own nothrow form is called: it calls the throwing operator new, which is ours again,
- * and catches. To be sure that it is the C++ library's:
+ * A nothrow form with a handler installed: C has no try, so the handler must run inside C++. The
+ * C++ library's own nothrow form is called: it calls the throwing operator new, which is ours
+ * again, and catches. To be sure that it is the C++ library's:
  *
  * NEW-1  A nothrow form is called only if the object that holds it is the one that holds
- *        std::get_new_handler. Otherwise the handler is called bare, and what it throws goes through.
- * NEW-2  An address found by dlsym is kept only where the C++ library was there from the start, which
- *        is never unloaded; the object it was found in is not pinned, so that plugins can go.
+ *        std::get_new_handler. Otherwise the handler is called bare, and what it throws goes
+ *        through.
+ * NEW-2  An address found by dlsym is kept only where the C++ library was there from the start,
+ *        which is never unloaded; the object it was found in is not pinned, so that plugins can go.
  *
- * Not in libgyre.a: a static link would have to pull the parts of libstdc++ that throw and catch, which a weak
- * reference does not do and a strong one cannot do in a C program. There the C++ library's own operator new
- * runs, which is written in C++ and calls our malloc and aligned_alloc: same heap, one jump more.
- * (Makefile: ARCHIVE_OBJ.)
+ * Not in libgyre.a: a static link would have to pull the parts of libstdc++ that throw and catch,
+ * which a weak reference does not do and a strong one cannot do in a C program. There the C++
+ * library's own operator new runs, which is written in C++ and calls our malloc and aligned_alloc:
+ * same heap, one jump more. (Makefile: ARCHIVE_OBJ.)
  *
- * The exception passes through frames of this file: they need unwind tables, which the x86-64 and arm64
- * ABIs have anyway (-fasynchronous-unwind-tables is the default there).
+ * The exception passes through frames of this file: they need unwind tables, which the x86-64 and
+ * arm64 ABIs have anyway (-fasynchronous-unwind-tables is the default there).
  *
  * See operators.h for OP-1 to OP-3: what happens when a program replaces some of these.
  */
@@ -78,7 +80,7 @@ static GY_COLD void *symbol_in(const char *file, const char *name)
 /* `name` of the C++ library that the code at `caller` uses. Not for operators: see NEW-1. */
 static GY_COLD void *runtime_symbol(const char *name, uintptr_t caller)
 {
-	static const char *const libraries[] = { "libstdc++.so.6", "libc++abi.so.1", "libc++.so.1" };
+	static const char *const libraries[] = {"libstdc++.so.6", "libc++abi.so.1", "libc++.so.1"};
 	void *symbol = NULL;
 	Dl_info info;
 
@@ -117,7 +119,8 @@ __attribute__((noreturn)) static GY_COLD void throw_bad_alloc(size_t bytes, uint
 	gy_message_begin(&text);
 	gy_text_add(&text, "operator new of ");
 	gy_text_add_u64(&text, bytes);
-	gy_text_add(&text, " bytes failed, and there is no C++ library that could throw [called from ");
+	gy_text_add(&text,
+		    " bytes failed, and there is no C++ library that could throw [called from ");
 	gy_text_add_hex(&text, caller);
 	gy_text_add(&text, "]");
 	gy_message_write(&text);
@@ -204,8 +207,9 @@ static GY_COLD void *library_nothrow(enum nothrow_form form, size_t bytes, size_
 }
 
 /* A nothrow form whose first attempt has failed. */
-static GY_COLD GY_NOINLINE void *nothrow_slow(enum nothrow_form form, size_t bytes, size_t alignment,
-					      const void *nothrow, uintptr_t caller)
+static GY_COLD GY_NOINLINE void *nothrow_slow(enum nothrow_form form, size_t bytes,
+					      size_t alignment, const void *nothrow,
+					      uintptr_t caller)
 {
 	new_handler handler = current_handler(caller);
 	void *block;

@@ -14,9 +14,10 @@
  *       nothing. errno is kept, as POSIX.1-2024 asks of free.
  *   cfree    a glibc compatibility symbol: binaries linked before 2.26 call it.
  *   malloc_usable_size(NULL)   0 (glibc). All of the bytes it tells may be used.
- *   malloc_trim(pad)   1 if memory went back to the kernel, else 0 (glibc); pad is idle memory to keep.
- *   __libc_malloc and its kin   glibc exports them; a program with a malloc wrapper of its own calls
- *       them where others use dlsym(RTLD_NEXT). Its wrapper then stands before ours, but a
+ *   malloc_trim(pad)   1 if memory went back to the kernel, else 0 (glibc); pad: idle bytes to
+ * keep.
+ *   __libc_malloc and its kin   glibc exports them; a program with a malloc wrapper of its own
+ *       calls them where others use dlsym(RTLD_NEXT). Its wrapper then stands before ours, but a
  *       memalign that it did not wrap is ours: were __libc_free left to glibc, the wrapper's free
  *       would give our block to glibc's heap (MIX-1). They call the heap, never the public names,
  *       which may be the wrapper that called them.

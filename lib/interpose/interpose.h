@@ -1,18 +1,18 @@
 /* interpose.h - what the files of this folder share: the names that libc's headers do not declare.
  *
- * This folder is where C and C++ programs come in. Each public function checks what its own standard
- * asks (alignments, products, errno) and calls heap/heap.h; no policy of the heap is here.
+ * This folder is where C and C++ programs come in. Each public function checks what its own
+ * standard asks (alignments, products, errno) and calls heap/heap.h; no policy of the heap is here.
  *
  * MIX-1  Every function through which a program on glibc can get or give back a block is defined
  *        here, the __libc_* names included. One that was left out would hand out a block of glibc's
  *        heap, which our free then has to refuse.
  * MIX-2  libgyre.a holds the library as one object (Makefile), so a static link takes all of these
  *        or none, whatever the order of the archives.
- * MIX-3  The caller's address is taken in the public function itself and passed down: it is the first
- *        frame of a sample, and the place that a report of misuse names.
+ * MIX-3  The caller's address is taken in the public function itself and passed down: it is the
+ *        first frame of a sample, and the place that a report of misuse names.
  *
- * Sources: C11 7.22.3, C23 7.24.3, POSIX.1-2024 (malloc, free, posix_memalign, reallocarray), glibc's
- * manual "Replacing malloc", the Itanium C++ ABI (mangling), C++17 [new.delete].
+ * Sources: C11 7.22.3, C23 7.24.3, POSIX.1-2024 (malloc, free, posix_memalign, reallocarray),
+ * glibc's manual "Replacing malloc", the Itanium C++ ABI (mangling), C++17 [new.delete].
  */
 #ifndef GY_INTERPOSE_INTERPOSE_H
 #define GY_INTERPOSE_INTERPOSE_H

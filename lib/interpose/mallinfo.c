@@ -1,25 +1,29 @@
 /* mallinfo.c - what programs ask glibc's malloc about itself, answered from Gyre's own numbers.
  *
- * These are defined because a drop-in needs them: left to glibc they would describe a heap that nobody
- * uses (services export mallinfo2 as metrics), and in a static link they would pull in glibc's malloc
- * and clash. gyre.h's gyre_stats_read tells more; here its numbers are put under glibc's names:
+ * These are defined because a drop-in needs them: left to glibc they would describe a heap that
+ * nobody uses (services export mallinfo2 as metrics), and in a static link they would pull in
+ * glibc's malloc and clash. gyre.h's gyre_stats_read tells more; here its numbers are put under
+ * glibc's names:
  *
- *   arena     bytes made usable, large blocks left out      hblks, hblkhd   large blocks: number, bytes
- *   uordblks  bytes in allocated blocks that are not large  fordblks        free bytes: arena - uordblks
- *   ordblks   free blocks; unknown here as a number, so 1   keepcost        idle bytes that trim could
- *   smblks, fsmblks, usmblks  0: no fast bins                               give back
+ *   arena          bytes made usable, large blocks left out
+ *   uordblks       bytes in allocated blocks that are not large
+ *   fordblks       free bytes: arena - uordblks
+ *   hblks, hblkhd  large blocks: number, bytes
+ *   ordblks        free blocks; unknown here as a number, so 1
+ *   keepcost       idle bytes that trim could give back
+ *   smblks, fsmblks, usmblks   0: no fast bins
  *
  * INFO-1  arena == uordblks + fordblks, and uordblks + hblkhd is what the program holds, as with
  *         glibc, whatever moment the numbers were read at.
  *
  * mallinfo's fields are int: values above INT_MAX show as INT_MAX rather than wrapped.
  *
- * mallopt(parameter, value): 1 for glibc's tuning parameters, which are hints that this heap does not
- * need (arenas, thresholds, top pad): a program that sets them runs on. 0 for M_PERTURB, whose filling
- * would be a promise, and for numbers that glibc does not know.
+ * mallopt(parameter, value): 1 for glibc's tuning parameters, which are hints that this heap does
+ * not need (arenas, thresholds, top pad): a program that sets them runs on. 0 for M_PERTURB, whose
+ * filling would be a promise, and for numbers that glibc does not know.
  *
- * malloc_info writes the same kind of XML as glibc, told apart by version="gyre-...". malloc_stats prints to
- * stderr. Both use the caller's stdio, so they may allocate: no lock of ours is held.
+ * malloc_info writes the same kind of XML as glibc, told apart by version="gyre-...". malloc_stats
+ * prints to stderr. Both use the caller's stdio, so they may allocate: no lock of ours is held.
  */
 #include "interpose/interpose.h"
 

@@ -11,8 +11,15 @@
  * A program linked with -static has no PT_GNU_EH_FRAME unless the linker is asked for it
  * (-Wl,--eh-frame-hdr; -static-pie has it): then its frame pointers are all there is.
  *
+ * What is loaded when the library starts (the program, the libraries it was linked with) stays
+ * loaded, and is kept in a table of its own: half the cost, and what is known of its code
+ * stays true (unwind.c).
+ *
  * OBJECT-1  Looking up takes no lock and allocates nothing.
  * OBJECT-2  A table entry is written before the count that covers it, and never changed after.
+ * OBJECT-3  An object is called permanent only if it was there when the library was started. If a
+ *           constructor that ran before loads an object that is unloaded and replaced later, walks
+ *           through it may show wrong frames; they read nothing that they must not.
  *
  * Sources: <dlfcn.h> and elf/dl-find_object.c of glibc; GCC's unwind-dw2-fde-dip.c as its user.
  */
@@ -26,12 +33,13 @@
 struct gy_loaded_object {
 	uintptr_t start, end;        /* its mapping; start == end: none */
 	const uint8_t *eh_frame_hdr; /* PT_GNU_EH_FRAME, NULL if it has none */
+	bool permanent;              /* OBJECT-3 */
 };
 
 /* The object that holds `pc`; false and an empty one if there is none. */
 bool gy_loaded_object_find(uintptr_t pc, struct gy_loaded_object *object);
 
-/* The table's half, for libcs without _dl_find_object: filled by the first that asks. */
+/* For libcs without _dl_find_object, from a table that the first to ask fills. */
 bool gy_loaded_object_find_listed(uintptr_t pc, struct gy_loaded_object *object);
 
 GY_INLINE bool gy_loaded_object_holds(const struct gy_loaded_object *object, uintptr_t pc)

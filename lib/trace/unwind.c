@@ -7,6 +7,9 @@
  *	witness where the FDE stands              a miss; nothing else can happen to it.
  *	sum     of the FDE's first 24 bytes
  *
+ * Objects that stay loaded (OBJECT-3) need no witness: both words are 0, and neither is read. What
+ *a walk costs in a busy program is the cache lines it misses: an FDE's would be half of them.
+ *
  * A rule holds what nearly all frames need: CFA = rsp + n, rbp + n, or *(rbp + n) (realigned
  * stacks); return address at CFA - 8; rbp kept, or saved at CFA - 8m. Frames that need more are
  *SLOW and interpreted each time: signal frames, PLT stubs, the loader's resolver.
@@ -123,26 +126,34 @@ GY_INLINE bool cache_find(const struct gy_loaded_object *object, uintptr_t looku
 {
 	struct cache_entry *entry = cache_slot(lookup);
 	uint64_t check = READ_RELAXED(entry->check), word = READ_RELAXED(entry->rule);
-	uint64_t witness = READ_RELAXED(entry->witness), sum = READ_RELAXED(entry->sum);
 
-	if ((check ^ word ^ witness ^ sum) != lookup || witness_sum(object, witness) != sum)
-		return false;
+	if (unlikely(!object->permanent)) {
+		uint64_t witness = READ_RELAXED(entry->witness), sum = READ_RELAXED(entry->sum);
+
+		if (!sum || witness_sum(object, witness) != sum)
+			return false;
+		check ^= witness ^ sum;
+	}
 	memcpy(rule, &word, sizeof(word));
-	return true;
+	return (check ^ word) == lookup;
 }
 
 static void cache_put(const struct gy_loaded_object *object, uintptr_t lookup, struct rule rule,
 		      const uint8_t *witness)
 {
 	struct cache_entry *entry = cache_slot(lookup);
-	uint64_t word, sum = witness_sum(object, (uintptr_t)witness);
+	uint64_t word, place = 0, sum = 0;
 
-	if (!sum)
-		return;
+	if (!object->permanent) {
+		place = (uintptr_t)witness;
+		sum = witness_sum(object, place);
+		if (!sum)
+			return;
+	}
 	memcpy(&word, &rule, sizeof(word));
-	WRITE_RELAXED(entry->check, lookup ^ word ^ (uintptr_t)witness ^ sum);
+	WRITE_RELAXED(entry->check, lookup ^ word ^ place ^ sum);
 	WRITE_RELAXED(entry->rule, word);
-	WRITE_RELAXED(entry->witness, (uintptr_t)witness);
+	WRITE_RELAXED(entry->witness, place);
 	WRITE_RELAXED(entry->sum, sum);
 }
 
@@ -498,38 +509,45 @@ static int seek_outermost(struct walk *walk)
 	return error;
 }
 
-/* The registers of the caller of this (inlined) function, and its pc. */
-GY_INLINE void take_registers(struct gy_cfi_registers *registers)
+/* The registers of the caller of this (inlined) function, and its pc; the callee-saved ones beyond
+ * rbp only in full. */
+GY_INLINE void take_registers(struct gy_cfi_registers *registers, bool full)
 {
 	uint64_t *value = registers->value;
 
+	registers->valid = FAST_VALID;
 #if defined(__x86_64__)
-	__asm__ volatile("movq %%rbx, 24(%0)\n\t"
-			 "movq %%rbp, 48(%0)\n\t"
+	if (full) {
+		__asm__ volatile("movq %%rbx, 24(%0)\n\t"
+				 "movq %%r12, 96(%0)\n\t"
+				 "movq %%r13, 104(%0)\n\t"
+				 "movq %%r14, 112(%0)\n\t"
+				 "movq %%r15, 120(%0)"
+				 :
+				 : "r"(value)
+				 : "memory");
+		registers->valid |= GY_CFI_BIT(GY_CFI_RBX) | 0xfu << GY_CFI_R12;
+	}
+	__asm__ volatile("movq %%rbp, 48(%0)\n\t"
 			 "movq %%rsp, 56(%0)\n\t"
-			 "movq %%r12, 96(%0)\n\t"
-			 "movq %%r13, 104(%0)\n\t"
-			 "movq %%r14, 112(%0)\n\t"
-			 "movq %%r15, 120(%0)\n\t"
 			 "leaq 0f(%%rip), %%rax\n"
 			 "0:\tmovq %%rax, 128(%0)"
 			 :
 			 : "r"(value)
 			 : "rax", "memory");
-	registers->valid = FAST_VALID | GY_CFI_BIT(GY_CFI_RBX) | 0xfu << GY_CFI_R12;
 #else
 	/* A frame record is {caller's frame, return address} here too. */
+	(void)full;
 	value[GY_CFI_RBP] = (uintptr_t)__builtin_frame_address(0);
 	value[GY_CFI_RSP] = value[GY_CFI_RBP];
 	value[GY_CFI_RIP] = (uintptr_t)__builtin_return_address(0);
-	registers->valid = FAST_VALID;
 #endif
 }
 
 GY_NOINLINE unsigned gy_stack_capture(uintptr_t *frames, unsigned capacity, uintptr_t caller_pc)
 {
-	struct gy_cfi_registers start;
 	struct walk walk;
+	uintptr_t start;
 	int error;
 
 	if (!capacity)
@@ -538,35 +556,33 @@ GY_NOINLINE unsigned gy_stack_capture(uintptr_t *frames, unsigned capacity, uint
 	walk.option = (enum stack_option)gy_option(GY_OPT_sample_stack);
 	if (walk.option == STACK_OFF || capacity == 1)
 		return 1;
-	take_registers(&start);
 	walk.frames = frames;
 	walk.capacity = capacity;
 	walk.caller_pc = caller_pc;
-	gy_loaded_object_find(start.value[GY_CFI_RIP], &walk.own);
+	gy_loaded_object_find((uintptr_t)gy_stack_capture, &walk.own);
 	walk.object = walk.own;
 	memset(walk.seen, 0, sizeof(walk.seen));
 	walk.seen[0] = walk.own;
 	walk.seen_next = 1;
 	walk.full = false;
 	do {
-		walk.registers = start;
-		if (!walk.full)
-			walk.registers.valid = FAST_VALID;
-		gy_stack_window_init(&walk.window, start.value[GY_CFI_RSP], known_stack());
+		take_registers(&walk.registers, walk.full);
+		start = walk.registers.value[GY_CFI_RSP];
+		gy_stack_window_init(&walk.window, start, known_stack());
 		walk.exact = true;
 		walk.met = false;
 		walk.interrupted = false;
 		walk.depth = 1;
 		error = run(&walk);
 	} while (error == -EAGAIN && !walk.full && (walk.full = true));
-	if (unlikely(start.value[GY_CFI_RSP] - walk.window.known.low >=
+	if (unlikely(start - walk.window.known.low >=
 		     walk.window.known.high - walk.window.known.low)) {
 		if (!error && walk.depth == capacity && thread_stack.tries < LEARN_TRIES) {
 			thread_stack.tries++;
 			error = seek_outermost(&walk);
 		}
 		if (error == -ENOENT)
-			learn_stack(&walk, start.value[GY_CFI_RSP]);
+			learn_stack(&walk, start);
 	}
 	ASSERT(walk.depth >= 1 && walk.depth <= capacity && frames[0] == caller_pc); /* UNWIND-1 */
 	return walk.depth;

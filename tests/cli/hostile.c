@@ -1,9 +1,10 @@
-/* hostile.c - a process whose control page lies: hostile SEED
+/* hostile.c - a process that lies about itself: hostile SEED [FILE OFFSET]
  *
  * It publishes a page of the documented layout (control_page.h), then damages it as SEED says: some
  * words of the header get values at the edge of what a reader might trust, names lose their end,
  * the memfd is unsealed, or shrinks and grows while it is read. It lives until stdin closes. Seed 0
- * is an honest page. Not linked with Gyre: the page alone makes it a target.
+ * is an honest page. With a FILE, that is mapped executable from OFFSET, as a library would be:
+ * the test damages ELF files. Not linked with Gyre: the page alone makes it a target.
  */
 #include <fcntl.h>
 #include <pthread.h>
@@ -143,6 +144,12 @@ int main(int argc, char **argv)
 		pthread_create(&thread, NULL, stir, unsealed ? &descriptor : NULL);
 	if (!unsealed && seed)
 		pthread_create(&thread, NULL, answer, NULL);
+	if (argc > 3) {
+		int file = open(argv[2], O_RDONLY | O_CLOEXEC);
+
+		mmap(NULL, 1 << 20, PROT_READ | PROT_EXEC, MAP_PRIVATE, file,
+		     strtol(argv[3], NULL, 0));
+	}
 	printf("ready %d\n", getpid());
 	fflush(stdout);
 	while (read(STDIN_FILENO, &byte, 1) == 1)

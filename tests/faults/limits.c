@@ -3,14 +3,13 @@
  *   limits KIND [MIB]
  *
  * KIND    as         RLIMIT_AS set by the program while it runs, MIB above what it uses
- *         data       RLIMIT_DATA likewise
- *         inherited  a limit that was there at the start (ulimit -v, a cgroup, the option memory_limit)
- *         absurd     requests that no machine can serve
+ *         data       RLIMIT_DATA likewise inherited  a limit that was there at the start (ulimit
+ *         -v, a cgroup, the option memory_limit) absurd     requests that no machine can serve
  *
- * Takes blocks of several sizes and writes to them until one is refused: that must be NULL with ENOMEM. Then
- * frees half, takes again, frees all, takes as much again as the first time. Contents are checked throughout;
- * threads start and end while nothing can be had. MIB for `inherited` is the limit, so that reaching it can be
- * told from giving up early.
+ * Takes blocks of several sizes and writes to them until one is refused: that must be NULL with
+ * ENOMEM. Then frees half, takes again, frees all, takes as much again as the first time. Contents
+ * are checked throughout; threads start and end while nothing can be had. MIB for `inherited` is
+ * the limit, so that reaching it can be told from giving up early.
  */
 #include "interpose/tap.h"
 
@@ -109,12 +108,15 @@ static void test_limit(size_t largest, size_t limit_mib, bool must_refuse)
 	size_t first, second, half;
 
 	first = take_all(largest);
-	say("# %zu MiB in %zu blocks of at most %zu bytes before the first refusal\n", first / MIB, taken_blocks, largest);
+	say("# %zu MiB in %zu blocks of at most %zu bytes before the first refusal\n", first / MIB,
+	    taken_blocks, largest);
 	if (must_refuse)
 		EXPECT(first < (size_t)CEILING_MIB * MIB, "%zu MiB and no refusal", first / MIB);
 	if (limit_mib) {
-		EXPECT(first <= limit_mib * MIB, "%zu MiB above the limit of %zu", first / MIB, limit_mib);
-		EXPECT(first >= limit_mib * MIB / 3, "only %zu MiB of a limit of %zu", first / MIB, limit_mib);
+		EXPECT(first <= limit_mib * MIB, "%zu MiB above the limit of %zu", first / MIB,
+		       limit_mib);
+		EXPECT(first >= limit_mib * MIB / 3, "only %zu MiB of a limit of %zu", first / MIB,
+		       limit_mib);
 	}
 	for (unsigned i = 0; i < 8; i++) {
 		pthread_t thread;
@@ -130,7 +132,8 @@ static void test_limit(size_t largest, size_t limit_mib, bool must_refuse)
 	take_all(largest);
 	give_all();
 	second = take_all(largest);
-	EXPECT(second >= first - first / 5, "%zu MiB the first time, then %zu", first / MIB, second / MIB);
+	EXPECT(second >= first - first / 5, "%zu MiB the first time, then %zu", first / MIB,
+	       second / MIB);
 	give_all();
 	EXPECT(taken_blocks == 0, "%zu blocks", taken_blocks);
 }
@@ -154,7 +157,8 @@ static void test_resource(const char *name, int resource, const char *counter, s
 	struct rlimit old, limit;
 	char title[100];
 
-	snprintf(title, sizeof(title), "%s set while running, %zu MiB above what is used", name, above_mib);
+	snprintf(title, sizeof(title), "%s set while running, %zu MiB above what is used", name,
+		 above_mib);
 	group(title);
 	free(malloc(20 * MIB));
 	getrlimit((__rlimit_resource_t)resource, &old);
@@ -183,7 +187,8 @@ static void test_absurd(void)
 			block[0] = 1;
 			block[((size_t)1 << bits) - 1] = 1;
 			errno = 0;
-			EXPECT(!realloc(block, SIZE_MAX / 2) && errno == ENOMEM, "realloc of 2^%u", bits);
+			EXPECT(!realloc(block, SIZE_MAX / 2) && errno == ENOMEM, "realloc of 2^%u",
+			       bits);
 		}
 		free(block);
 		EXPECT(take(10000), "no block after 2^%u", bits);

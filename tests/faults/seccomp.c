@@ -2,9 +2,9 @@
  *
  *   seccomp ERRNO CALL[,CALL ...] COMMAND [ARGUMENT ...]
  *
- * CALL may be `mprotect_rw`: mprotect that makes memory writable (the loader's own, which takes the write
- * right away, goes through). Unlike the library's own fault injection this needs nothing of the library's, and it
- * also fails calls that the library might make past its wrappers.
+ * CALL may be `mprotect_rw`: mprotect that makes memory writable (the loader's own, which takes the
+ * write right away, goes through). Unlike the library's own fault injection this needs nothing of
+ * the library's, and it also fails calls that the library might make past its wrappers.
  */
 #include <errno.h>
 #include <linux/audit.h>
@@ -27,20 +27,20 @@ static const struct {
 	const char *name;
 	unsigned number;
 } calls[] = {
-	{ "mremap", SYS_mremap },
-	{ "madvise", SYS_madvise },
-	{ "process_madvise", SYS_process_madvise },
-	{ "membarrier", SYS_membarrier },
-	{ "memfd_create", SYS_memfd_create },
-	{ "ftruncate", SYS_ftruncate },
-	{ "fcntl", SYS_fcntl },
-	{ "pidfd_open", SYS_pidfd_open },
-	{ "io_uring_setup", SYS_io_uring_setup },
-	{ "io_uring_enter", SYS_io_uring_enter },
-	{ "prlimit64", SYS_prlimit64 },
-	{ "clone3", SYS_clone3 },
-	{ "rseq", SYS_rseq },
-	{ "mprotect_rw", SYS_mprotect },
+	{"mremap", SYS_mremap},
+	{"madvise", SYS_madvise},
+	{"process_madvise", SYS_process_madvise},
+	{"membarrier", SYS_membarrier},
+	{"memfd_create", SYS_memfd_create},
+	{"ftruncate", SYS_ftruncate},
+	{"fcntl", SYS_fcntl},
+	{"pidfd_open", SYS_pidfd_open},
+	{"io_uring_setup", SYS_io_uring_setup},
+	{"io_uring_enter", SYS_io_uring_enter},
+	{"prlimit64", SYS_prlimit64},
+	{"clone3", SYS_clone3},
+	{"rseq", SYS_rseq},
+	{"mprotect_rw", SYS_mprotect},
 };
 
 static struct sock_filter filter[200];
@@ -48,7 +48,7 @@ static unsigned short length;
 
 static void add(unsigned short code, unsigned k, unsigned char yes, unsigned char no)
 {
-	filter[length++] = (struct sock_filter){ .code = code, .jt = yes, .jf = no, .k = k };
+	filter[length++] = (struct sock_filter){.code = code, .jt = yes, .jf = no, .k = k};
 }
 
 static int add_call(const char *name, unsigned error)
@@ -73,7 +73,7 @@ static int add_call(const char *name, unsigned error)
 
 int main(int argc, char **argv)
 {
-	struct sock_fprog program = { .filter = filter };
+	struct sock_fprog program = {.filter = filter};
 	char *name;
 
 	if (argc < 4) {
@@ -85,7 +85,8 @@ int main(int argc, char **argv)
 			return 2;
 	add(BPF_RET | BPF_K, SECCOMP_RET_ALLOW, 0, 0);
 	program.len = length;
-	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) || prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program)) {
+	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) ||
+	    prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program)) {
 		perror("seccomp");
 		return 3;
 	}

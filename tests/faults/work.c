@@ -3,8 +3,8 @@
  *   work [recover]
  *
  * Any allocation may be refused: then errno must be ENOMEM, and what was allocated before must be
- * whole. Nothing may crash, hang, or be misreported. With `recover` the faults end by themselves, and
- * then every kind of request must succeed again.
+ * whole. Nothing may crash, hang, or be misreported. With `recover` the faults end by themselves,
+ * and then every kind of request must succeed again.
  *
  * Output goes by write(2); the last line is `done refused=N`.
  */
@@ -60,15 +60,15 @@ static void verify(const unsigned char *block, size_t bytes, unsigned seed)
 
 static void small_blocks(unsigned seed)
 {
-	static const size_t sizes[] = { 8, 100, 500, 1000, 3000, 9000, 30000 };
+	static const size_t sizes[] = {8, 100, 500, 1000, 3000, 9000, 30000};
 	unsigned char *kept[KEPT];
 
 	for (unsigned i = 0; i < KEPT; i++) {
 		size_t bytes = sizes[i % 7];
 
 		errno = 0;
-		kept[i] = i & 1 ? checked(malloc(bytes), bytes, "malloc's errno") :
-				  checked(calloc(1, bytes), bytes, "calloc's errno");
+		kept[i] = i & 1 ? checked(malloc(bytes), bytes, "malloc's errno")
+				: checked(calloc(1, bytes), bytes, "calloc's errno");
 		if (kept[i] && !(i & 1) && kept[i][bytes - 1])
 			note("calloc is not zero");
 		if (kept[i])
@@ -82,7 +82,8 @@ static void small_blocks(unsigned seed)
 			continue;
 		verify(kept[i], bytes, seed + i);
 		errno = 0;
-		larger = i % 3 ? NULL : checked(realloc(kept[i], bytes * 3), bytes * 3, "realloc's errno");
+		larger = i % 3 ? NULL
+			       : checked(realloc(kept[i], bytes * 3), bytes * 3, "realloc's errno");
 		if (larger)
 			verify(larger, bytes < 4096 ? bytes : 4096, seed + i);
 		else
@@ -154,7 +155,8 @@ static void threads(void)
 	pthread_t ids[4];
 	unsigned started = 0;
 
-	while (started < 4 && !pthread_create(&ids[started], NULL, thread_work, (void *)(uintptr_t)(started * 50)))
+	while (started < 4 &&
+	       !pthread_create(&ids[started], NULL, thread_work, (void *)(uintptr_t)(started * 50)))
 		started++;
 	for (unsigned i = 0; i < started; i++)
 		pthread_join(ids[i], NULL);
@@ -178,14 +180,14 @@ static void child(void)
 /* Sleeps long enough that idle caches and idle pages would be taken back (the options say when). */
 static void rest(void)
 {
-	struct timespec nap = { 0, 25000000 };
+	struct timespec nap = {0, 25000000};
 
 	nanosleep(&nap, NULL);
 }
 
 static bool all_kinds_succeed(void)
 {
-	static const size_t sizes[] = { 8, 64, 700, 5000, 32768, 100000, 3000000, 30000000 };
+	static const size_t sizes[] = {8, 64, 700, 5000, 32768, 100000, 3000000, 30000000};
 	bool good = true;
 
 	for (unsigned i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {

@@ -1,11 +1,12 @@
 /* family.c - every function of the malloc family against the letter of C11, C23, POSIX and glibc.
  *
- * One program in four forms: preloaded (this file alone), linked with libgyre.so (family_linked.c), and
- * with libgyre.a in a dynamic and in a static program (family_archive_static.c, family_static.c).
+ * One program in four forms: preloaded (this file alone), linked with libgyre.so (family_linked.c),
+ * and with libgyre.a in a dynamic and in a static program (family_archive_static.c,
+ * family_static.c).
  *
- * Each group is one requirement. Sizes run over a grid that crosses every size class boundary of the
- * formula, the end of the classes (32 KiB) and whole pages and huge pages up to 64 MiB. Contents are
- * checked by a pattern that depends on the block, so that overlapping blocks show.
+ * Each group is one requirement. Sizes run over a grid that crosses every size class boundary of
+ * the formula, the end of the classes (32 KiB) and whole pages and huge pages up to 64 MiB.
+ * Contents are checked by a pattern that depends on the block, so that overlapping blocks show.
  */
 #include "interpose/tap.h"
 
@@ -50,21 +51,109 @@ static void find_sized(void)
 #endif
 
 static const size_t grid[] = {
-	1, 2, 7, 8, 9, 15, 16, 17, 24, 31, 32, 33, 48, 63, 64, 65, 72, 73, 96, 97, 100, 128, 129, 255, 256, 257,
-	500, 512, 513, 1000, 1024, 1025, 1087, 1088, 1089, 1500, 2000, 2048, 2049, 4000, 4095, 4096, 4097,
-	6000, 8191, 8192, 8193, 12345, 16384, 16385, 20000, 32767, 32768, 32769, 40960, 40961, 65535, 65536,
-	65537, 100000, 131072, 200000, 262144, 262145, 500000, MIB - 1, MIB, MIB + 1, 2 * MIB - 1, 2 * MIB,
-	2 * MIB + 1, 3 * MIB, 4 * MIB + 4096, 5000000, 8 * MIB, 16 * MIB + 1, 33 * MIB, 64 * MIB,
+	1,
+	2,
+	7,
+	8,
+	9,
+	15,
+	16,
+	17,
+	24,
+	31,
+	32,
+	33,
+	48,
+	63,
+	64,
+	65,
+	72,
+	73,
+	96,
+	97,
+	100,
+	128,
+	129,
+	255,
+	256,
+	257,
+	500,
+	512,
+	513,
+	1000,
+	1024,
+	1025,
+	1087,
+	1088,
+	1089,
+	1500,
+	2000,
+	2048,
+	2049,
+	4000,
+	4095,
+	4096,
+	4097,
+	6000,
+	8191,
+	8192,
+	8193,
+	12345,
+	16384,
+	16385,
+	20000,
+	32767,
+	32768,
+	32769,
+	40960,
+	40961,
+	65535,
+	65536,
+	65537,
+	100000,
+	131072,
+	200000,
+	262144,
+	262145,
+	500000,
+	MIB - 1,
+	MIB,
+	MIB + 1,
+	2 * MIB - 1,
+	2 * MIB,
+	2 * MIB + 1,
+	3 * MIB,
+	4 * MIB + 4096,
+	5000000,
+	8 * MIB,
+	16 * MIB + 1,
+	33 * MIB,
+	64 * MIB,
 };
 enum { GRID = sizeof(grid) / sizeof(grid[0]) };
 
 /* Sizes that must fail, whatever memory there is. */
 static const size_t impossible[] = {
-	(size_t)PTRDIFF_MAX + 1, (size_t)PTRDIFF_MAX + 4097, SIZE_MAX / 2 + 2, SIZE_MAX - (1u << 21), SIZE_MAX - 8192,
-	SIZE_MAX - 4096, SIZE_MAX - 4095, SIZE_MAX - 64, SIZE_MAX - 16, SIZE_MAX - 15, SIZE_MAX - 8, SIZE_MAX - 7,
-	SIZE_MAX - 1, SIZE_MAX,
+	(size_t)PTRDIFF_MAX + 1,
+	(size_t)PTRDIFF_MAX + 4097,
+	SIZE_MAX / 2 + 2,
+	SIZE_MAX - (1u << 21),
+	SIZE_MAX - 8192,
+	SIZE_MAX - 4096,
+	SIZE_MAX - 4095,
+	SIZE_MAX - 64,
+	SIZE_MAX - 16,
+	SIZE_MAX - 15,
+	SIZE_MAX - 8,
+	SIZE_MAX - 7,
+	SIZE_MAX - 1,
+	SIZE_MAX,
 	/* within the rule, beyond any machine */
-	PTRDIFF_MAX, PTRDIFF_MAX - 1, PTRDIFF_MAX - 8192, (size_t)1 << 62, (size_t)1 << 48,
+	PTRDIFF_MAX,
+	PTRDIFF_MAX - 1,
+	PTRDIFF_MAX - 8192,
+	(size_t)1 << 62,
+	(size_t)1 << 48,
 };
 enum { IMPOSSIBLE = sizeof(impossible) / sizeof(impossible[0]) };
 
@@ -118,7 +207,8 @@ static void test_malloc(void)
 
 		EXPECT(p && q && p != q, "size %zu", bytes);
 		EXPECT(is_aligned(p, natural_alignment(bytes)), "size %zu at %p", bytes, (void *)p);
-		EXPECT(malloc_usable_size(p) >= bytes, "size %zu usable %zu", bytes, malloc_usable_size(p));
+		EXPECT(malloc_usable_size(p) >= bytes, "size %zu usable %zu", bytes,
+		       malloc_usable_size(p));
 		memset(p, 0xa5, malloc_usable_size(p));
 		memset(q, 0x5a, malloc_usable_size(q));
 		EXPECT(p[0] == 0xa5 && p[bytes - 1] == 0xa5, "size %zu overlaps", bytes);
@@ -136,7 +226,8 @@ static void test_malloc(void)
 		EXPECT(is_aligned(p, natural_alignment(grid[i])), "size %zu", grid[i]);
 		EXPECT(malloc_usable_size(p) >= grid[i], "size %zu", grid[i]);
 		mark(p, malloc_usable_size(p), i);
-		EXPECT(marked_as(p, malloc_usable_size(p), malloc_usable_size(p), i), "size %zu", grid[i]);
+		EXPECT(marked_as(p, malloc_usable_size(p), malloc_usable_size(p), i), "size %zu",
+		       grid[i]);
 		free(p);
 	}
 	group_end();
@@ -156,7 +247,7 @@ static void test_overlap(void)
 	enum { BLOCKS = 20000 };
 	static void *block[BLOCKS];
 	static size_t size[BLOCKS];
-	struct rng rng = { 42 };
+	struct rng rng = {42};
 	bool good = true;
 
 	group("20,000 random blocks keep their contents, three rounds");
@@ -282,7 +373,8 @@ static void test_realloc(void)
 			mark(p, from, i);
 			q = realloc(p, to);
 			EXPECT(q, "%zu to %zu", from, to);
-			EXPECT(marked_as(q, from < to ? from : to, from, i), "%zu to %zu", from, to);
+			EXPECT(marked_as(q, from < to ? from : to, from, i), "%zu to %zu", from,
+			       to);
 			EXPECT(malloc_usable_size(q) >= to, "%zu to %zu", from, to);
 			EXPECT(is_aligned(q, natural_alignment(to)), "%zu to %zu", from, to);
 			memset((char *)q + to - 1, 1, 1);
@@ -346,7 +438,8 @@ static void test_realloc(void)
 
 		mark(p, 100, bits);
 		errno = 0;
-		EXPECT(!reallocarray(p, a, b) && errno == ENOMEM, "%zu x %zu, errno %d", a, b, errno);
+		EXPECT(!reallocarray(p, a, b) && errno == ENOMEM, "%zu x %zu, errno %d", a, b,
+		       errno);
 		EXPECT(marked_as(p, 100, 100, bits), "contents after %zu x %zu", a, b);
 		p = reallocarray(p, 50, 4);
 		EXPECT(p && marked_as(p, 100, 100, bits), "grown");
@@ -369,34 +462,43 @@ static void *take_aligned(enum aligned_function function, size_t alignment, size
 		result = posix_memalign(&block, alignment, bytes);
 		return result ? NULL : block;
 	}
-	return function == ALIGNED_ALLOC ? aligned_alloc(alignment, bytes) : memalign(alignment, bytes);
+	return function == ALIGNED_ALLOC ? aligned_alloc(alignment, bytes)
+					 : memalign(alignment, bytes);
 }
 
 static void test_aligned(void)
 {
-	static const size_t sizes[] = { 0, 1, 8, 24, 40, 64, 72, 100, 1000, 1088, 4096, 5000, 8192, 33000, 100000, 3 * MIB };
+	static const size_t sizes[] = {0,    1,    8,    24,   40,   64,    72,     100,
+				       1000, 1088, 4096, 5000, 8192, 33000, 100000, 3 * MIB};
 
 	group("aligned blocks are aligned, usable and survive realloc, to 64 MiB of alignment");
 	for (unsigned f = 0; f < ALIGNED_FUNCTIONS; f++) {
 		for (size_t alignment = 1; alignment <= 64 * MIB; alignment *= 2) {
 			for (unsigned s = 0; s < sizeof(sizes) / sizeof(sizes[0]); s++) {
 				size_t bytes = sizes[s];
-				void *p = take_aligned(f, alignment, bytes), *q = take_aligned(f, alignment, bytes);
+				void *p = take_aligned(f, alignment, bytes),
+				     *q = take_aligned(f, alignment, bytes);
 
-				EXPECT(p && q && p != q, "alignment %zu size %zu", alignment, bytes);
+				EXPECT(p && q && p != q, "alignment %zu size %zu", alignment,
+				       bytes);
 				if (!p || !q) {
 					free(p), free(q);
 					continue;
 				}
-				EXPECT(is_aligned(p, alignment), "alignment %zu size %zu: %p", alignment, bytes, p);
-				EXPECT(is_aligned(q, alignment), "alignment %zu size %zu: %p", alignment, bytes, q);
-				EXPECT(malloc_usable_size(p) >= bytes, "alignment %zu size %zu", alignment, bytes);
+				EXPECT(is_aligned(p, alignment), "alignment %zu size %zu: %p",
+				       alignment, bytes, p);
+				EXPECT(is_aligned(q, alignment), "alignment %zu size %zu: %p",
+				       alignment, bytes, q);
+				EXPECT(malloc_usable_size(p) >= bytes, "alignment %zu size %zu",
+				       alignment, bytes);
 				mark(p, malloc_usable_size(p), f);
 				mark(q, malloc_usable_size(q), f + 9);
-				EXPECT(marked_as(p, bytes, malloc_usable_size(p), f), "alignment %zu size %zu", alignment, bytes);
+				EXPECT(marked_as(p, bytes, malloc_usable_size(p), f),
+				       "alignment %zu size %zu", alignment, bytes);
 				mark(p, bytes, 5);
 				p = realloc(p, bytes + 50);
-				EXPECT(p && marked_as(p, bytes, bytes, 5), "alignment %zu size %zu grown", alignment, bytes);
+				EXPECT(p && marked_as(p, bytes, bytes, 5),
+				       "alignment %zu size %zu grown", alignment, bytes);
 				q = realloc(q, bytes / 2 + 1);
 				EXPECT(q, "alignment %zu size %zu shrunk", alignment, bytes);
 				free(p);
@@ -411,7 +513,7 @@ static void test_aligned(void)
 		enum { BLOCKS = 3000 };
 		static void *block[BLOCKS];
 		static size_t size[BLOCKS];
-		struct rng rng = { 7 };
+		struct rng rng = {7};
 		bool good = true;
 
 		for (unsigned i = 0; i < BLOCKS; i++) {
@@ -419,7 +521,8 @@ static void test_aligned(void)
 
 			size[i] = rng_below(&rng, 2000);
 			block[i] = take_aligned(i % ALIGNED_FUNCTIONS, alignment, size[i]);
-			EXPECT(block[i] && is_aligned(block[i], alignment), "alignment %zu", alignment);
+			EXPECT(block[i] && is_aligned(block[i], alignment), "alignment %zu",
+			       alignment);
 			mark(block[i], size[i], i);
 		}
 		for (unsigned i = 0; i < BLOCKS; i++) {
@@ -439,14 +542,16 @@ static void test_aligned(void)
 
 			errno = 0;
 			p = take_aligned(f, alignment, 100);
-			EXPECT(p || f == POSIX_MEMALIGN || errno == ENOMEM, "2^%u: errno %d", bits, errno);
+			EXPECT(p || f == POSIX_MEMALIGN || errno == ENOMEM, "2^%u: errno %d", bits,
+			       errno);
 			EXPECT(is_aligned(p, alignment), "2^%u: %p", bits, p);
 			if (p)
 				mark(p, 100, bits);
 			free(p);
 			errno = 0;
 			p = take_aligned(f, alignment, PTRDIFF_MAX);
-			EXPECT(!p && (f == POSIX_MEMALIGN || errno == ENOMEM), "2^%u of PTRDIFF_MAX", bits);
+			EXPECT(!p && (f == POSIX_MEMALIGN || errno == ENOMEM),
+			       "2^%u of PTRDIFF_MAX", bits);
 		}
 	}
 	group_end();
@@ -454,7 +559,21 @@ static void test_aligned(void)
 
 static void test_bad_alignment(void)
 {
-	static const size_t bad[] = { 0, 3, 5, 6, 7, 9, 12, 24, 48, 100, 4095, 4097, SIZE_MAX, SIZE_MAX / 2, ((size_t)1 << 63) + 1 };
+	static const size_t bad[] = {0,
+				     3,
+				     5,
+				     6,
+				     7,
+				     9,
+				     12,
+				     24,
+				     48,
+				     100,
+				     4095,
+				     4097,
+				     SIZE_MAX,
+				     SIZE_MAX / 2,
+				     ((size_t)1 << 63) + 1};
 
 	group("posix_memalign refuses bad alignments, leaves errno and the pointer alone");
 	for (unsigned i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
@@ -467,7 +586,8 @@ static void test_bad_alignment(void)
 	for (size_t alignment = 1; alignment < sizeof(void *); alignment *= 2) {
 		void *p = &p;
 
-		EXPECT(posix_memalign(&p, alignment, 64) == EINVAL && p == &p, "alignment %zu", alignment);
+		EXPECT(posix_memalign(&p, alignment, 64) == EINVAL && p == &p, "alignment %zu",
+		       alignment);
 	}
 	{
 		void *p = NULL;
@@ -481,7 +601,8 @@ static void test_bad_alignment(void)
 	group("aligned_alloc refuses bad alignments with EINVAL");
 	for (unsigned i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
 		errno = 0;
-		EXPECT(!aligned_alloc(bad[i], 64) && errno == EINVAL, "alignment %zu: errno %d", bad[i], errno);
+		EXPECT(!aligned_alloc(bad[i], 64) && errno == EINVAL, "alignment %zu: errno %d",
+		       bad[i], errno);
 	}
 	group_end();
 #endif
@@ -504,9 +625,11 @@ static void test_bad_alignment(void)
 		size_t page = (size_t)sysconf(_SC_PAGESIZE);
 		void *p = valloc(grid[i]), *q = pvalloc(grid[i]);
 
-		EXPECT(p && is_aligned(p, page) && malloc_usable_size(p) >= grid[i], "size %zu", grid[i]);
-		EXPECT(q && is_aligned(q, page) && malloc_usable_size(q) >= (grid[i] + page - 1) / page * page, "size %zu",
+		EXPECT(p && is_aligned(p, page) && malloc_usable_size(p) >= grid[i], "size %zu",
 		       grid[i]);
+		EXPECT(q && is_aligned(q, page) &&
+			       malloc_usable_size(q) >= (grid[i] + page - 1) / page * page,
+		       "size %zu", grid[i]);
 		memset(q, 1, (grid[i] + page - 1) / page * page);
 		free(p);
 		free(q);
@@ -565,7 +688,8 @@ static void test_usable(void)
 		for (unsigned k = 0; k < TOGETHER; k++) {
 			if (p[k]) {
 				EXPECT(malloc_usable_size(p[k]) == usable[k], "size %zu", grid[i]);
-				EXPECT(marked_as(p[k], usable[k], usable[k], k), "size %zu", grid[i]);
+				EXPECT(marked_as(p[k], usable[k], usable[k], k), "size %zu",
+				       grid[i]);
 			}
 			free(p[k]);
 		}
@@ -616,7 +740,8 @@ static void test_sized(void)
 	for (size_t alignment = 1; alignment <= 4 * MIB; alignment *= 2)
 		for (unsigned i = 0; i < GRID; i += 3)
 			if (grid[i] + alignment < 40 * MIB)
-				aligned_sized(aligned_alloc(alignment, grid[i]), alignment, grid[i]);
+				aligned_sized(aligned_alloc(alignment, grid[i]), alignment,
+					      grid[i]);
 	aligned_sized(NULL, 64, 64);
 	aligned_sized(aligned_alloc(64, 0), 64, 0);
 	EXPECT(1, "no report");
@@ -635,7 +760,8 @@ static void test_information(void)
 		small[i] = malloc(1000);
 	group("mallinfo2 counts what is allocated");
 	info = mallinfo2();
-	EXPECT(info.uordblks + info.hblkhd >= 3 * MIB + 1000 * 1000, "uordblks %zu hblkhd %zu", info.uordblks, info.hblkhd);
+	EXPECT(info.uordblks + info.hblkhd >= 3 * MIB + 1000 * 1000, "uordblks %zu hblkhd %zu",
+	       info.uordblks, info.hblkhd);
 	EXPECT(info.uordblks + info.fordblks == info.arena, "arena %zu", info.arena);
 	EXPECT(info.uordblks + info.hblkhd < 200 * MIB, "uordblks %zu", info.uordblks);
 	group_end();

@@ -4,8 +4,8 @@
  *
  * The child of a many-threaded process may call only async-signal-safe functions by the letter, but
  * glibc lets it allocate, and programs rely on it. Here each child allocates, frees what its parent
- * left (its own and other threads' blocks), starts threads, and forks again. A lock that was held at the
- * moment of the fork would hang it; an alarm ends a child that hangs, and that is counted.
+ * left (its own and other threads' blocks), starts threads, and forks again. A lock that was held
+ * at the moment of the fork would hang it; an alarm ends a child that hangs, and that is counted.
  */
 #include "interpose/tap.h"
 
@@ -27,8 +27,8 @@ static void *shared[SHARED]; /* taken and put by exchange: frees cross threads *
 
 static void *churn(void *argument)
 {
-	struct rng rng = { (uintptr_t)argument };
-	void *own[200] = { NULL };
+	struct rng rng = {(uintptr_t)argument};
+	void *own[200] = {NULL};
 
 	while (!stop) {
 		for (unsigned i = 0; i < 100; i++) {
@@ -41,7 +41,8 @@ static void *churn(void *argument)
 			free(own[slot]);
 			own[slot] = block;
 			slot = (unsigned)rng_below(&rng, SHARED);
-			free(__atomic_exchange_n(&shared[slot], realloc(malloc(50), bytes / 2 + 1), __ATOMIC_ACQ_REL));
+			free(__atomic_exchange_n(&shared[slot], realloc(malloc(50), bytes / 2 + 1),
+						 __ATOMIC_ACQ_REL));
 		}
 	}
 	for (unsigned i = 0; i < 200; i++)
@@ -51,7 +52,7 @@ static void *churn(void *argument)
 
 static void *short_thread(void *argument)
 {
-	struct rng rng = { (uintptr_t)argument };
+	struct rng rng = {(uintptr_t)argument};
 
 	for (unsigned i = 0; i < 2000; i++) {
 		size_t bytes = rng_below(&rng, 5000);
@@ -70,7 +71,8 @@ static bool run_threads(unsigned count)
 	bool good = true;
 
 	for (unsigned i = 0; i < count; i++)
-		good &= !pthread_create(&threads[i], NULL, short_thread, (void *)(uintptr_t)(i + 1));
+		good &= !pthread_create(&threads[i], NULL, short_thread,
+					(void *)(uintptr_t)(i + 1));
 	for (unsigned i = 0; i < count && good; i++) {
 		void *result;
 
@@ -167,12 +169,13 @@ static void test_spawn(void)
 {
 	group("vfork, posix_spawn and popen while every thread churns");
 	for (volatile unsigned i = 0; i < 30; i++) {
-		char *arguments[] = { (char *)(uintptr_t)"true", NULL };
+		char *arguments[] = {(char *)(uintptr_t) "true", NULL};
 		char line[20] = "";
 		pid_t child;
 		FILE *pipe;
 
-		EXPECT(!posix_spawnp(&child, "true", NULL, NULL, arguments, environ), "spawn %u", i);
+		EXPECT(!posix_spawnp(&child, "true", NULL, NULL, arguments, environ), "spawn %u",
+		       i);
 		EXPECT(!wait_for(child), "spawn %u", i);
 		child = vfork();
 		if (!child) {
@@ -181,7 +184,8 @@ static void test_spawn(void)
 		}
 		EXPECT(child > 0 && !wait_for(child), "vfork %u", i);
 		pipe = popen("echo word", "r");
-		EXPECT(pipe && fgets(line, sizeof(line), pipe) && !strcmp(line, "word\n"), "popen %u", i);
+		EXPECT(pipe && fgets(line, sizeof(line), pipe) && !strcmp(line, "word\n"),
+		       "popen %u", i);
 		if (pipe)
 			pclose(pipe);
 	}

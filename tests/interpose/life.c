@@ -1,9 +1,9 @@
 /* life.c - malloc at the odd moments of a process's life.
  *
- * Before main (constructors of every priority, preinit), in destructors of thread-local data (four rounds
- * of pthread keys), in atexit and on_exit handlers, in library destructors after main, in threads with the smallest
- * stack, in a thread that nobody joins, with signals arriving. Each place takes, fills, checks and frees
- * blocks; many of them keep blocks that a later place frees.
+ * Before main (constructors of every priority, preinit), in destructors of thread-local data (four
+ * rounds of pthread keys), in atexit and on_exit handlers, in library destructors after main, in
+ * threads with the smallest stack, in a thread that nobody joins, with signals arriving. Each place
+ * takes, fills, checks and frees blocks; many of them keep blocks that a later place frees.
  */
 #include "interpose/tap.h"
 
@@ -23,7 +23,7 @@ static volatile unsigned moments_good, moments_seen;
 /* One visit: blocks of several sizes, checked; one block stays for a later moment. */
 static bool exercise(unsigned seed)
 {
-	static const size_t sizes[] = { 0, 1, 16, 100, 1000, 5000, 40000, 3000000 };
+	static const size_t sizes[] = {0, 1, 16, 100, 1000, 5000, 40000, 3000000};
 	unsigned char *blocks[sizeof(sizes) / sizeof(sizes[0])];
 	bool good = true;
 
@@ -194,7 +194,8 @@ static void test_small_stacks(void)
 		pthread_t thread;
 		void *result = NULL;
 
-		EXPECT(!pthread_create(&thread, &attributes, small_stack_thread, &early_moments), "thread %u", i);
+		EXPECT(!pthread_create(&thread, &attributes, small_stack_thread, &early_moments),
+		       "thread %u", i);
 		pthread_join(thread, &result);
 		EXPECT(result == &early_moments, "thread %u", i);
 	}
@@ -216,8 +217,8 @@ static void on_signal(int number)
 
 static void *churn(void *argument)
 {
-	void *blocks[100] = { NULL };
-	struct rng rng = { (uintptr_t)argument };
+	void *blocks[100] = {NULL};
+	struct rng rng = {(uintptr_t)argument};
 
 	while (!stop) {
 		unsigned slot = (unsigned)rng_below(&rng, 100);
@@ -242,18 +243,20 @@ static void *detached(void *argument)
 static void test_threads(void)
 {
 	pthread_t threads[4];
-	struct sigaction action = { .sa_handler = on_signal };
+	struct sigaction action = {.sa_handler = on_signal};
 
 	group("signals, detached threads and cancelled threads");
 	sigaction(SIGUSR1, &action, NULL);
 	for (unsigned i = 0; i < 4; i++)
-		EXPECT(!pthread_create(&threads[i], NULL, churn, (void *)(uintptr_t)(i + 1)), "thread %u", i);
+		EXPECT(!pthread_create(&threads[i], NULL, churn, (void *)(uintptr_t)(i + 1)),
+		       "thread %u", i);
 	for (unsigned i = 0; i < 2000; i++) {
 		pthread_kill(threads[i % 4], SIGUSR1);
 		if (i % 20 == 0) {
 			pthread_t thread;
 
-			EXPECT(!pthread_create(&thread, NULL, detached, malloc(500)), "thread %u", i);
+			EXPECT(!pthread_create(&thread, NULL, detached, malloc(500)), "thread %u",
+			       i);
 			pthread_detach(thread);
 		}
 	}
@@ -261,7 +264,8 @@ static void test_threads(void)
 	stop = true;
 	for (unsigned i = 0; i < 4; i++)
 		pthread_join(threads[i], NULL);
-	for (unsigned i = 0; i < 5000 && __atomic_load_n(&detached_done, __ATOMIC_ACQUIRE) < 100; i++)
+	for (unsigned i = 0; i < 5000 && __atomic_load_n(&detached_done, __ATOMIC_ACQUIRE) < 100;
+	     i++)
 		usleep(1000);
 	EXPECT(detached_done == 100, "%u detached threads ended", detached_done);
 	EXPECT(signals_seen > 0, "no signal arrived");

@@ -1,4 +1,5 @@
-// operators.cc - operator new and delete in every form, against C++17 [new.delete] and [alloc.errors].
+// operators.cc - operator new and delete in every form, against C++17 [new.delete] and
+// [alloc.errors].
 //
 // One program in four forms, as family.c. Failure is provoked by sizes that no machine has.
 #include "interpose/tap.h"
@@ -58,7 +59,7 @@ static void test_forms()
 		::operator delete[](p[4], bytes);
 		::operator delete[](p[3], bytes);
 	}
-	for (void *nothing : { static_cast<void *>(nullptr) }) {
+	for (void *nothing : {static_cast<void *>(nullptr)}) {
 		::operator delete(nothing);
 		::operator delete(nothing, std::size_t(8));
 		::operator delete(nothing, std::nothrow);
@@ -71,9 +72,9 @@ static void test_forms()
 
 	group("the aligned forms");
 	for (std::size_t alignment = 1; alignment <= 65536; alignment *= 2) {
-		std::align_val_t al{ alignment };
+		std::align_val_t al{alignment};
 
-		for (std::size_t bytes : { 0u, 1u, 8u, 20u, 64u, 65u, 100u, 1000u, 4097u, 33000u }) {
+		for (std::size_t bytes : {0u, 1u, 8u, 20u, 64u, 65u, 100u, 1000u, 4097u, 33000u}) {
 			void *p[12];
 			int i = 0;
 
@@ -86,7 +87,8 @@ static void test_forms()
 			p[i++] = ::operator new[](bytes, al, std::nothrow);
 			p[i++] = ::operator new[](bytes, al);
 			for (int k = 0; k < i; k++) {
-				EXPECT(p[k] && aligned(p[k], alignment), "form %d alignment %zu size %zu", k, alignment, bytes);
+				EXPECT(p[k] && aligned(p[k], alignment),
+				       "form %d alignment %zu size %zu", k, alignment, bytes);
 				fill(p[k], bytes);
 			}
 			::operator delete(p[0], al);
@@ -114,14 +116,19 @@ template <typename Action> static bool throws_bad_alloc(Action action)
 
 static void test_throw()
 {
-	std::align_val_t al{ 256 };
+	std::align_val_t al{256};
 
 	group("a throwing form throws std::bad_alloc, a nothrow form returns nullptr");
-	for (std::size_t bytes : { std::size_t(huge), std::size_t(beyond) }) {
-		EXPECT(throws_bad_alloc([&] { ::operator delete(::operator new(bytes)); }), "new(%zu)", bytes);
-		EXPECT(throws_bad_alloc([&] { ::operator delete[](::operator new[](bytes)); }), "new[](%zu)", bytes);
-		EXPECT(throws_bad_alloc([&] { ::operator delete(::operator new(bytes, al), al); }), "aligned new(%zu)", bytes);
-		EXPECT(throws_bad_alloc([&] { ::operator delete[](::operator new[](bytes, al), al); }), "aligned new[](%zu)", bytes);
+	for (std::size_t bytes : {std::size_t(huge), std::size_t(beyond)}) {
+		EXPECT(throws_bad_alloc([&] { ::operator delete(::operator new(bytes)); }),
+		       "new(%zu)", bytes);
+		EXPECT(throws_bad_alloc([&] { ::operator delete[](::operator new[](bytes)); }),
+		       "new[](%zu)", bytes);
+		EXPECT(throws_bad_alloc([&] { ::operator delete(::operator new(bytes, al), al); }),
+		       "aligned new(%zu)", bytes);
+		EXPECT(throws_bad_alloc(
+			       [&] { ::operator delete[](::operator new[](bytes, al), al); }),
+		       "aligned new[](%zu)", bytes);
 		EXPECT(!::operator new(bytes, std::nothrow), "%zu", bytes);
 		EXPECT(!::operator new[](bytes, std::nothrow), "%zu", bytes);
 		EXPECT(!::operator new(bytes, al, std::nothrow), "%zu", bytes);
@@ -153,7 +160,8 @@ static void handler_gives_up()
 		std::set_new_handler(nullptr);
 }
 
-struct other_exception { };
+struct other_exception {
+};
 
 static void handler_throws_bad_alloc()
 {
@@ -169,7 +177,7 @@ static void handler_throws_other()
 
 static void test_handler()
 {
-	std::align_val_t al{ 64 };
+	std::align_val_t al{64};
 
 	group("the new handler is called until there is none");
 	handler_calls = 0;
@@ -178,7 +186,8 @@ static void test_handler()
 	EXPECT(handler_calls == 3, "%d calls", handler_calls);
 	handler_calls = 0;
 	std::set_new_handler(handler_gives_up);
-	EXPECT(throws_bad_alloc([&] { ::operator delete[](::operator new[](huge, al), al); }), "no exception");
+	EXPECT(throws_bad_alloc([&] { ::operator delete[](::operator new[](huge, al), al); }),
+	       "no exception");
 	EXPECT(handler_calls == 3, "%d calls", handler_calls);
 	handler_calls = 0;
 	std::set_new_handler(handler_gives_up);

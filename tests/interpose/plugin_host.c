@@ -1,4 +1,4 @@
-/* plugin_host.c - a program in C that loads and unloads C++ plugins, over and over, also from threads.
+/* plugin_host.c - a program in C that loads and unloads C++ plugins over and over.
  *
  *   plugin_host PLUGIN ...
  */
@@ -53,13 +53,15 @@ int main(int argc, char **argv)
 		const char *why = NULL;
 
 		path = argv[i];
-		snprintf(name, sizeof(name), "300 loads of %s from a C program", strrchr(path, '/') + 1);
+		snprintf(name, sizeof(name), "300 loads of %s from a C program",
+			 strrchr(path, '/') + 1);
 		group(name);
 		for (unsigned loop = 0; loop < LOOPS && !why; loop++)
 			why = visit();
 		EXPECT(!why, "%s", why);
 		for (unsigned t = 0; t < THREADS; t++)
-			EXPECT(!pthread_create(&threads[t], NULL, visit_in_thread, NULL), "thread %u", t);
+			EXPECT(!pthread_create(&threads[t], NULL, visit_in_thread, NULL),
+			       "thread %u", t);
 		for (unsigned t = 0; t < THREADS; t++) {
 			void *text = NULL;
 

@@ -1,5 +1,5 @@
-// plugin_lib.cc - a plugin in C++ for a host in C (plugin_host.c): it brings the C++ library into the
-// process, so what operator new throws can be found only when it must be thrown.
+// plugin_lib.cc - a plugin in C++ for a host in C (plugin_host.c): it brings the C++ library into
+// the process, so what operator new throws can be found only when it must be thrown.
 #include <cstdlib>
 #include <cstring>
 #include <map>
@@ -49,7 +49,8 @@ extern "C" __attribute__((visibility("default"))) const char *plugin_run()
 	::operator delete(p, std::size_t(100), std::align_val_t(512));
 	if (!throws())
 		return "new does not throw";
-	if (::operator new(huge, std::nothrow) || ::operator new[](huge, std::align_val_t(64), std::nothrow))
+	if (::operator new(huge, std::nothrow) ||
+	    ::operator new[](huge, std::align_val_t(64), std::nothrow))
 		return "a nothrow new returned a block";
 	handler_calls = 0;
 	std::set_new_handler(handler);

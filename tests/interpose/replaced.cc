@@ -66,7 +66,7 @@ void operator delete(void *block, std::align_val_t) noexcept
 int main()
 {
 	const volatile std::size_t huge = std::size_t(1) << 50;
-	std::align_val_t al{ 64 };
+	std::align_val_t al{64};
 
 	group("every other form calls the operators that the program replaced");
 	::operator delete(::operator new(10), std::size_t(10));

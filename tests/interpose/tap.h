@@ -4,8 +4,9 @@
  *   EXPECT(byte == 0, "byte %zu of %zu", i, size);     any number of times
  *   group_end();                                        ok - NAME, or not ok - NAME: WHY
  *
- * Everything goes out by write(2): stdio would allocate in the middle of what is tested, and a child
- * of fork would flush its parent's buffer a second time. Group names hold no colon (tests/run).
+ * Everything goes out by write(2): stdio would allocate in the middle of what is tested, and a
+ * child of fork would flush its parent's buffer a second time. Group names hold no colon
+ * (tests/run).
  */
 #ifndef TESTS_INTERPOSE_TAP_H
 #define TESTS_INTERPOSE_TAP_H

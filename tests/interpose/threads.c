@@ -17,7 +17,8 @@ enum { SLOTS = 4096, BLOCKS = 40, ALLOWED_GROWTH_KIB = 8 << 10 };
 
 static void *slots[SLOTS];
 static unsigned bad;
-static pthread_rwlock_t gate = PTHREAD_RWLOCK_INITIALIZER; /* opened when a round's threads all live */
+static pthread_rwlock_t gate =
+	PTHREAD_RWLOCK_INITIALIZER; /* opened when a round's threads all live */
 
 static void check_and_free(unsigned char *block)
 {
@@ -51,7 +52,7 @@ static unsigned char *fresh(struct rng *rng)
 
 static void *visitor(void *argument)
 {
-	struct rng rng = { (uintptr_t)argument };
+	struct rng rng = {(uintptr_t)argument};
 	unsigned char *own[BLOCKS];
 
 	for (unsigned i = 0; i < BLOCKS; i++)
@@ -89,7 +90,8 @@ static bool crowd(unsigned count, unsigned seed)
 	pthread_attr_init(&attributes);
 	pthread_attr_setstacksize(&attributes, 64 << 10);
 	while (threads && started < count &&
-	       !pthread_create(&threads[started], &attributes, visitor, (void *)(uintptr_t)(seed * 100003 + started + 1)))
+	       !pthread_create(&threads[started], &attributes, visitor,
+			       (void *)(uintptr_t)(seed * 100003 + started + 1)))
 		started++;
 	pthread_rwlock_unlock(&gate);
 	for (unsigned i = 0; i < started; i++)
@@ -106,7 +108,8 @@ int main(int argc, char **argv)
 	long before = 0, after;
 	char name[100];
 
-	snprintf(name, sizeof(name), "%u rounds of %u threads keep their blocks whole", rounds, count);
+	snprintf(name, sizeof(name), "%u rounds of %u threads keep their blocks whole", rounds,
+		 count);
 	group(name);
 	for (unsigned round = 0; round < rounds; round++) {
 		EXPECT(crowd(count, round), "round %u: a thread could not start", round);
@@ -118,7 +121,8 @@ int main(int argc, char **argv)
 
 	after = resident_kib();
 	group("memory does not grow from round to round");
-	EXPECT(after - before < ALLOWED_GROWTH_KIB, "%ld KiB after a third of the rounds, %ld KiB at the end", before, after);
+	EXPECT(after - before < ALLOWED_GROWTH_KIB,
+	       "%ld KiB after a third of the rounds, %ld KiB at the end", before, after);
 	group_end();
 	for (unsigned i = 0; i < SLOTS; i++)
 		check_and_free(slots[i]);

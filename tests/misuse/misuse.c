@@ -2,11 +2,12 @@
  *
  *   misuse list             the cases' names
  *   misuse CASE             prints `expect TEXT`, the report that must follow, then does it
- *   misuse all              with on_misuse=continue: every case, interior pointers of every offset, and then
- *                           a stress of the heap, which must be whole
+ *   misuse all              with on_misuse=continue: every case, interior pointers of every offset,
+ *                           and then a stress of the heap, which must be whole
  *
- * TEXT is the line on stderr between "gyre: PID COMM: " and " [called from ...]". The script beside this
- * file compares. The functions of C23 and C++ are found by dlsym, so the program needs no library of ours.
+ * TEXT is the line on stderr between "gyre: PID COMM: " and " [called from ...]". The script beside
+ * this file compares. The functions of C23 and C++ are found by dlsym, so the program needs no
+ * library of ours.
  */
 #include "interpose/tap.h"
 
@@ -61,6 +62,13 @@ static void *at(uintptr_t address)
 	return hidden((void *)address);
 }
 
+/* A case that is one call. */
+#define SIMPLE_CASE(name, action)                                                                  \
+	static void name(void)                                                                     \
+	{                                                                                          \
+		action;                                                                            \
+	}
+
 /* ---- freed twice ---- */
 
 static void double_free_of(size_t bytes)
@@ -78,15 +86,15 @@ static void double_free_of(size_t bytes)
 	free(held);
 }
 
-static void double_free_1(void) { double_free_of(1); }
-static void double_free_16(void) { double_free_of(16); }
-static void double_free_64(void) { double_free_of(64); }
-static void double_free_100(void) { double_free_of(100); }
-static void double_free_1000(void) { double_free_of(1000); }
-static void double_free_5000(void) { double_free_of(5000); }
-static void double_free_32768(void) { double_free_of(32768); }
-static void double_free_100000(void) { double_free_of(100000); }
-static void double_free_5000000(void) { double_free_of(5000000); }
+SIMPLE_CASE(double_free_1, double_free_of(1))
+SIMPLE_CASE(double_free_16, double_free_of(16))
+SIMPLE_CASE(double_free_64, double_free_of(64))
+SIMPLE_CASE(double_free_100, double_free_of(100))
+SIMPLE_CASE(double_free_1000, double_free_of(1000))
+SIMPLE_CASE(double_free_5000, double_free_of(5000))
+SIMPLE_CASE(double_free_32768, double_free_of(32768))
+SIMPLE_CASE(double_free_100000, double_free_of(100000))
+SIMPLE_CASE(double_free_5000000, double_free_of(5000000))
 
 static void double_free_a_b_a(void)
 {
@@ -176,7 +184,8 @@ static void double_realloc(void)
 {
 	void *p = malloc(600), *held = hidden(p);
 
-	expect("realloc of %p, which was freed already (a block of %zu bytes)", held, malloc_usable_size(held));
+	expect("realloc of %p, which was freed already (a block of %zu bytes)", held,
+	       malloc_usable_size(held));
 	free(p);
 	p = realloc(held, 900);
 	(void)p;
@@ -196,7 +205,8 @@ static void double_usable_size(void)
 {
 	void *p = malloc(700), *held = hidden(p);
 
-	expect("malloc_usable_size of %p, which was freed already (a block of %zu bytes)", held, malloc_usable_size(held));
+	expect("malloc_usable_size of %p, which was freed already (a block of %zu bytes)", held,
+	       malloc_usable_size(held));
 	free(p);
 	malloc_usable_size(held);
 }
@@ -212,7 +222,10 @@ __attribute__((noinline)) static void foreign(void *pointer, const char *functio
 		pointer = realloc(pointer, 100);
 	else
 		malloc_usable_size(pointer);
-	__asm__ volatile("" : : : "memory"); /* no jump into free: the caller must be this function */
+	__asm__ volatile(""
+			 :
+			 :
+			 : "memory"); /* no jump into free: the caller must be this function */
 }
 
 static void free_stack(void)
@@ -222,23 +235,23 @@ static void free_stack(void)
 	foreign(hidden(bytes), "free");
 }
 
-static void free_global(void) { foreign(hidden(global_bytes), "free"); }
-static void free_constant(void) { foreign(hidden((void *)(uintptr_t)"text"), "free"); }
-static void free_code(void) { foreign(at((uintptr_t)&free_code), "free"); }
-static void free_null_page(void) { foreign(at(8), "free"); }
-static void free_null_page_end(void) { foreign(at(4095), "free"); }
-static void free_garbage(void) { foreign(at(0x123456789a0), "free"); }
-static void free_unaligned_garbage(void) { foreign(at(0x4141414141414141), "free"); }
-static void free_user_space_end(void) { foreign(at(0x7ffffffff000), "free"); }
-static void free_non_canonical(void) { foreign(at(0x8000000000000000), "free"); }
-static void free_kernel(void) { foreign(at(0xffff888000000000), "free"); }
-static void free_minus_1(void) { foreign(at(UINTPTR_MAX), "free"); }
-static void free_minus_16(void) { foreign(at(UINTPTR_MAX - 15), "free"); }
-static void realloc_global(void) { foreign(hidden(global_bytes), "realloc"); }
-static void realloc_kernel(void) { foreign(at(0xffff888000000000), "realloc"); }
-static void realloc_null_page(void) { foreign(at(16), "realloc"); }
-static void usable_size_global(void) { foreign(hidden(global_bytes), "malloc_usable_size"); }
-static void usable_size_minus_1(void) { foreign(at(UINTPTR_MAX), "malloc_usable_size"); }
+SIMPLE_CASE(free_global, foreign(hidden(global_bytes), "free"))
+SIMPLE_CASE(free_constant, foreign(hidden((void *)(uintptr_t) "text"), "free"))
+SIMPLE_CASE(free_code, foreign(at((uintptr_t)&free_code), "free"))
+SIMPLE_CASE(free_null_page, foreign(at(8), "free"))
+SIMPLE_CASE(free_null_page_end, foreign(at(4095), "free"))
+SIMPLE_CASE(free_garbage, foreign(at(0x123456789a0), "free"))
+SIMPLE_CASE(free_unaligned_garbage, foreign(at(0x4141414141414141), "free"))
+SIMPLE_CASE(free_user_space_end, foreign(at(0x7ffffffff000), "free"))
+SIMPLE_CASE(free_non_canonical, foreign(at(0x8000000000000000), "free"))
+SIMPLE_CASE(free_kernel, foreign(at(0xffff888000000000), "free"))
+SIMPLE_CASE(free_minus_1, foreign(at(UINTPTR_MAX), "free"))
+SIMPLE_CASE(free_minus_16, foreign(at(UINTPTR_MAX - 15), "free"))
+SIMPLE_CASE(realloc_global, foreign(hidden(global_bytes), "realloc"))
+SIMPLE_CASE(realloc_kernel, foreign(at(0xffff888000000000), "realloc"))
+SIMPLE_CASE(realloc_null_page, foreign(at(16), "realloc"))
+SIMPLE_CASE(usable_size_global, foreign(hidden(global_bytes), "malloc_usable_size"))
+SIMPLE_CASE(usable_size_minus_1, foreign(at(UINTPTR_MAX), "malloc_usable_size"))
 
 static void free_mapped(void)
 {
@@ -254,8 +267,8 @@ static void interior(char *block, size_t offset, const char *function)
 {
 	void *inside = hidden(block + offset);
 
-	expect("%s of %p, which is %zu bytes into a block of %zu bytes at %p", function, inside, offset,
-	       malloc_usable_size(block), (void *)block);
+	expect("%s of %p, which is %zu bytes into a block of %zu bytes at %p", function, inside,
+	       offset, malloc_usable_size(block), (void *)block);
 	if (function[0] == 'f')
 		free(inside);
 	else if (function[0] == 'r')
@@ -272,16 +285,16 @@ static void interior_of(size_t bytes, size_t offset, const char *function)
 	free(block);
 }
 
-static void free_16_into_64(void) { interior_of(64, 16, "free"); }
-static void free_1_into_16(void) { interior_of(16, 1, "free"); }
-static void free_last_byte_of_1000(void) { interior_of(1000, 999, "free"); }
-static void free_8_into_large(void) { interior_of(100000, 8, "free"); }
-static void free_page_into_large(void) { interior_of(100000, 8192, "free"); }
-static void free_far_into_large(void) { interior_of(5000000, 4999999, "free"); }
-static void realloc_8_into_200(void) { interior_of(200, 8, "realloc"); }
-static void realloc_into_large(void) { interior_of(300000, 65536, "realloc"); }
-static void usable_size_4_into_64(void) { interior_of(64, 4, "malloc_usable_size"); }
-static void usable_size_into_large(void) { interior_of(300000, 16, "malloc_usable_size"); }
+SIMPLE_CASE(free_16_into_64, interior_of(64, 16, "free"))
+SIMPLE_CASE(free_1_into_16, interior_of(16, 1, "free"))
+SIMPLE_CASE(free_last_byte_of_1000, interior_of(1000, 999, "free"))
+SIMPLE_CASE(free_8_into_large, interior_of(100000, 8, "free"))
+SIMPLE_CASE(free_page_into_large, interior_of(100000, 8192, "free"))
+SIMPLE_CASE(free_far_into_large, interior_of(5000000, 4999999, "free"))
+SIMPLE_CASE(realloc_8_into_200, interior_of(200, 8, "realloc"))
+SIMPLE_CASE(realloc_into_large, interior_of(300000, 65536, "realloc"))
+SIMPLE_CASE(usable_size_4_into_64, interior_of(64, 4, "malloc_usable_size"))
+SIMPLE_CASE(usable_size_into_large, interior_of(300000, 16, "malloc_usable_size"))
 
 /* ---- wrong sizes ---- */
 
@@ -302,20 +315,21 @@ static void sized(const char *name, size_t bytes, size_t claimed)
 	void *block = malloc(bytes);
 
 	*(void **)&give = function_named(name);
-	expect("sized free of %p with %zu bytes, but the block has %zu bytes", block, claimed, malloc_usable_size(block));
+	expect("sized free of %p with %zu bytes, but the block has %zu bytes", block, claimed,
+	       malloc_usable_size(block));
 	give(block, claimed);
 }
 
-static void free_sized_too_large(void) { sized("free_sized", 64, 128); }
-static void free_sized_by_one(void) { sized("free_sized", 64, 65); }
-static void free_sized_too_small(void) { sized("free_sized", 1000, 16); }
-static void free_sized_zero(void) { sized("free_sized", 1000, 0); }
-static void free_sized_huge(void) { sized("free_sized", 1000, SIZE_MAX); }
-static void free_sized_large(void) { sized("free_sized", 100000, 200000); }
-static void free_sized_large_as_small(void) { sized("free_sized", 100000, 100); }
-static void delete_too_large(void) { sized("_ZdlPvm", 64, 500); }
-static void delete_too_small(void) { sized("_ZdlPvm", 500, 64); }
-static void delete_array_too_small(void) { sized("_ZdaPvm", 500, 64); }
+SIMPLE_CASE(free_sized_too_large, sized("free_sized", 64, 128))
+SIMPLE_CASE(free_sized_by_one, sized("free_sized", 64, 65))
+SIMPLE_CASE(free_sized_too_small, sized("free_sized", 1000, 16))
+SIMPLE_CASE(free_sized_zero, sized("free_sized", 1000, 0))
+SIMPLE_CASE(free_sized_huge, sized("free_sized", 1000, SIZE_MAX))
+SIMPLE_CASE(free_sized_large, sized("free_sized", 100000, 200000))
+SIMPLE_CASE(free_sized_large_as_small, sized("free_sized", 100000, 100))
+SIMPLE_CASE(delete_too_large, sized("_ZdlPvm", 64, 500))
+SIMPLE_CASE(delete_too_small, sized("_ZdlPvm", 500, 64))
+SIMPLE_CASE(delete_array_too_small, sized("_ZdaPvm", 500, 64))
 
 static void aligned_sized(size_t alignment, size_t bytes, size_t claimed)
 {
@@ -323,11 +337,12 @@ static void aligned_sized(size_t alignment, size_t bytes, size_t claimed)
 	void *block = aligned_alloc(alignment, bytes);
 
 	*(void **)&give = function_named("free_aligned_sized");
-	expect("sized free of %p with %zu bytes, but the block has %zu bytes", block, claimed, malloc_usable_size(block));
+	expect("sized free of %p with %zu bytes, but the block has %zu bytes", block, claimed,
+	       malloc_usable_size(block));
 	give(block, alignment, claimed);
 }
 
-static void free_aligned_sized_too_large(void) { aligned_sized(64, 128, 1024); }
+SIMPLE_CASE(free_aligned_sized_too_large, aligned_sized(64, 128, 1024))
 
 static void free_aligned_sized_wrong_alignment(void)
 {
@@ -342,26 +357,72 @@ static void free_aligned_sized_wrong_alignment(void)
 	give(block, 4096, 64);
 }
 
-#define CASE(function) { #function, function }
+#define CASE(function)                                                                             \
+	{                                                                                          \
+#function, function                                                                \
+	}
 static const struct {
 	const char *name;
 	void (*run)(void);
 } cases[] = {
-	CASE(double_free_1), CASE(double_free_16), CASE(double_free_64), CASE(double_free_100),
-	CASE(double_free_1000), CASE(double_free_5000), CASE(double_free_32768), CASE(double_free_100000),
-	CASE(double_free_5000000), CASE(double_free_a_b_a), CASE(double_free_far_apart),
-	CASE(double_free_after_thread), CASE(double_free_in_thread), CASE(double_free_after_trim),
-	CASE(double_free_aligned), CASE(double_realloc), CASE(double_realloc_large), CASE(double_usable_size),
-	CASE(free_stack), CASE(free_global), CASE(free_constant), CASE(free_code), CASE(free_null_page),
-	CASE(free_null_page_end), CASE(free_garbage), CASE(free_unaligned_garbage), CASE(free_user_space_end),
-	CASE(free_non_canonical), CASE(free_kernel), CASE(free_minus_1), CASE(free_minus_16), CASE(free_mapped),
-	CASE(realloc_global), CASE(realloc_kernel), CASE(realloc_null_page), CASE(usable_size_global),
-	CASE(usable_size_minus_1), CASE(free_16_into_64), CASE(free_1_into_16), CASE(free_last_byte_of_1000),
-	CASE(free_8_into_large), CASE(free_page_into_large), CASE(free_far_into_large), CASE(realloc_8_into_200),
-	CASE(realloc_into_large), CASE(usable_size_4_into_64), CASE(usable_size_into_large),
-	CASE(free_sized_too_large), CASE(free_sized_by_one), CASE(free_sized_too_small), CASE(free_sized_zero),
-	CASE(free_sized_huge), CASE(free_sized_large), CASE(free_sized_large_as_small), CASE(delete_too_large),
-	CASE(delete_too_small), CASE(delete_array_too_small), CASE(free_aligned_sized_too_large),
+	CASE(double_free_1),
+	CASE(double_free_16),
+	CASE(double_free_64),
+	CASE(double_free_100),
+	CASE(double_free_1000),
+	CASE(double_free_5000),
+	CASE(double_free_32768),
+	CASE(double_free_100000),
+	CASE(double_free_5000000),
+	CASE(double_free_a_b_a),
+	CASE(double_free_far_apart),
+	CASE(double_free_after_thread),
+	CASE(double_free_in_thread),
+	CASE(double_free_after_trim),
+	CASE(double_free_aligned),
+	CASE(double_realloc),
+	CASE(double_realloc_large),
+	CASE(double_usable_size),
+	CASE(free_stack),
+	CASE(free_global),
+	CASE(free_constant),
+	CASE(free_code),
+	CASE(free_null_page),
+	CASE(free_null_page_end),
+	CASE(free_garbage),
+	CASE(free_unaligned_garbage),
+	CASE(free_user_space_end),
+	CASE(free_non_canonical),
+	CASE(free_kernel),
+	CASE(free_minus_1),
+	CASE(free_minus_16),
+	CASE(free_mapped),
+	CASE(realloc_global),
+	CASE(realloc_kernel),
+	CASE(realloc_null_page),
+	CASE(usable_size_global),
+	CASE(usable_size_minus_1),
+	CASE(free_16_into_64),
+	CASE(free_1_into_16),
+	CASE(free_last_byte_of_1000),
+	CASE(free_8_into_large),
+	CASE(free_page_into_large),
+	CASE(free_far_into_large),
+	CASE(realloc_8_into_200),
+	CASE(realloc_into_large),
+	CASE(usable_size_4_into_64),
+	CASE(usable_size_into_large),
+	CASE(free_sized_too_large),
+	CASE(free_sized_by_one),
+	CASE(free_sized_too_small),
+	CASE(free_sized_zero),
+	CASE(free_sized_huge),
+	CASE(free_sized_large),
+	CASE(free_sized_large_as_small),
+	CASE(delete_too_large),
+	CASE(delete_too_small),
+	CASE(delete_array_too_small),
+	CASE(free_aligned_sized_too_large),
 	CASE(free_aligned_sized_wrong_alignment),
 };
 enum { CASES = sizeof(cases) / sizeof(cases[0]) };
@@ -369,13 +430,16 @@ enum { CASES = sizeof(cases) / sizeof(cases[0]) };
 /* Every offset 1 .. size - 1 of blocks of several classes. */
 static void every_offset(void)
 {
-	static const size_t sizes[] = { 8, 16, 32, 48, 64, 112, 208, 1024, 1088, 1280, 2048, 8192, 40000 };
+	static const size_t sizes[] = {8,    16,   32,   48,   64,   112,  208,
+				       1024, 1088, 1280, 2048, 8192, 40000};
 
 	for (unsigned s = 0; s < sizeof(sizes) / sizeof(sizes[0]); s++) {
 		char *block = malloc(sizes[s]);
 		size_t usable = malloc_usable_size(block);
 
-		for (size_t offset = 1; offset < usable; offset += usable > 3000 ? 61 : usable > 500 ? 7 : 1)
+		for (size_t offset = 1; offset<usable; offset += usable> 3000 ? 61
+					: usable > 500                        ? 7
+									      : 1)
 			interior(block, offset, "free");
 		free(block);
 	}
@@ -387,7 +451,7 @@ static bool heap_is_whole(void)
 	enum { BLOCKS = 4000 };
 	static unsigned char *block[BLOCKS];
 	static size_t size[BLOCKS];
-	struct rng rng = { 99 };
+	struct rng rng = {99};
 
 	for (unsigned round = 0; round < 40; round++) {
 		for (unsigned i = 0; i < BLOCKS; i++) {

@@ -4,22 +4,25 @@
  *
  * What it would notice:
  *
- *   two live blocks that overlap   A shadow holds one bit for each 8 bytes of the address space that are in a
- *                                  live block, usable tail included. A block's bits are set after malloc returned
- *                                  and cleared before free is called, by atomic or and and: a bit that is set
- *                                  already is in two live blocks at once.
- *   a block that was written to    Each is filled with a pattern of its own (whole to 4 KiB, sparsely above),
- *                                  checked when it is resized and freed, by whichever thread does that.
- *   calloc that does not zero, alignment that is not kept, usable size below the request, realloc that
- *   loses contents.
+ *   two live blocks that overlap   A shadow holds one bit for each 8 bytes of the address space
+ *                                  that are in a live block, usable tail included. A block's bits
+ *                                  are set after malloc returned and cleared before free is called,
+ *                                  by atomic or and and: a bit that is set already is in two live
+ *                                  blocks at once.
+ *   a block that was written to    Each is filled with a pattern of its own (whole to 4 KiB,
+ *                                  sparsely above), checked when it is resized and freed, by
+ *                                  whichever thread does that.
+ *   calloc that does not zero, alignment that is not kept, usable size below the request, realloc
+ *   that loses contents.
  *   memory that never comes back   With nothing live, the heap's own count of live bytes is near 0.
  *
- * Blocks live in a table of slots that all threads share, so most are freed by another thread than the one
- * that made them. Besides the steady workers there are: producers and consumers joined by a ring, threads
- * that live for a moment, and threads that fall idle with a full cache and wake again. Now and then one
- * calls malloc_trim.
+ * Blocks live in a table of slots that all threads share, so most are freed by another thread than
+ * the one that made them. Besides the steady workers there are: producers and consumers joined by a
+ * ring, threads that live for a moment, and threads that fall idle with a full cache and wake
+ * again. Now and then one calls malloc_trim.
  *
- * The seed is printed; the same seed makes the same requests in each thread, if not the same schedule.
+ * The seed is printed; the same seed makes the same requests in each thread, if not the same
+ * schedule.
  */
 #include "interpose/tap.h"
 
@@ -36,7 +39,7 @@
 enum {
 	SLOTS = 16384,
 	RING = 1024,
-	WHOLE = 4096,	     /* filled wholly up to this many bytes */
+	WHOLE = 4096, /* filled wholly up to this many bytes */
 	CHUNK_SHIFT = 21,
 	CHUNK_WORDS = (1 << CHUNK_SHIFT) / 8 / 64,
 	MOMENT_OPERATIONS = 3000,
@@ -45,8 +48,8 @@ enum {
 struct slot {
 	unsigned char *block; /* [busy] */
 	size_t bytes, usable; /* [busy] */
-	unsigned seed;	      /* [busy] */
-	bool busy;	      /* [atomic] taken by exchange */
+	unsigned seed;        /* [busy] */
+	bool busy;            /* [atomic] taken by exchange */
 };
 
 static struct slot slots[SLOTS];
@@ -79,11 +82,13 @@ static uint64_t *shadow_chunk(uintptr_t address)
 	uint64_t *chunk = __atomic_load_n(place, __ATOMIC_ACQUIRE);
 
 	if (!chunk) {
-		uint64_t *fresh = mmap(NULL, CHUNK_WORDS * 8, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+		uint64_t *fresh = mmap(NULL, CHUNK_WORDS * 8, PROT_READ | PROT_WRITE,
+				       MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 
 		if (fresh == MAP_FAILED)
 			_exit(98);
-		if (__atomic_compare_exchange_n(place, &chunk, fresh, false, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE))
+		if (__atomic_compare_exchange_n(place, &chunk, fresh, false, __ATOMIC_ACQ_REL,
+						__ATOMIC_ACQUIRE))
 			return fresh;
 		munmap(fresh, CHUNK_WORDS * 8);
 	}
@@ -106,7 +111,8 @@ static void shadow_set(const void *block, size_t bytes, bool live)
 		else
 			old = ~__atomic_fetch_and(word, ~mask, __ATOMIC_ACQ_REL) & mask;
 		if (old) {
-			complain("%s: %p of %zu bytes", live ? "overlaps a live block" : "was not live", block, bytes);
+			complain("%s: %p of %zu bytes",
+				 live ? "overlaps a live block" : "was not live", block, bytes);
 			return;
 		}
 		unit = next;
@@ -137,7 +143,8 @@ static void verify(const struct slot *slot, size_t bytes, const char *when)
 {
 	for (size_t i = 0; i < bytes; i += stride(slot->bytes))
 		if (slot->block[i] != pattern(i, slot->seed)) {
-			complain("%s: byte %zu of %zu at %p changed", when, i, slot->bytes, (void *)slot->block);
+			complain("%s: byte %zu of %zu at %p changed", when, i, slot->bytes,
+				 (void *)slot->block);
 			return;
 		}
 }
@@ -288,7 +295,7 @@ static void operate(struct rng *rng)
 
 static void *worker(void *argument)
 {
-	struct rng rng = { (uintptr_t)argument };
+	struct rng rng = {(uintptr_t)argument};
 	unsigned long done = 0;
 
 	while (!stop) {
@@ -304,7 +311,7 @@ static void *worker(void *argument)
 
 static void *producer(void *argument)
 {
-	struct rng rng = { (uintptr_t)argument };
+	struct rng rng = {(uintptr_t)argument};
 	unsigned at = (unsigned)rng_below(&rng, RING);
 
 	while (!stop) {
@@ -338,10 +345,10 @@ static void *consumer(void *argument)
 /* Works in bursts and sleeps between them with whatever its cache holds. */
 static void *sleeper(void *argument)
 {
-	struct rng rng = { (uintptr_t)argument };
+	struct rng rng = {(uintptr_t)argument};
 
 	while (!stop) {
-		struct timespec nap = { 0, (long)(1 + rng_below(&rng, 300)) * 1000000 };
+		struct timespec nap = {0, (long)(1 + rng_below(&rng, 300)) * 1000000};
 
 		for (unsigned i = 0; i < 2000; i++)
 			operate(&rng);
@@ -352,7 +359,7 @@ static void *sleeper(void *argument)
 
 static void *moment(void *argument)
 {
-	struct rng rng = { (uintptr_t)argument };
+	struct rng rng = {(uintptr_t)argument};
 
 	for (unsigned i = 0; i < MOMENT_OPERATIONS && !stop; i++)
 		operate(&rng);
@@ -362,13 +369,14 @@ static void *moment(void *argument)
 /* Starts and joins threads that live for a moment. */
 static void *starter(void *argument)
 {
-	struct rng rng = { (uintptr_t)argument };
+	struct rng rng = {(uintptr_t)argument};
 	pthread_t threads[8];
 
 	while (!stop) {
 		unsigned count = 1 + (unsigned)rng_below(&rng, 8), started = 0;
 
-		while (started < count && !pthread_create(&threads[started], NULL, moment, (void *)(uintptr_t)rng_next(&rng)))
+		while (started < count && !pthread_create(&threads[started], NULL, moment,
+							  (void *)(uintptr_t)rng_next(&rng)))
 			started++;
 		for (unsigned i = 0; i < started; i++)
 			pthread_join(threads[i], NULL);
@@ -378,14 +386,16 @@ static void *starter(void *argument)
 
 static void run(unsigned seconds, unsigned count, unsigned long seed)
 {
-	void *(*const kinds[])(void *) = { worker, worker, producer, consumer, sleeper, worker, starter, sleeper };
+	void *(*const kinds[])(void *) = {worker,  worker, producer, consumer,
+					  sleeper, worker, starter,  sleeper};
 	pthread_t threads[256];
-	struct rng rng = { seed };
+	struct rng rng = {seed};
 	unsigned started = 0;
 	time_t end = time(NULL) + (time_t)seconds;
 
 	while (started < count && started < 256 &&
-	       !pthread_create(&threads[started], NULL, kinds[started % 8], (void *)(uintptr_t)rng_next(&rng)))
+	       !pthread_create(&threads[started], NULL, kinds[started % 8],
+			       (void *)(uintptr_t)rng_next(&rng)))
 		started++;
 	EXPECT(started == count, "%u of %u threads started", started, count);
 	while (time(NULL) < end && errors < 20)
@@ -437,8 +447,8 @@ int main(int argc, char **argv)
 	group("nothing is live at the end");
 	malloc_trim(0);
 	info = mallinfo2();
-	EXPECT(info.uordblks + info.hblkhd < before + (1u << 20), "%zu bytes before, %zu after, seed %lu", before,
-	       info.uordblks + info.hblkhd, seed);
+	EXPECT(info.uordblks + info.hblkhd < before + (1u << 20),
+	       "%zu bytes before, %zu after, seed %lu", before, info.uordblks + info.hblkhd, seed);
 	EXPECT(live_bytes == 0, "%ld bytes", live_bytes);
 	group_end();
 	say("# %lu operations by the workers, %lu refused\n", operations, refused);

@@ -2,10 +2,10 @@
  *
  *   tail SECONDS
  *
- * Some classes leave 4 KiB and more behind a span's last block. A release once took such a tail in hand
- * without one of the span's blocks: the span could go meanwhile, its pages become a large block, and
- * what came back to a span went to that block (central.c, CENTRAL-6). Here three threads fill and empty
- * such spans and put large blocks in their place, and a fourth trims without end.
+ * Some classes leave 4 KiB and more behind a span's last block. A release once took such a tail in
+ * hand without one of the span's blocks: the span could go meanwhile, its pages become a large
+ * block, and what came back to a span went to that block (central.c, CENTRAL-6). Here three threads
+ * fill and empty such spans and put large blocks in their place, and a fourth trims without end.
  */
 #include "interpose/tap.h"
 
@@ -17,7 +17,7 @@
 
 enum { BLOCKS = 64, LARGE = 20 };
 
-static const size_t sizes[] = { 7168, 9216, 11264, 13312, 15360, 18432, 22528, 26624, 30720 };
+static const size_t sizes[] = {7168, 9216, 11264, 13312, 15360, 18432, 22528, 26624, 30720};
 static volatile bool stop;
 static unsigned changed, refused;
 
@@ -30,7 +30,7 @@ static void *trimmer(void *argument)
 
 static void *worker(void *argument)
 {
-	struct rng rng = { (uintptr_t)argument };
+	struct rng rng = {(uintptr_t)argument};
 
 	while (!stop) {
 		size_t bytes = sizes[rng_below(&rng, sizeof(sizes) / sizeof(sizes[0]))];
@@ -69,7 +69,9 @@ int main(int argc, char **argv)
 
 	group("spans with a long tail come and go under releases");
 	for (unsigned i = 0; i < 4; i++)
-		EXPECT(!pthread_create(&threads[i], NULL, i ? worker : trimmer, (void *)(uintptr_t)i), "thread %u", i);
+		EXPECT(!pthread_create(&threads[i], NULL, i ? worker : trimmer,
+				       (void *)(uintptr_t)i),
+		       "thread %u", i);
 	sleep(argc > 1 ? (unsigned)atoi(argv[1]) : 3);
 	stop = true;
 	for (unsigned i = 0; i < 4; i++)
