@@ -13,9 +13,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/ioctl.h>
 #include <time.h>
-#include <unistd.h>
 
 #include "events.h"
 #include "alloc.skel.h"
@@ -111,6 +109,7 @@ static void clone_cut(char *name)
 static void stack_line(struct trace *trace, const struct gyre_event *event, struct line *line)
 {
 	char name[512];
+	size_t cut;
 
 	for (uint32_t i = 0; i < event->depth; i++) {
 		const struct gy_symbol *symbol = gy_symbols_find(trace->symbols, event->frames[i]);
@@ -126,11 +125,10 @@ static void stack_line(struct trace *trace, const struct gyre_event *event, stru
 		if (!strcmp(name, "main") || !strcmp(name, "start_thread"))
 			break;
 	}
-	if (trace->columns > 4 && line->used > trace->columns) {
-		line->used = trace->columns - 3;
-		while (line->used && (line->text[line->used] & 0xc0) == 0x80) /* whole characters */
-			line->used--;
-		line->text[line->used] = 0;
+	cut = gy_out_cut(line->text, line->used, trace->columns);
+	if (cut < line->used) {
+		line->used = cut;
+		line->text[cut] = 0;
 		line_add(line, "...");
 	}
 }
@@ -295,13 +293,11 @@ static int attach(struct trace *trace)
 static void stream_begin(struct trace *trace)
 {
 	struct timespec wall;
-	struct winsize window;
 
 	clock_gettime(CLOCK_REALTIME, &wall);
 	trace->wall_offset_ns =
 		(int64_t)wall.tv_sec * 1000000000 + wall.tv_nsec - (int64_t)gy_monotonic_ns();
-	if (!ioctl(STDOUT_FILENO, TIOCGWINSZ, &window))
-		trace->columns = window.ws_col;
+	trace->columns = gy_out_columns();
 	gy_out_begin(NULL, NULL);
 	gy_out_u64("pid", NULL, OUT_COUNT, (uint64_t)trace->target.pid);
 	gy_out_text("comm", NULL, trace->target.comm);

@@ -65,7 +65,7 @@ static int list_row(struct gy_target *target, void *context)
 	gy_out_text("comm", NULL, target->comm);
 	rss_out(target->pid);
 	if (error) {
-		gy_out_text("note", NULL, gy_control_error(error));
+		gy_out_text("note", NULL, gy_control_error_brief(error));
 		return 0;
 	}
 	gy_out_text("version", NULL, snapshot.header.version);

@@ -284,7 +284,7 @@ const char *gy_control_error(int error)
 {
 	switch (error) {
 	case -ENOENT:
-		return "publishes no control page (option control=off?)";
+		return "publishes no control page (control=off, or nothing allocated yet)";
 	case -EACCES:
 	case -EPERM:
 		return "its control page may not be read; it takes its owner or CAP_SYS_PTRACE";
@@ -299,6 +299,27 @@ const char *gy_control_error(int error)
 		return "its control page is still being made";
 	case -ESRCH:
 		return "it has ended";
+	default:
+		return strerror(-error);
+	}
+}
+
+const char *gy_control_error_brief(int error)
+{
+	switch (error) {
+	case -ENOENT:
+		return "no control page";
+	case -EACCES:
+	case -EPERM:
+		return "may not be read";
+	case -EPROTO:
+		return "another version";
+	case -EBADMSG:
+		return "makes no sense";
+	case -ECHILD:
+		return "only its parent's";
+	case -EAGAIN:
+		return "being made";
 	default:
 		return strerror(-error);
 	}

@@ -18,6 +18,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
 #include <libsmartcols.h>
 
@@ -128,9 +129,39 @@ static struct libscols_table *table_new(bool headings)
 		return NULL;
 	scols_table_enable_noheadings(table, !headings);
 	scols_table_set_column_separator(table, "  ");
-	scols_table_set_termforce(table,
-				  SCOLS_TERMFORCE_NEVER); /* never cut a line: pipes and logs */
+	/* It must not cut anything: pipes and logs want whole lines, terminals see table_line. */
+	scols_table_set_termforce(table, SCOLS_TERMFORCE_NEVER);
 	return table;
+}
+
+size_t gy_out_columns(void)
+{
+	struct winsize window;
+
+	return ioctl(STDOUT_FILENO, TIOCGWINSZ, &window) ? 0 : window.ws_col;
+}
+
+size_t gy_out_cut(const char *text, size_t length, size_t columns)
+{
+	if (!columns || length <= columns || columns < 4)
+		return length;
+	length = columns - 3;
+	while (length && (text[length] & 0xc0) == 0x80) /* whole characters */
+		length--;
+	return length;
+}
+
+/* One line of a table: no blanks at its end (libsmartcols pads the last column), and on a terminal
+ * a last column of text is cut rather than wrapped. */
+static void table_line(const char *line, size_t length, const char *indent)
+{
+	bool text = out.columns[out.column_count - 1].kind == OUT_TEXT;
+	size_t columns = text ? gy_out_columns() : 0, room = strlen(indent), shown;
+
+	while (length && line[length - 1] == ' ')
+		length--;
+	shown = gy_out_cut(line, length, columns > room ? columns - room : 0);
+	printf("%s%.*s%s\n", indent, (int)shown, line, shown < length ? "..." : "");
 }
 
 static void print_title(const char *title)
@@ -337,15 +368,12 @@ void gy_out_list_end(void)
 		char *text = NULL;
 
 		print_title(out.title);
-		/* By way of a string: libsmartcols pads the last column, and nobody wants that. */
 		if (!scols_print_table_to_string(out.table, &text) && text) {
 			for (char *line = text, *end; *line; line = end) {
 				size_t length = strcspn(line, "\n");
 
 				end = line + length + (line[length] == '\n');
-				while (length && line[length - 1] == ' ')
-					length--;
-				printf("%s%.*s\n", out.title ? "  " : "", (int)length, line);
+				table_line(line, length, out.title ? "  " : "");
 			}
 		}
 		free(text);

@@ -81,6 +81,11 @@ void gy_out_info(const char *format, ...) __attribute__((format(printf, 1, 2)));
 void gy_out_batch_begin(void);
 void gy_out_batch_command(int argc, char **argv);
 
+/* gy_out_columns - the width of the terminal on stdout; 0 where it is none.
+ * gy_out_cut - how much of a line to show in so many columns, "..." to be put behind it. */
+size_t gy_out_columns(void);
+size_t gy_out_cut(const char *text, size_t length, size_t columns);
+
 /* Formats; each fills `text` and returns it. */
 #define GY_OUT_TEXT 48
 const char *gy_out_bytes(char text[GY_OUT_TEXT], uint64_t bytes);
