@@ -361,7 +361,10 @@ static void large_free(struct gy_span *span, void *block, const char *function, 
 	GY_PROBE2(large_free, (uintptr_t)block, gy_span_bytes(span));
 	if (span->sampled)
 		gy_heap_hooks.sample_free(block);
-	gy_large_give(span);
+	if (!gy_large_give(span)) {
+		gy_misuse(GY_MISUSE_DOUBLE_FREE, block, 0, 0, function, caller_pc);
+		return;
+	}
 	gy_heap_hooks.slow_path(caller_pc);
 }
 

@@ -5,7 +5,8 @@
  * length without the page heap: its lists, bitmaps and side arrays are not touched. What is kept is
  * bounded (KEEP_BYTES), ages, and goes home when memory is short.
  *
- * LARGE-1  A kept span has kind GY_SPAN_NONE: a second free of its block finds no block there.
+ * LARGE-1  A freed span has kind GY_SPAN_NONE, set under the lock: of two frees of a block one finds
+ *          no block there.
  * LARGE-2  kept[n] holds spans of n pages exactly; kept_pages is their sum.
  * LARGE-3  The counters are of blocks that the program has; what is kept is counted apart.
  *
@@ -68,17 +69,21 @@ struct gy_span *gy_large_take(size_t pages, size_t alignment_pages, bool sampled
 	return span;
 }
 
-void gy_large_give(struct gy_span *span)
+bool gy_large_give(struct gy_span *span)
 {
 	bool keep;
 
 	gy_lock_acquire(&large.lock);
+	if (span->kind != GY_SPAN_LARGE) {
+		gy_lock_release(&large.lock);
+		return false;
+	}
+	WRITE_RELAXED(span->kind, GY_SPAN_NONE); /* LARGE-1 */
 	large.stats.pages -= span->pages;
 	large.stats.blocks--;
 	keep = span->pages <= KEEP_PAGES &&
 	       large.stats.kept_pages + span->pages <= KEEP_BYTES / GY_PAGE_BYTES;
 	if (keep) {
-		WRITE_RELAXED(span->kind, GY_SPAN_NONE); /* LARGE-1 */
 		span->tick = READ_RELAXED(gy_heap_tick);
 		span->next = large.kept[span->pages];
 		large.kept[span->pages] = span;
@@ -87,6 +92,7 @@ void gy_large_give(struct gy_span *span)
 	gy_lock_release(&large.lock);
 	if (!keep)
 		gy_page_heap_give(span);
+	return true;
 }
 
 bool gy_large_resize(struct gy_span *span, size_t pages)

@@ -11,7 +11,8 @@ struct gy_large_stats {
 
 struct gy_span *gy_large_take(size_t pages, size_t alignment_pages, bool sampled, bool *zeroed,
 			      enum gy_oom_reason *reason);
-void gy_large_give(struct gy_span *span);
+/* false: it is no large block any more (freed twice, or by two threads at once). */
+bool gy_large_give(struct gy_span *span);
 /* In place; false where the neighbours are taken. `pages` above 0. */
 bool gy_large_resize(struct gy_span *span, size_t pages);
 /* Gives kept spans to the page heap: those kept since before that tick; 0: all. */

@@ -19,8 +19,8 @@
  * SCAV-1  Pages and blocks in hand are out of everybody's reach (marked used, or borrowed) while
  *         the kernel drops them; no lock of the heap is held during the system call.
  * SCAV-2  What the kernel refused stays backed and is counted so.
- * SCAV-3  One pass at a time: the trim lock. An emergency, which may come from under a class's
- *         pressure, only tries it.
+ * SCAV-3  One pass at a time: the trim lock. Nothing is allocated under it, so that an emergency, which
+ *         comes from inside an allocation, may wait for it; what a back end must open it opens before.
  * SCAV-4  The pace is release_rate; gyre_trim and emergencies are not paced.
  */
 #include "heap/scavenger.h"
@@ -215,6 +215,7 @@ bool gy_scavenger_step(uint64_t elapsed_ns)
 
 	if (!gy_option(GY_OPT_release))
 		return false;
+	gy_release_prepare();
 	gy_lock_acquire(&trim_lock);
 	work.allowed = MIN(MAX(rate, 2 * GY_HUGEPAGE_BYTES),
 			   work.allowed + rate / 1000 * (elapsed_ns / MS));
@@ -258,6 +259,7 @@ size_t gy_scavenger_trim(size_t keep_bytes)
 {
 	size_t bytes;
 
+	gy_release_prepare();
 	gy_lock_acquire(&trim_lock);
 	drain_kept(0);
 	bytes = release_everything(keep_bytes);
@@ -267,8 +269,7 @@ size_t gy_scavenger_trim(size_t keep_bytes)
 
 void gy_scavenger_emergency(void)
 {
-	if (!gy_lock_try(&trim_lock)) /* SCAV-3 */
-		return;
+	gy_lock_acquire(&trim_lock);
 	drain_kept(0);
 	release_everything(0);
 	gy_lock_release(&trim_lock);

@@ -6,8 +6,8 @@
  *   function        alignment accepted           refused with             written in
  *   posix_memalign  power of 2, multiple of 8    returns EINVAL; errno    POSIX
  *                                                and *block untouched
- *   aligned_alloc   power of 2                   NULL, EINVAL             C17 (DR 460), C23,
- * glibc 2.38 memalign        any: raised to a power of 2  NULL, EINVAL above 2^63  glibc's manual
+ *   aligned_alloc   power of 2                   NULL, EINVAL             C23, glibc 2.38
+ *   memalign        any: raised to a power of 2  NULL, EINVAL above 2^63  glibc's manual
  *   valloc          (the page)                                            BSD, SUSv2
  *   pvalloc         (the page); the size too is raised to whole pages     glibc
  *

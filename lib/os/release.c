@@ -51,6 +51,8 @@ const struct gy_release_backend gy_release_backends[GY_RELEASE_BACKENDS] = {
 	{ "madvise", advise_madvise },
 };
 
+#define BACKEND_URING_WORD 2 /* OPTION_WORDS_backend: auto|process_madvise|io_uring|madvise */
+
 static uint8_t backend_broken[GY_RELEASE_BACKENDS]; /* [lock: trim] */
 
 /* Backends in the order in which they are tried. io_uring only on request: it saves the caller's
@@ -97,6 +99,12 @@ int gy_release(const struct iovec *ranges, unsigned count, bool part,
 		for (unsigned i = 0; i < count; i++)
 			result->bytes += ranges[i].iov_len;
 	return error;
+}
+
+void gy_release_prepare(void)
+{
+	if (gy_option(GY_OPT_release_backend) == BACKEND_URING_WORD)
+		gy_release_uring_open();
 }
 
 void gy_release_fork_child(void)

@@ -39,6 +39,8 @@ extern const struct gy_release_backend gy_release_backends[GY_RELEASE_BACKENDS];
  * [lock: trim: one caller at a time] */
 int gy_release(const struct iovec *ranges, unsigned count, bool part,
 	       struct gy_release_result *result);
+/* Opens what the chosen back end needs; may allocate. The caller holds no lock of ours. */
+void gy_release_prepare(void);
 /* Forgets what belongs to the parent (io_uring's ring). */
 void gy_release_fork_child(void);
 

@@ -6,6 +6,8 @@
  *
  * URING-1  One ring, used by the holder of the trim lock; a forked child forgets it (it is the
  *          parent's, and so are its requests).
+ * URING-3  It is opened under no lock, because opening allocates; whoever comes meanwhile uses the next
+ *          back end.
  * URING-2  Every request submitted is reaped before the call returns.
  */
 #include "os/release_uring.h"
@@ -23,42 +25,42 @@
 
 #define RING_ENTRIES 256u
 
+enum { CLOSED, OPENING, READY, FAILED };
+
 static struct {
-	bool tried, ready;
-	struct io_uring ring;
+	uint32_t state; /* [atomic: release in open, acquire in advise] */
+	struct io_uring ring; /* [lock: trim, once READY] */
 	int (*queue_init)(unsigned entries, struct io_uring *ring, unsigned flags);
 	struct io_uring_sqe *(*get_sqe)(struct io_uring *ring);
 	int (*submit_and_wait)(struct io_uring *ring, unsigned wait_nr);
-} uring; /* [lock: trim] */
+} uring;
 
-static int uring_open(void)
+static bool open_ring(void)
 {
 	void *library;
-	int error;
 
-	if (uring.ready)
-		return 0;
-	if (uring.tried)
-		return -ENOSYS;
-	uring.tried = true;
-	error = gy_sys_fault(GY_SYS_io_uring_setup);
-	if (error)
-		return error;
-	if (!dlopen || !dlsym)
-		return -ENOSYS;
+	if (gy_sys_fault(GY_SYS_io_uring_setup) || !dlopen || !dlsym)
+		return false;
 	library = dlopen("liburing.so.2", RTLD_NOW | RTLD_LOCAL);
 	if (!library)
-		return -ENOSYS;
+		return false;
 	*(void **)&uring.queue_init = dlsym(library, "io_uring_queue_init");
 	*(void **)&uring.get_sqe = dlsym(library, "io_uring_get_sqe");
 	*(void **)&uring.submit_and_wait = dlsym(library, "io_uring_submit_and_wait");
-	if (!uring.queue_init || !uring.get_sqe || !uring.submit_and_wait)
-		return -ENOSYS;
-	error = uring.queue_init(RING_ENTRIES, &uring.ring, 0);
-	if (error)
-		return -ENOSYS;
-	uring.ready = true;
-	return 0;
+	return uring.queue_init && uring.get_sqe && uring.submit_and_wait &&
+	       !uring.queue_init(RING_ENTRIES, &uring.ring, 0);
+}
+
+void gy_release_uring_open(void)
+{
+	uint32_t closed = CLOSED;
+
+	/* URING-3 */
+	if (READ_RELAXED(uring.state) != CLOSED ||
+	    !__atomic_compare_exchange_n(&uring.state, &closed, OPENING, false, __ATOMIC_ACQUIRE,
+					 __ATOMIC_RELAXED))
+		return;
+	__atomic_store_n(&uring.state, open_ring() ? READY : FAILED, __ATOMIC_RELEASE);
 }
 
 /* Takes finished requests off the ring; returns how many, and the first failure. */
@@ -79,10 +81,11 @@ static unsigned reap(int *first_error)
 
 int gy_release_uring_advise(const struct iovec *ranges, unsigned count, int advice, uint64_t *calls)
 {
-	int error = uring_open(), first_error = 0;
+	uint32_t state = __atomic_load_n(&uring.state, __ATOMIC_ACQUIRE);
+	int first_error = 0;
 
-	if (error)
-		return error;
+	if (state != READY)
+		return state == FAILED ? -ENOSYS : -EAGAIN;
 	for (unsigned done = 0; done < count;) {
 		unsigned batch = 0, reaped = 0;
 
@@ -104,7 +107,7 @@ int gy_release_uring_advise(const struct iovec *ranges, unsigned count, int advi
 				submitted = uring.submit_and_wait(&uring.ring, batch - reaped);
 			*calls += 1;
 			if (submitted < 0 && submitted != -EINTR && submitted != -EAGAIN) {
-				uring.ready = false;
+				WRITE_RELAXED(uring.state, FAILED);
 				return -ENOSYS;
 			}
 			reaped += reap(&first_error);
@@ -116,5 +119,5 @@ int gy_release_uring_advise(const struct iovec *ranges, unsigned count, int advi
 
 void gy_release_uring_forget(void)
 {
-	uring.ready = uring.tried = false;
+	uring.state = CLOSED;
 }

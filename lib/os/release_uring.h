@@ -6,6 +6,8 @@
 
 #include <sys/uio.h>
 
+/* Opens liburing and a ring, once; may allocate. */
+void gy_release_uring_open(void);
 int gy_release_uring_advise(const struct iovec *ranges, unsigned count, int advice, uint64_t *calls);
 void gy_release_uring_forget(void);
 

@@ -17,7 +17,7 @@ static unsigned sizes[256], count;
 
 static unsigned span_pages(unsigned size)
 {
-	unsigned min_objects = size <= 8192 ? 8 : 4;
+	unsigned min_objects = size <= 4096 ? 8 : size <= 8192 ? 4 : 2;
 	/* 1,024 blocks is what a span's record has bits for; larger spans mean fewer records. */
 	unsigned min_pages = size <= 8 ? 1 : size <= 32 ? 2 : 4, pages;
 
