@@ -2,9 +2,10 @@
  *
  *   limits KIND [MIB]
  *
- * KIND    as         RLIMIT_AS set by the program while it runs, MIB above what it uses
- *         data       RLIMIT_DATA likewise inherited  a limit that was there at the start (ulimit
- *         -v, a cgroup, the option memory_limit) absurd     requests that no machine can serve
+ *   as         RLIMIT_AS set by the program while it runs, MIB above what it uses
+ *   data       RLIMIT_DATA likewise
+ *   inherited  a limit from before the start: ulimit, a cgroup, the option memory_limit
+ *   absurd     requests that no machine can serve
  *
  * Takes blocks of several sizes and writes to them until one is refused: that must be NULL with
  * ENOMEM. Then frees half, takes again, frees all, takes as much again as the first time. Contents

@@ -14,11 +14,11 @@ run_program 'absurd sizes' env LD_PRELOAD="$GYRE_PRELOAD" "$program" absurd
 
 # Limits that are there before the first allocation. Of the address space the heap may reserve all
 # but what threads and libraries need, so only a part can be asked for.
-for mib in 160 500; do
+for mib in 160 400; do
 	# shellcheck disable=SC3045
 	run_program "ulimit -v" sh -c 'ulimit -v $(($2 * 1024)); LD_PRELOAD=$0 exec "$1" inherited "$2"' "$GYRE_PRELOAD" "$program" "$mib"
 done
-for mib in 100 300; do
+for mib in 100; do
 	# shellcheck disable=SC3045
 	run_program "ulimit -d" sh -c 'ulimit -d $(($2 * 1024)); LD_PRELOAD=$0 exec "$1" inherited "$2"' "$GYRE_PRELOAD" "$program" "$mib"
 done
