@@ -1,0 +1,228 @@
+/* large_test.c - blocks of whole pages: what is kept for the next, counted, aged and let go. */
+#include "heap/large.h"
+
+#include "base/config.h"
+#include "heap/heap.h"
+#include "os/sys.h"
+
+#include "unit/unit.h"
+
+#include <pthread.h>
+
+static void started(void)
+{
+	cr_assert(gy_heap_start());
+}
+
+TestSuite(large, .init = started);
+
+static struct gy_span *take(size_t pages)
+{
+	enum gy_oom_reason reason = GY_OOM_NONE;
+	bool zeroed;
+	struct gy_span *span = gy_large_take(pages, 1, false, &zeroed, &reason);
+
+	cr_assert_not_null(span);
+	cr_assert_eq(span->kind, GY_SPAN_LARGE);
+	cr_assert_geq(span->pages, pages);
+	if (zeroed)
+		for (size_t at = 0; at < gy_span_bytes(span); at += 512)
+			cr_assert_eq(gy_span_start(span)[at], 0);
+	memset(gy_span_start(span), 0x11, gy_span_bytes(span));
+	return span;
+}
+
+static struct gy_large_stats stats(void)
+{
+	struct gy_large_stats now;
+
+	gy_large_read_stats(&now);
+	return now;
+}
+
+static uint64_t used_pages(void)
+{
+	struct gy_page_heap_stats now;
+
+	gy_page_heap_read_stats(&now);
+	return now.used_pages;
+}
+
+Test(large, LARGE_3_counters_are_of_what_the_program_has)
+{
+	struct gy_span *spans[100];
+	uint64_t pages = 0;
+
+	for (unsigned i = 0; i < 100; i++) {
+		spans[i] = take(5 + i * 3);
+		pages += spans[i]->pages;
+	}
+	cr_assert_eq(stats().blocks, 100u);
+	cr_assert_eq(stats().mallocs, 100u);
+	cr_assert_eq(stats().pages, pages);
+	for (unsigned i = 0; i < 100; i++) {
+		pages -= spans[i]->pages;
+		gy_large_give(spans[i]);
+		cr_assert_eq(stats().pages, pages);
+	}
+	cr_assert_eq(stats().blocks, 0u);
+	cr_assert_eq(stats().mallocs, 100u);
+	cr_assert_eq(used_pages(), stats().kept_pages);
+	gy_large_drain(0);
+	cr_assert_eq(stats().kept_pages, 0u);
+	cr_assert_eq(used_pages(), 0u);
+	gy_page_heap_check();
+}
+
+Test(large, LARGE_1_what_is_kept_is_no_block)
+{
+	struct gy_span *span = take(13);
+	char *start = gy_span_start(span);
+
+	gy_large_give(span);
+	if (stats().kept_pages) {
+		cr_assert_eq(gy_span_of_page(gy_page_of(start))->kind, GY_SPAN_NONE);
+		cr_assert_eq(gy_span_start(take(13)), start, "the last one given is the next taken");
+	}
+}
+
+Test(large, LARGE_2_a_kept_span_serves_its_own_length_only)
+{
+	struct gy_span *a = take(10), *b = take(11);
+	char *a_start = gy_span_start(a), *b_start = gy_span_start(b);
+
+	gy_large_give(a);
+	gy_large_give(b);
+	for (unsigned pages = 5; pages < 40; pages++) {
+		struct gy_span *span = take(pages);
+
+		if (pages != 10)
+			cr_assert_neq(gy_span_start(span), a_start);
+		if (pages != 11)
+			cr_assert_neq(gy_span_start(span), b_start);
+	}
+	gy_page_heap_check();
+}
+
+Test(large, what_is_kept_is_bounded)
+{
+	enum { COUNT = 3000 };
+	static struct gy_span *spans[COUNT];
+
+	for (unsigned i = 0; i < COUNT; i++)
+		spans[i] = take(5 + i % 20);
+	for (unsigned i = 0; i < COUNT; i++)
+		gy_large_give(spans[i]);
+	cr_assert_leq(stats().kept_pages * GY_PAGE_BYTES, (size_t)16 << 20);
+	cr_assert_eq(used_pages(), stats().kept_pages);
+	gy_page_heap_check();
+}
+
+Test(large, what_is_old_goes_and_what_is_young_stays)
+{
+	struct gy_span *a, *b;
+
+	gy_heap_tick = 1000;
+	a = take(10);
+	b = take(12);
+	gy_large_give(a);
+	gy_heap_tick = 1010;
+	gy_large_give(b);
+	if (!stats().kept_pages)
+		cr_skip("nothing is kept");
+	gy_large_drain(1000);
+	cr_assert_eq(stats().kept_pages, 22u);
+	gy_large_drain(1001);
+	cr_assert_eq(stats().kept_pages, 12u);
+	gy_large_drain(1011);
+	cr_assert_eq(stats().kept_pages, 0u);
+	cr_assert_eq(used_pages(), 0u);
+}
+
+Test(large, kept_spans_go_before_memory_is_said_to_lack)
+{
+	struct gy_span *spans[40];
+	void *block;
+
+	for (unsigned i = 0; i < 40; i++)
+		spans[i] = take(20);
+	for (unsigned i = 0; i < 40; i++)
+		gy_large_give(spans[i]);
+	gy_option_values[GY_OPT_fault_call] = GY_SYS_mprotect; /* the heap cannot grow */
+	gy_option_values[GY_OPT_fault_count] = UINT64_MAX;
+	block = gy_heap_alloc(200 * GY_PAGE_BYTES, 0);
+	cr_assert_not_null(block);
+	gy_heap_free(block, 0);
+	gy_page_heap_check();
+}
+
+Test(large, resizing_keeps_the_books)
+{
+	struct gy_span *span = take(100);
+	uint64_t rng = 5;
+
+	for (unsigned i = 0; i < 300; i++) {
+		size_t pages = 1 + unit_random(&rng) % 900, before = span->pages;
+
+		if (gy_large_resize(span, pages))
+			cr_assert_eq(span->pages, pages);
+		else
+			cr_assert(pages > before && span->pages == before);
+		cr_assert_eq(stats().pages, span->pages);
+		cr_assert_eq(stats().blocks, 1u);
+		memset(gy_span_start(span), 1, gy_span_bytes(span));
+		gy_page_heap_check();
+	}
+	gy_large_give(span);
+	gy_large_drain(0);
+	cr_assert_eq(used_pages(), 0u);
+}
+
+static void *churn(void *argument)
+{
+	uint64_t rng = (uintptr_t)argument;
+	struct gy_span *held[16] = { NULL };
+
+	for (unsigned n = 0; n < (UNIT_SLOW ? 2000u : 10000u); n++) {
+		struct gy_span **slot = &held[unit_random(&rng) % 16];
+
+		if (*slot) {
+			if (*(uintptr_t *)(void *)gy_span_start(*slot) != (uintptr_t)argument)
+				return argument;
+			gy_large_give(*slot);
+			*slot = NULL;
+		} else {
+			enum gy_oom_reason reason;
+			bool zeroed;
+
+			*slot = gy_large_take(5 + unit_random(&rng) % 36, 1, false, &zeroed, &reason);
+			if (!*slot)
+				return argument;
+			*(uintptr_t *)(void *)gy_span_start(*slot) = (uintptr_t)argument;
+		}
+		if (n % 500 == 0)
+			gy_large_drain(0);
+	}
+	for (unsigned i = 0; i < 16; i++)
+		if (held[i])
+			gy_large_give(held[i]);
+	return NULL;
+}
+
+Test(large, threads_never_share_a_block)
+{
+	pthread_t threads[4];
+
+	for (uintptr_t i = 0; i < 4; i++)
+		cr_assert_eq(pthread_create(&threads[i], NULL, churn, (void *)(i + 1)), 0);
+	for (unsigned i = 0; i < 4; i++) {
+		void *failed;
+
+		pthread_join(threads[i], &failed);
+		cr_assert_null(failed);
+	}
+	gy_large_drain(0);
+	cr_assert_eq(used_pages(), 0u);
+	cr_assert_eq(stats().blocks, 0u);
+	gy_page_heap_check();
+}
