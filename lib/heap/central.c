@@ -41,15 +41,9 @@ struct gy_central gy_centrals[2][GY_CLASS_COUNT];
 
 int gy_central_init(void)
 {
-	for (unsigned sampled = 0; sampled < 2; sampled++) {
-		for (unsigned i = 0; i < GY_CLASS_COUNT; i++) {
-			struct gy_central *central = &gy_centrals[sampled][i];
-
-			gy_lock_init(&central->lock, GY_RANK_central);
-			central->class_index = (uint16_t)i;
-			central->sampled = (uint8_t)sampled;
-		}
-	}
+	if (GYRE_CHECK_FULL) /* only these builds ask for a lock's rank */
+		for (unsigned i = 0; i < 2 * GY_CLASS_COUNT; i++)
+			gy_lock_init(&gy_centrals[0][i].lock, GY_RANK_central);
 	return 0;
 }
 
@@ -129,10 +123,10 @@ static void publish_pages(const struct gy_span *span, bool on)
 
 static struct gy_span *span_new(struct gy_central *central, enum gy_oom_reason *reason)
 {
-	const struct gy_size_class *size = &gy_size_classes[central->class_index];
+	const struct gy_size_class *size = &gy_size_classes[gy_central_class(central)];
 	bool zeroed;
-	struct gy_span *span = gy_page_heap_take(size->pages, 1, central->class_index,
-						 central->sampled, &zeroed, reason);
+	struct gy_span *span = gy_page_heap_take(size->pages, 1, gy_central_class(central),
+						 gy_central_is_sampled(central), &zeroed, reason);
 
 	if (!span)
 		return NULL;
@@ -140,7 +134,7 @@ static struct gy_span *span_new(struct gy_central *central, enum gy_oom_reason *
 	span->free_count = size->objects;
 	memset(span->free_bits, 0, sizeof(span->free_bits));
 	gy_range_set(span->free_bits, 0, size->objects);
-	if (!central->sampled)
+	if (!gy_central_is_sampled(central))
 		publish_pages(span, true);
 	central->spans++;
 	central->span_free += size->objects;
@@ -155,7 +149,7 @@ static void span_drop(struct gy_central *central, struct gy_span *span)
 	central->span_free -= span->objects;
 	central->gone_bytes -=
 		(uint64_t)__builtin_popcount(span->gone_bits) * GY_SPAN_GONE_UNIT;
-	if (!central->sampled)
+	if (!gy_central_is_sampled(central))
 		publish_pages(span, false);
 	gy_page_heap_give(span);
 }
@@ -175,7 +169,7 @@ static uint32_t kernel_pages_of(size_t begin, size_t end)
 static unsigned span_take_blocks(struct gy_central *central, struct gy_span *span, void **blocks,
 				 unsigned count)
 {
-	size_t bytes = gy_size_classes[central->class_index].bytes;
+	size_t bytes = gy_size_classes[gy_central_class(central)].bytes;
 	char *start = gy_span_start(span);
 	unsigned taken = 0, wanted = MIN(count, span->free_count);
 
@@ -246,7 +240,7 @@ static void span_settle(struct gy_central *central, struct gy_span *span, unsign
 	span->free_count = (uint16_t)(span->free_count + got);
 	central->span_free += got;
 	span_touch(span, quiet);
-	if (span->free_count == span->objects && central->spans > central->sampled * EMPTY_SAMPLED)
+	if (span->free_count == span->objects && central->spans > (gy_central_is_sampled(central) ? EMPTY_SAMPLED : 0))
 		span_drop(central, span);
 	else
 		span_relist(central, span);
@@ -272,8 +266,8 @@ static unsigned give_to_spans(struct gy_central *central, void *const *blocks, u
 			span = gy_map.span_of[gy_page_of(blocks[i])];
 			/* Freed twice, its span may be another's by now. */
 			if (unlikely(!span || span->kind != GY_SPAN_SMALL ||
-				     span->class_index != central->class_index ||
-				     span->sampled != central->sampled)) {
+				     span->class_index != gy_central_class(central) ||
+				     span->sampled != gy_central_is_sampled(central))) {
 				*doubled = blocks[i];
 				length = 0;
 				continue;
@@ -281,7 +275,7 @@ static unsigned give_to_spans(struct gy_central *central, void *const *blocks, u
 			start = (uintptr_t)gy_span_start(span);
 			length = gy_span_bytes(span);
 		}
-		index = gy_object_index(central->class_index, at - start);
+		index = gy_object_index(gy_central_class(central), at - start);
 		if (unlikely(index >= span->objects || gy_bit_get(span->free_bits, index))) {
 			*doubled = blocks[i];
 			continue;
@@ -298,7 +292,7 @@ static unsigned give_to_spans(struct gy_central *central, void *const *blocks, u
 /* [lock] Room for `count` more blocks in the transfer array; grows it. */
 static unsigned slots_room(struct gy_central *central, unsigned count)
 {
-	size_t bytes = gy_size_classes[central->class_index].bytes;
+	size_t bytes = gy_size_classes[gy_central_class(central)].bytes;
 	unsigned most = (unsigned)MIN(SLOTS_MAX, MAX(SLOTS_BYTES / bytes, SLOTS_MIN));
 	unsigned wanted = central->slot_count + count;
 
@@ -342,7 +336,7 @@ void gy_central_give(struct gy_central *central, void *const *blocks, unsigned c
 	central->flushes++;
 	gy_lock_release(&central->lock);
 	if (unlikely(doubled != NULL))
-		gy_misuse(GY_MISUSE_DOUBLE_FREE, doubled, central->class_index, 0, "free", 0);
+		gy_misuse(GY_MISUSE_DOUBLE_FREE, doubled, gy_central_class(central), 0, "free", 0);
 }
 
 bool gy_central_give_one(struct gy_central *central, void *block)
@@ -368,7 +362,7 @@ bool gy_central_holds(struct gy_central *central, const void *block)
 		found = true; /* its span is gone: every block was free */
 	} else {
 		size_t offset = (size_t)((const char *)block - gy_span_start(span));
-		unsigned index = gy_object_index(central->class_index, offset);
+		unsigned index = gy_object_index(gy_central_class(central), offset);
 
 		found = index >= span->objects || gy_bit_get(span->free_bits, index);
 	}
@@ -401,8 +395,8 @@ size_t gy_central_drain(struct gy_central *central, uint32_t before)
 	}
 	gy_lock_release(&central->lock);
 	if (doubled)
-		gy_misuse(GY_MISUSE_DOUBLE_FREE, doubled, central->class_index, 0, "free", 0);
-	return moved * gy_size_classes[central->class_index].bytes;
+		gy_misuse(GY_MISUSE_DOUBLE_FREE, doubled, gy_central_class(central), 0, "free", 0);
+	return moved * gy_size_classes[gy_central_class(central)].bytes;
 }
 
 /* ------------------------------------------------------- for the scavenger */

@@ -9,8 +9,6 @@
 
 struct gy_central {
 	struct gy_lock lock;
-	uint16_t class_index; /* [const] */
-	uint8_t sampled;      /* [const] its blocks are samples: thread caches never hold them */
 	uint8_t lists_map;    /* bit per list that holds a span */
 	struct gy_span *lists[GY_CENTRAL_LISTS]; /* spans with room, by share of free blocks */
 	void **slots;		 /* transfer array: blocks on their way between threads */
@@ -26,8 +24,19 @@ struct gy_central {
 	uint64_t lost; /* blocks in caches that a fork left without a thread */
 } GY_ALIGNED(64);
 
-/* [0]: for thread caches, [1]: sampled blocks */
+/* [0]: for thread caches, [1]: sampled blocks, which thread caches never hold. All zero is a valid
+ * start: a process that uses few classes touches few of these. */
 extern struct gy_central gy_centrals[2][GY_CLASS_COUNT];
+
+GY_INLINE unsigned gy_central_class(const struct gy_central *central)
+{
+	return (unsigned)(central - gy_centrals[0]) % GY_CLASS_COUNT;
+}
+
+GY_INLINE bool gy_central_is_sampled(const struct gy_central *central)
+{
+	return central >= gy_centrals[1];
+}
 
 int gy_central_init(void);
 /* Up to `count` blocks into `blocks`, in rising address order from the end, so that popping from

@@ -40,34 +40,25 @@ static size_t side_bytes(size_t hugepages, size_t per_hugepage)
 #define SPAN_OF_PER (GY_HUGEPAGE_PAGES * sizeof(struct gy_span *))
 #define HUGEPAGE_PER sizeof(struct gy_hugepage)
 
+/* One reservation: the heap's range first, the side arrays behind it. */
 static int reserve(size_t heap_bytes)
 {
 	size_t hugepages = heap_bytes / GY_HUGEPAGE_BYTES;
-	size_t sizes[] = { side_bytes(hugepages, PAGE_INFO_PER), side_bytes(hugepages, SPAN_OF_PER),
-			   side_bytes(hugepages, HUGEPAGE_PER) };
-	void *sides[ARRAY_SIZE(sizes)], *heap;
-	size_t made = 0;
-	int error;
+	size_t info = side_bytes(hugepages, PAGE_INFO_PER), spans = side_bytes(hugepages, SPAN_OF_PER);
+	size_t records = side_bytes(hugepages, HUGEPAGE_PER);
+	void *start;
+	char *side;
+	int error = gy_vm_reserve(&start, heap_bytes + info + spans + records, GY_HUGEPAGE_BYTES);
 
-	error = gy_vm_reserve(&heap, heap_bytes, GY_HUGEPAGE_BYTES);
 	if (error)
 		return error;
-	for (; made < ARRAY_SIZE(sizes); made++) {
-		error = gy_vm_reserve(&sides[made], sizes[made], GY_KERNEL_PAGE_BYTES);
-		if (error)
-			goto undo;
-	}
-	gy_map.base = (uintptr_t)heap;
-	gy_map.page_info = sides[0];
-	gy_map.span_of = sides[1];
-	gy_map.hugepages = sides[2];
+	side = (char *)start + heap_bytes;
+	gy_map.base = (uintptr_t)start;
+	gy_map.page_info = (void *)side;
+	gy_map.span_of = (void *)(side + info);
+	gy_map.hugepages = (void *)(side + info + spans);
 	gy_map.hugepage_reserved = hugepages;
 	return 0;
-undo:
-	while (made-- > 0)
-		gy_vm_unmap(sides[made], sizes[made]);
-	gy_vm_unmap(heap, heap_bytes);
-	return error;
 }
 
 int gy_metadata_init(void)

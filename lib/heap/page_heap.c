@@ -45,9 +45,11 @@
 #include "os/lock.h"
 
 #include <errno.h>
+#include <string.h>
 
-#define FIRST_PLAIN 16 /* huge pages at the heap's start that are not asked to be huge */
+#define FIRST_PLAIN 64 /* huge pages at the heap's start that are not asked to be huge */
 #define GROW_MAX 16   /* huge pages made usable at a time, at most */
+#define DENSE_PAGES (GY_HUGEPAGE_PAGES / 16 * 15)
 #define NONE 0u
 #define LENGTHS (GY_HUGEPAGE_PAGES + 1)
 
@@ -153,6 +155,15 @@ static unsigned run_around(const uint64_t *used, unsigned first, unsigned count)
 
 /* ------------------------------------------------------- pages of one huge page */
 
+static void forget_released(struct gy_hugepage *hugepage)
+{
+	if (!hugepage->released_count)
+		return;
+	heap.stats.released_pages -= hugepage->released_count;
+	memset(hugepage->released, 0, sizeof(hugepage->released));
+	hugepage->released_count = 0;
+}
+
 /* Marks [first, first + count) of a listed or unlisted huge page used; returns how many of them
  * had no memory behind them. */
 static unsigned pages_use(struct gy_hugepage *hugepage, unsigned first, unsigned count)
@@ -167,6 +178,7 @@ static unsigned pages_use(struct gy_hugepage *hugepage, unsigned first, unsigned
 	if (bare)
 		gy_range_clear(hugepage->released, first, count);
 	if (hugepage->state == GY_HUGEPAGE_FREE) {
+		hugepage->collapse_tried = 0;
 		if (hugepage->released_count == GY_HUGEPAGE_PAGES) {
 			hugepage->broken = 0;
 			heap.stats.hugepages_released--;
@@ -177,6 +189,8 @@ static unsigned pages_use(struct gy_hugepage *hugepage, unsigned first, unsigned
 	hugepage->state = GY_HUGEPAGE_PARTIAL;
 	hugepage->used_count = (uint16_t)(hugepage->used_count + count);
 	hugepage->released_count = (uint16_t)(hugepage->released_count - bare);
+	if (hugepage->advised)
+		forget_released(hugepage); /* HUGE-4 */
 	if (run == hugepage->longest_free) /* else the longest is another, and stays */
 		hugepage->longest_free = (uint16_t)longest_run(hugepage->used);
 	hugepage->tick = READ_RELAXED(gy_heap_tick);
@@ -220,6 +234,20 @@ static void pages_free(struct gy_hugepage *hugepage, unsigned first, unsigned co
 
 /* ------------------------------------------------------- runs across huge pages */
 
+/* Read without the lock by whoever frees (span.h): whole words either way, but atomic stores would
+ * keep the compiler from writing several at once. */
+static void fill_span_of(size_t first, size_t count, struct gy_span *span)
+{
+	struct gy_span **entry = &gy_map.span_of[first];
+
+	for (size_t i = 0; i < count; i++) {
+		if (GY_TSAN)
+			WRITE_RELAXED(entry[i], span);
+		else
+			entry[i] = span;
+	}
+}
+
 /* Gives pages [first, first + count) to `span`; returns how many were bare. */
 static size_t run_use(struct gy_span *span, size_t first, size_t count)
 {
@@ -235,8 +263,7 @@ static size_t run_use(struct gy_span *span, size_t first, size_t count)
 			WRITE_RELAXED(hugepage->owner, span);
 			WRITE_RELAXED(hugepage->state, GY_HUGEPAGE_OWNED); /* SPAN-4 */
 		} else {
-			for (unsigned i = 0; i < piece; i++)
-				WRITE_RELAXED(gy_map.span_of[first + i], span);
+			fill_span_of(first, piece, span);
 		}
 		first += piece;
 		count -= piece;
@@ -252,8 +279,7 @@ static void run_free(size_t first, size_t count)
 		unsigned piece = (unsigned)MIN(count, GY_HUGEPAGE_PAGES - at);
 
 		if (hugepage->state != GY_HUGEPAGE_OWNED)
-			for (unsigned i = 0; i < piece; i++)
-				WRITE_RELAXED(gy_map.span_of[first + i], NULL);
+			fill_span_of(first, piece, NULL);
 		pages_free(hugepage, at, piece, false);
 		first += piece;
 		count -= piece;
@@ -510,7 +536,9 @@ static size_t bare_pages(size_t first, size_t count)
 		unsigned at = (unsigned)(first % GY_HUGEPAGE_PAGES);
 		unsigned piece = (unsigned)MIN(count, GY_HUGEPAGE_PAGES - at);
 
-		if (hugepage->released_count)
+		if (hugepage->advised)
+			bare += hugepage->released_count; /* HUGE-4 */
+		else if (hugepage->released_count)
 			bare += gy_range_count(hugepage->released, at, piece);
 		first += piece;
 		count -= piece;
@@ -551,8 +579,7 @@ static struct gy_span *take_locked(size_t pages, size_t alignment_pages, unsigne
 	span->tick = READ_RELAXED(gy_heap_tick);
 	/* Pairs with the acquire in gy_central_borrow: kind is the last field to change. */
 	__atomic_store_n(&span->kind, class_index ? GY_SPAN_SMALL : GY_SPAN_LARGE, __ATOMIC_RELEASE);
-	run_use(span, first, pages);
-	*zeroed = bare == pages;
+	*zeroed = run_use(span, first, pages) == pages;
 	return span;
 }
 
@@ -615,8 +642,7 @@ void gy_page_heap_shrink(struct gy_span *span, size_t pages)
 		struct gy_hugepage *hugepage = &gy_map.hugepages[index];
 
 		if (hugepage->state == GY_HUGEPAGE_OWNED) {
-			for (size_t page = index * GY_HUGEPAGE_PAGES; page < end; page++)
-				WRITE_RELAXED(gy_map.span_of[page], span);
+			fill_span_of(index * GY_HUGEPAGE_PAGES, end % GY_HUGEPAGE_PAGES, span);
 			WRITE_RELAXED(hugepage->state, GY_HUGEPAGE_PARTIAL);
 		}
 	}
@@ -691,13 +717,45 @@ void gy_page_heap_count_release(uint64_t bytes, uint64_t calls)
 void gy_page_heap_mark_broken(size_t page)
 {
 	struct gy_hugepage *hugepage = &gy_map.hugepages[page / GY_HUGEPAGE_PAGES];
+	bool advised;
 
 	gy_lock_acquire(&heap.lock);
+	advised = hugepage->advised;
+	hugepage->advised = 0;
 	if (!hugepage->broken && hugepage->state == GY_HUGEPAGE_PARTIAL) {
 		list_remove(hugepage);
 		hugepage->broken = 1;
 		list_add(hugepage);
 	}
+	gy_lock_release(&heap.lock);
+	/* Or khugepaged would make it whole again, given-back parts included. */
+	if (advised)
+		gy_vm_no_hugepages(gy_page_start(page - page % GY_HUGEPAGE_PAGES), GY_HUGEPAGE_BYTES);
+}
+
+bool gy_page_heap_worth_collapse(size_t index)
+{
+	struct gy_hugepage *hugepage = &gy_map.hugepages[index];
+	bool worth;
+
+	if (READ_RELAXED(hugepage->used_count) < DENSE_PAGES || READ_RELAXED(hugepage->collapse_tried))
+		return false;
+	gy_lock_acquire(&heap.lock);
+	worth = gy_map.hugepage_count > FIRST_PLAIN && hugepage->state == GY_HUGEPAGE_PARTIAL &&
+		hugepage->used_count >= DENSE_PAGES && !hugepage->advised && !hugepage->broken;
+	if (worth)
+		WRITE_RELAXED(hugepage->collapse_tried, 1);
+	gy_lock_release(&heap.lock);
+	return worth;
+}
+
+void gy_page_heap_collapsed(size_t index)
+{
+	struct gy_hugepage *hugepage = &gy_map.hugepages[index];
+
+	gy_lock_acquire(&heap.lock);
+	hugepage->advised = 1;
+	forget_released(hugepage); /* HUGE-4 */
 	gy_lock_release(&heap.lock);
 }
 

@@ -59,6 +59,10 @@ void gy_page_heap_release_end(const struct gy_page_range *ranges, unsigned count
 void gy_page_heap_count_release(uint64_t bytes, uint64_t calls);
 /* The huge page is partly with the kernel now, through blocks of its spans. */
 void gy_page_heap_mark_broken(size_t page);
+/* Is huge page `index` densely used, on small pages, in a heap so large that it matters? true once.
+ * Then gy_page_heap_collapsed, if the kernel did it. */
+bool gy_page_heap_worth_collapse(size_t index);
+void gy_page_heap_collapsed(size_t index);
 size_t gy_page_heap_hugepage_count(void);
 /* Small spans in huge page `index`; at most 256. [snapshot: check again under the central lock] */
 struct gy_span_ref {

@@ -34,6 +34,7 @@
 
 #define MS 1000000ull
 #define BREAK_SHARE 8 /* an eighth of a huge page must come back for it to be broken up */
+#define COLLAPSES 2 /* huge pages made in one step: half a millisecond each */
 #define RANGES_MAX (GY_HUGEPAGE_PAGES / 2)
 #define SPANS_MAX GY_HUGEPAGE_PAGES
 #define SPAN_RANGES 16 /* separate runs among a span's 32 kernel pages, at most */
@@ -201,6 +202,20 @@ static void drain_kept(uint32_t before)
 	gy_large_drain(before);
 }
 
+/* The opposite: a part of the heap that began on small pages and has filled up. */
+static void collapse_some(size_t count)
+{
+	unsigned done = 0;
+
+	for (size_t index = 0; index < count && done < COLLAPSES; index++) {
+		if (!gy_page_heap_worth_collapse(index))
+			continue;
+		done++;
+		if (!gy_vm_collapse(gy_page_start(index * GY_HUGEPAGE_PAGES), GY_HUGEPAGE_BYTES))
+			gy_page_heap_collapsed(index);
+	}
+}
+
 bool gy_scavenger_step(uint64_t elapsed_ns)
 {
 	uint64_t delay_ticks = MAX(gy_option(GY_OPT_release_delay) / GY_TICK_MS, 1);
@@ -230,6 +245,8 @@ bool gy_scavenger_step(uint64_t elapsed_ns)
 		visit(work.cursor++, whole_before, part_before, depth);
 	}
 	work.passes++;
+	if (gy_option(GY_OPT_collapse) && gy_option(GY_OPT_hugepage))
+		collapse_some(count);
 	gy_lock_release(&trim_lock);
 	return more;
 }

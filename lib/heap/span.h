@@ -20,6 +20,8 @@
  * SPAN-5  Records are reused, never unmapped: a stale pointer may be read, and is then checked.
  * HUGE-1  used_count = set bits of `used`; released is a subset of not used.
  * HUGE-2  longest_free = the longest run of bits not in `used`.
+ * HUGE-4  In an advised huge page no free page is `released` unless all are: the first touch of any
+ *         makes all 2 MiB resident.
  * HUGE-3  A free page in `released`, or never touched, reads as zero.
  */
 #ifndef GY_HEAP_SPAN_H
@@ -62,7 +64,7 @@ struct gy_hugepage {
 	uint8_t listed; /* is on a list of the page heap */
 	uint8_t scanned; /* nothing came or went since the scavenger looked */
 	uint8_t advised; /* was asked to be a transparent huge page */
-	uint8_t spare[1];
+	uint8_t collapse_tried; /* once is enough, until it has been free */
 	uint32_t tick;	/* when pages or blocks last came or went */
 	uint32_t next, prev; /* index + 1; 0: none */
 	struct gy_span *owner;

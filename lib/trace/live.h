@@ -4,8 +4,8 @@
  *	          removal shifts back (no tombstones, so a probe stays short for ever)
  *	records   48 bytes each, in chunks of 1,024; they never move, a free list links the rest
  *
- * At one sample in 512 KiB a heap of 1 GiB has about 2,048 of them: 8 KiB of index, 96 KiB of
- *records.
+ * At one sample in 512 KiB a heap of 1 GiB has about 2,048 of them: 8 KiB of index, 96 KiB
+ * of records.
  *
  * LIVE-1  A block has at most one record.
  * LIVE-2  There are at most GY_LIVE_MAX records; more samples are lost, and counted (sampler.h).

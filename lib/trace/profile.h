@@ -14,13 +14,14 @@
  *            them is good for the life of the process, also after the table has moved.
  * PROFILE-3  Counters never run backwards, and for each bucket alloc - free is what the live
  *            samples (live.h) of that bucket add up to: a sample that could not be recorded is
- *counted nowhere but as lost. PROFILE-4  The page is shared memory that others may scribble on:
- *what is read from it is bounded before it is used, and only numbers of the profile can suffer.
+ *            counted nowhere but as lost.
+ * PROFILE-4  The page is shared memory that others may scribble on: what is read from it is
+ *            bounded before it is used, and only numbers of the profile can suffer.
  * PROFILE-5  In a forked child the profile begins with what was live at the fork, because the
  *            page still belongs to the parent, who goes on writing to it.
  *
  * Writers hold gy_sampler_lock. Readers take no lock; one that finds a bucket amid a change again
- *and again waits for the writer.
+ * and again waits for the writer.
  *
  * Bytes are those of the blocks (rounded up to the size class), not those asked for, so that they
  * add up to the heap. Weights stand for all allocations, not only for those sampled (sampler.h).

@@ -16,13 +16,15 @@
  *
  * A sample's life: gy_sample_alloc walks the stack, finds the stack's bucket in the profile, and
  * remembers the block; gy_sample_free finds it again and books it out. A sampled block that moves
- *in realloc is a free and an allocation. Each fires its probe, with the frames of the allocation.
+ * in realloc is a free and an allocation. Each fires its probe, with the frames of the allocation.
  *
  * SAMPLE-1  Sums of weights are unbiased: E[sum of weights] = bytes allocated, for any mix of
- *sizes. SAMPLE-2  Stack walk, clock and probes run without the lock; the lock is held for table
- *work only. SAMPLE-3  samples = samples booked in the profile + those lost for want of a record;
- *and live = samples booked - samples freed. SAMPLE-4  A free of a block that has no record (its
- *sample was lost) changes nothing.
+ *           sizes.
+ * SAMPLE-2  Stack walk, clock and probes run without the lock; the lock is held for table work
+ *           only.
+ * SAMPLE-3  samples = samples booked in the profile + those lost for want of a record; and
+ *           live = samples booked - samples freed.
+ * SAMPLE-4  A free of a block that has no record (its sample was lost) changes nothing.
  *
  * Sources: the marks are those of Go's mprof and tcmalloc's sampler; the estimator is Horvitz and
  * Thompson's, as in pprof's scaleHeapSample.

@@ -6,8 +6,7 @@
  *
  *	     low           sp                high
  *	------|-------------+-----------------|---------  addresses grow to the right
- *	      proven readable, by this walk    ^ the next page is asked of the kernel when it is
- *reached
+ *	      proven readable, by this walk    ^ the next page is asked of the kernel when reached
  *
  * The page that holds the stack pointer is readable, since the caller runs on it. Any other page is
  * proven by one system call that reads eight bytes of it and does nothing (gy_sys_readable).
@@ -15,7 +14,7 @@
  * The thread's own stack is the exception that makes this cheap. A walk that reached its outermost
  * frame has shown where that stack ends (unwind.c, learn_stack), and what lies between a thread's
  * stack pointer and the top of its own stack stays mapped as long as the thread lives. So the range
- *is kept with the thread, and later walks on it ask nothing. Coroutines' stacks, which may be
+ * is kept with the thread, and later walks on it ask nothing. Coroutines' stacks, which may be
  * unmapped and mapped again, are asked about each time.
  *
  * WINDOW-1  Only aligned words inside the window are read.

@@ -1,18 +1,9 @@
 /* unwind.c - walking the stack; see unwind.h.
  *
- * The cache. A warm frame costs one probe of a table of 2,048 rules:
- *
- *	check = lookup ^ rule ^ witness ^ sum     four words, written and read without a lock. A
- *torn rule    how to leave the frame            entry (two writers at once) fails the check and is
- *	witness where the FDE stands              a miss; nothing else can happen to it.
- *	sum     of the FDE's first 24 bytes
- *
- * Objects that stay loaded (OBJECT-3) need no witness: both words are 0, and neither is read. What
- *a walk costs in a busy program is the cache lines it misses: an FDE's would be half of them.
- *
- * A rule holds what nearly all frames need: CFA = rsp + n, rbp + n, or *(rbp + n) (realigned
- * stacks); return address at CFA - 8; rbp kept, or saved at CFA - 8m. Frames that need more are
- *SLOW and interpreted each time: signal frames, PLT stubs, the loader's resolver.
+ * A frame is left by its rule (rule_cache.h), which says what nearly all frames need: CFA = rsp + n,
+ * rbp + n, or *(rbp + n) (realigned stacks); return address at CFA - 8; rbp kept, or saved at
+ * CFA - 8m. Frames that need more are slow, and interpreted each time: signal frames, PLT stubs, the
+ * loader's resolver.
  *
  * Fast and full. Only rsp, rbp and the pc are tracked at first. If a frame turns out to need
  * another register (the loader's lazy resolver: CFA = rbx + n), the walk starts again with all
@@ -30,14 +21,13 @@
 #include "os/sys.h"
 #include "trace/cfi.h"
 #include "trace/loaded_object.h"
+#include "trace/rule_cache.h"
 #include "trace/stack_window.h"
 
 #include <errno.h>
 #include <string.h>
 #include <sys/auxv.h>
 
-#define CACHE_BITS 11u
-#define WITNESS_BYTES 24u
 #define PC_MINIMUM 4096u                /* nothing is mapped below */
 #define PC_MAXIMUM ((uintptr_t)1 << 56) /* user addresses end below, five-level tables included */
 #define FRAME_BYTES_MAX ((uintptr_t)16 << 20) /* a frame pointer further up is garbage */
@@ -49,30 +39,6 @@
 #define THREAD_TOP_BYTES_MAX ((uintptr_t)64 << 10) /* TLS above the first frame of another */
 
 enum stack_option { STACK_AUTO, STACK_FRAME_POINTER, STACK_UNWIND, STACK_OFF };
-
-enum rule_kind {
-	RULE_NONE,
-	RULE_RSP,      /* CFA = rsp + cfa_offset */
-	RULE_RBP,      /* CFA = rbp + cfa_offset */
-	RULE_AT_RBP,   /* CFA = *(rbp + cfa_offset); the caller's rbp at rbp + 8 * rbp_words */
-	RULE_END,      /* outermost frame */
-	RULE_SLOW,     /* interpret */
-	RULE_NO_TABLE, /* no FDE covers the pc */
-};
-
-struct rule {
-	int32_t cfa_offset;
-	int16_t rbp_words; /* saved at CFA + 8 * rbp_words; 0: rbp is the caller's */
-	uint8_t kind;      /* enum rule_kind */
-	uint8_t pad;
-};
-_Static_assert(sizeof(struct rule) == sizeof(uint64_t), "a rule is one word of the cache");
-
-struct cache_entry {
-	uint64_t check, rule, witness, sum; /* [atomic: relaxed, each] */
-};
-
-static struct cache_entry cache[1u << CACHE_BITS] GY_ALIGNED(64);
 
 /* The thread's own stack as far as walks have shown it. [self] A signal handler's walk may come in
  * between: high is 0 while low is being changed. */
@@ -88,6 +54,8 @@ struct walk {
 	struct gy_loaded_object own;    /* the one that holds this code */
 	struct gy_loaded_object seen[OBJECTS];
 	unsigned seen_next;
+	struct gy_rule_path *path; /* rules of walks that began as this one */
+	unsigned path_next;
 	enum stack_option option;
 	bool exact;       /* the pc is not a return address */
 	bool full;        /* all callee-saved registers are tracked, no cache */
@@ -103,131 +71,6 @@ struct walk {
 enum { WALK_ON = 0 };
 
 #define FAST_VALID (GY_CFI_BIT(GY_CFI_RSP) | GY_CFI_BIT(GY_CFI_RBP) | GY_CFI_BIT(GY_CFI_RIP))
-
-static struct cache_entry *cache_slot(uintptr_t lookup)
-{
-	return &cache[lookup * 0x9e3779b97f4a7c15u >> (64 - CACHE_BITS)];
-}
-
-/* UNWIND-4: of the table bytes from which a rule came. 0 if they cannot be read any more. */
-GY_INLINE uint64_t witness_sum(const struct gy_loaded_object *object, uint64_t witness)
-{
-	const uintptr_t bytes = object->end - object->start;
-	uint64_t word[WITNESS_BYTES / 8];
-
-	if (bytes < WITNESS_BYTES || witness - object->start > bytes - WITNESS_BYTES)
-		return 0;
-	memcpy(word, (const void *)(uintptr_t)witness, sizeof(word));
-	return (word[0] ^ word[1] * 0x9e3779b97f4a7c15u ^ word[2] * 0xff51afd7ed558ccdu) | 1;
-}
-
-GY_INLINE bool cache_find(const struct gy_loaded_object *object, uintptr_t lookup,
-			  struct rule *rule)
-{
-	struct cache_entry *entry = cache_slot(lookup);
-	uint64_t check = READ_RELAXED(entry->check), word = READ_RELAXED(entry->rule);
-
-	if (unlikely(!object->permanent)) {
-		uint64_t witness = READ_RELAXED(entry->witness), sum = READ_RELAXED(entry->sum);
-
-		if (!sum || witness_sum(object, witness) != sum)
-			return false;
-		check ^= witness ^ sum;
-	}
-	memcpy(rule, &word, sizeof(word));
-	return (check ^ word) == lookup;
-}
-
-static void cache_put(const struct gy_loaded_object *object, uintptr_t lookup, struct rule rule,
-		      const uint8_t *witness)
-{
-	struct cache_entry *entry = cache_slot(lookup);
-	uint64_t word, place = 0, sum = 0;
-
-	if (!object->permanent) {
-		place = (uintptr_t)witness;
-		sum = witness_sum(object, place);
-		if (!sum)
-			return;
-	}
-	memcpy(&word, &rule, sizeof(word));
-	WRITE_RELAXED(entry->check, lookup ^ word ^ place ^ sum);
-	WRITE_RELAXED(entry->rule, word);
-	WRITE_RELAXED(entry->witness, place);
-	WRITE_RELAXED(entry->sum, sum);
-}
-
-void gy_unwind_cache_clear(void)
-{
-	for (size_t i = 0; i < ARRAY_SIZE(cache); i++)
-		WRITE_RELAXED(cache[i].check, 0);
-}
-
-/* The caller's rbp as a rule can say it; false if it cannot. */
-static bool compact_rbp(const struct gy_cfi_entry *entry, const struct gy_cfi_row *row,
-			struct rule *rule)
-{
-	const struct gy_cfi_rule *rbp = &row->rules[GY_CFI_RBP];
-	int32_t offset = 0;
-
-	if (rule->kind == RULE_AT_RBP) {
-		if (rbp->how != GY_CFI_AT_EXPR ||
-		    !gy_cfi_expression_is(entry, rbp->value, GY_CFI_RBP, false, &offset))
-			return false;
-	} else if (rbp->how == GY_CFI_AT) {
-		offset = rbp->value;
-		if (!offset)
-			return false;
-	} else if (rbp->how != GY_CFI_SAME) {
-		return false;
-	}
-	if (offset % 8 || offset / 8 != (int16_t)(offset / 8))
-		return false;
-	rule->rbp_words = (int16_t)(offset / 8);
-	return true;
-}
-
-static struct rule compact(const struct gy_cfi_entry *entry, const struct gy_cfi_row *row)
-{
-	const struct rule slow = {.kind = RULE_SLOW};
-	struct rule rule = {.cfa_offset = row->cfa_value};
-
-	if (row->rules[GY_CFI_RIP].how == GY_CFI_UNDEFINED)
-		return (struct rule){.kind = RULE_END};
-	if (entry->signal_frame || row->rules[GY_CFI_RIP].how != GY_CFI_AT ||
-	    row->rules[GY_CFI_RIP].value != -8 || row->rules[GY_CFI_RSP].how != GY_CFI_SAME)
-		return slow;
-	if (row->cfa_is_expression) {
-		if (!gy_cfi_expression_is(entry, row->cfa_value, GY_CFI_RBP, true,
-					  &rule.cfa_offset))
-			return slow;
-		rule.kind = RULE_AT_RBP;
-	} else if (row->cfa_register == GY_CFI_RSP) {
-		rule.kind = RULE_RSP;
-	} else if (row->cfa_register == GY_CFI_RBP) {
-		rule.kind = RULE_RBP;
-	} else {
-		return slow;
-	}
-	return compact_rbp(entry, row, &rule) ? rule : slow;
-}
-
-static GY_NOINLINE struct rule make_rule(const struct gy_loaded_object *object, uintptr_t lookup)
-{
-	struct rule rule = {.kind = RULE_NO_TABLE};
-	const uint8_t *witness = object->eh_frame_hdr;
-	struct gy_cfi_entry entry;
-	struct gy_cfi_row row;
-
-	if (!witness)
-		return rule;
-	if (!gy_cfi_find(object, lookup, &entry) && !gy_cfi_row(&entry, lookup, &row)) {
-		rule = compact(&entry, &row);
-		witness = entry.fde;
-	}
-	cache_put(object, lookup, rule, witness);
-	return rule;
-}
 
 /* Makes walk->object the one that holds `lookup`; a walk goes to and fro between a few. */
 static GY_NOINLINE void see_object_slow(struct walk *walk, uintptr_t lookup)
@@ -301,20 +144,20 @@ static GY_NOINLINE int step_slow(struct walk *walk, uintptr_t lookup)
 }
 
 /* Leaves the frame by a compact rule of the three simple kinds. */
-static int step_fast(struct walk *walk, struct rule rule)
+static int step_fast(struct walk *walk, struct gy_rule rule)
 {
 	uint64_t *value = walk->registers.value;
 	uint64_t cfa, pc, rbp = value[GY_CFI_RBP], saved = 0;
 
-	if (!(walk->registers.valid & GY_CFI_BIT(GY_CFI_RBP)) && rule.kind != RULE_RSP)
+	if (!(walk->registers.valid & GY_CFI_BIT(GY_CFI_RBP)) && rule.kind != GY_RULE_RSP)
 		return -EAGAIN;
-	cfa = (rule.kind == RULE_RSP ? value[GY_CFI_RSP] : rbp) +
+	cfa = (rule.kind == GY_RULE_RSP ? value[GY_CFI_RSP] : rbp) +
 	      (uint64_t)(int64_t)rule.cfa_offset;
-	if (rule.kind == RULE_AT_RBP && !gy_stack_window_read(&walk->window, cfa, &cfa))
+	if (rule.kind == GY_RULE_AT_RBP && !gy_stack_window_read(&walk->window, cfa, &cfa))
 		return -EINVAL;
 	if (cfa <= value[GY_CFI_RSP] || !gy_stack_window_read(&walk->window, cfa - 8, &pc))
 		return -EINVAL; /* UNWIND-2 */
-	if (rule.kind == RULE_AT_RBP)
+	if (rule.kind == GY_RULE_AT_RBP)
 		saved = rbp + (uint64_t)((int64_t)rule.rbp_words * 8);
 	else if (rule.rbp_words)
 		saved = cfa + (uint64_t)((int64_t)rule.rbp_words * 8);
@@ -333,26 +176,26 @@ static int step_fast(struct walk *walk, struct rule rule)
 static int step(struct walk *walk)
 {
 	uintptr_t lookup = walk->registers.value[GY_CFI_RIP] - !walk->exact;
-	struct rule rule;
+	struct gy_rule rule;
 
 	see_object(walk, lookup);
 	if (!GY_UNWIND_TABLES || (walk->met && walk->option == STACK_FRAME_POINTER))
 		return step_frame_pointer(walk);
 	if (walk->full)
 		return step_slow(walk, lookup);
-	if (!cache_find(&walk->object, lookup, &rule))
-		rule = make_rule(&walk->object, lookup);
-	switch ((enum rule_kind)rule.kind) {
-	case RULE_RSP:
-	case RULE_RBP:
-	case RULE_AT_RBP:
+	if (!gy_rule_find(&walk->object, lookup, &rule))
+		rule = gy_rule_make(&walk->object, lookup);
+	switch ((enum gy_rule_kind)rule.kind) {
+	case GY_RULE_RSP:
+	case GY_RULE_RBP:
+	case GY_RULE_AT_RBP:
 		return step_fast(walk, rule);
-	case RULE_SLOW:
+	case GY_RULE_SLOW:
 		return step_slow(walk, lookup);
-	case RULE_NO_TABLE:
+	case GY_RULE_NO_TABLE:
 		return walk->option == STACK_UNWIND ? -ENODATA : step_frame_pointer(walk);
-	case RULE_NONE:
-	case RULE_END:
+	case GY_RULE_NONE:
+	case GY_RULE_END:
 		break;
 	}
 	return -ENOENT;
@@ -377,22 +220,36 @@ GY_INLINE bool record(struct walk *walk)
 	return !walk->met || walk->depth < walk->capacity;
 }
 
+/* A rule from the walk's path, or from the cache; then the path has it the next time. */
+GY_INLINE bool find_warm_rule(struct walk *walk, uintptr_t lookup, struct gy_rule *rule)
+{
+	struct gy_rule_path *entry = &walk->path[walk->path_next++ % GY_RULE_PATH_FRAMES];
+
+	if (likely(gy_rule_path_find(entry, lookup, rule)))
+		return true;
+	see_object(walk, lookup);
+	if (!gy_rule_find(&walk->object, lookup, rule))
+		return false;
+	if (walk->object.permanent)
+		gy_rule_path_put(entry, lookup, *rule); /* RULE-2 */
+	return true;
+}
+
 /* The common case as a tight loop: frames whose rule is in the cache and simple, on pages already
  * proven. Leaves off before the first frame that is anything else; `steps` counts down. */
 static bool run_warm(struct walk *walk, unsigned *steps)
 {
 	const uintptr_t low = walk->window.low, bytes = walk->window.high - low;
 	uint64_t *value = walk->registers.value;
-	struct rule rule;
+	struct gy_rule rule;
 	bool more = true;
 
 	while (more && *steps) {
 		uintptr_t lookup = value[GY_CFI_RIP] - !walk->exact, cfa, saved;
 
-		see_object(walk, lookup);
-		if (!cache_find(&walk->object, lookup, &rule) || rule.kind > RULE_RBP)
+		if (!find_warm_rule(walk, lookup, &rule) || rule.kind > GY_RULE_RBP)
 			break;
-		cfa = value[rule.kind == RULE_RSP ? GY_CFI_RSP : GY_CFI_RBP] +
+		cfa = value[rule.kind == GY_RULE_RSP ? GY_CFI_RSP : GY_CFI_RBP] +
 		      (uint64_t)(int64_t)rule.cfa_offset;
 		saved = cfa + (uint64_t)((int64_t)rule.rbp_words * 8);
 		/* UNWIND-2, WINDOW-1: above sp, aligned, and both words inside the window */
@@ -570,6 +427,8 @@ GY_NOINLINE unsigned gy_stack_capture(uintptr_t *frames, unsigned capacity, uint
 		start = walk.registers.value[GY_CFI_RSP];
 		gy_stack_window_init(&walk.window, start, known_stack());
 		walk.exact = true;
+		walk.path = gy_rule_path(caller_pc, start);
+		walk.path_next = 0;
 		walk.met = false;
 		walk.interrupted = false;
 		walk.depth = 1;

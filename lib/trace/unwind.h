@@ -18,9 +18,10 @@
  * UNWIND-2  Every step climbs the stack, but for the one out of a signal frame; and there are at
  *           most capacity + GY_UNWIND_OWN_FRAMES steps. So a walk ends.
  * UNWIND-3  Only words proven readable are read (WINDOW-1), only tables inside their object
- *(CFI-1). UNWIND-4  A cached rule is used only if the bytes that it was made from are the same
- *still: an object that was unloaded and replaced at the same address is noticed. UNWIND-5  Called
- *twice with the same stack, it gives the same frames, warm or cold.
+ *           (CFI-1).
+ * UNWIND-4  A cached rule is used only if the bytes that it was made from are the same still: an
+ *           object that was unloaded and replaced at the same address is noticed.
+ * UNWIND-5  Called twice with the same stack, it gives the same frames, warm or cold.
  */
 #ifndef GY_TRACE_UNWIND_H
 #define GY_TRACE_UNWIND_H
