@@ -1,0 +1,162 @@
+/* hugepage.c - the records of huge pages: bitmaps, lists, counts. See hugepage.h. */
+#include "heap/hugepage.h"
+
+#include <string.h>
+
+struct gy_pages gy_pages = { .lock = GY_LOCK_INIT(GY_RANK_page_heap) };
+uint32_t gy_heap_tick;
+
+static uint32_t *list_of(const struct gy_hugepage *hugepage)
+{
+	if (hugepage->state == GY_HUGEPAGE_FREE)
+		return &gy_pages.free[hugepage->released_count == GY_HUGEPAGE_PAGES];
+	return &gy_pages.partial[hugepage->broken][hugepage->longest_free];
+}
+
+void gy_hugepage_list(struct gy_hugepage *hugepage)
+{
+	uint32_t *head, self = (uint32_t)gy_hugepage_index(hugepage) + 1;
+
+	if (hugepage->state == GY_HUGEPAGE_PARTIAL && !hugepage->longest_free)
+		return;
+	head = list_of(hugepage);
+	hugepage->listed = 1;
+	hugepage->prev = 0;
+	hugepage->next = *head;
+	if (*head)
+		gy_map.hugepages[*head - 1].prev = self;
+	*head = self;
+	if (hugepage->state == GY_HUGEPAGE_FREE)
+		gy_bit_set(gy_pages.free_map, self - 1);
+	else
+		gy_bit_set(gy_pages.partial_map[hugepage->broken], hugepage->longest_free);
+}
+
+void gy_hugepage_unlist(struct gy_hugepage *hugepage)
+{
+	uint32_t *head;
+
+	if (!hugepage->listed)
+		return;
+	head = list_of(hugepage);
+	hugepage->listed = 0;
+	if (hugepage->prev)
+		gy_map.hugepages[hugepage->prev - 1].next = hugepage->next;
+	else
+		*head = hugepage->next;
+	if (hugepage->next)
+		gy_map.hugepages[hugepage->next - 1].prev = hugepage->prev;
+	if (hugepage->state == GY_HUGEPAGE_FREE)
+		gy_bit_clear(gy_pages.free_map, (unsigned)gy_hugepage_index(hugepage));
+	else if (!*head)
+		gy_bit_clear(gy_pages.partial_map[hugepage->broken], hugepage->longest_free);
+}
+
+unsigned gy_hugepage_longest_run(const uint64_t *used)
+{
+	unsigned longest = 0, at = 0;
+
+	for (;;) {
+		unsigned begin = gy_bit_next(used, GY_HUGEPAGE_PAGES, at, false);
+
+		if (begin + longest >= GY_HUGEPAGE_PAGES)
+			return longest;
+		at = gy_bit_next(used, GY_HUGEPAGE_PAGES, begin, true);
+		longest = MAX(longest, at - begin);
+	}
+}
+
+/* The free run that [first, first + count) lies in or, now free, has merged into. */
+static unsigned run_around(const uint64_t *used, unsigned first, unsigned count)
+{
+	unsigned begin = first, end;
+
+	while (begin && !gy_bit_get(used, begin - 1)) {
+		uint64_t below = begin % 64 ? used[begin / 64] << (64 - begin % 64) :
+					      used[begin / 64 - 1];
+
+		begin -= below ? (unsigned)__builtin_clzll(below) :
+				 (begin % 64 ? begin % 64 : 64);
+	}
+	end = gy_bit_next(used, GY_HUGEPAGE_PAGES, first + count, true);
+	return end - begin;
+}
+
+/* ------------------------------------------------------- pages of one huge page */
+
+void gy_hugepage_forget_released(struct gy_hugepage *hugepage)
+{
+	if (!hugepage->released_count)
+		return;
+	gy_pages.stats.released_pages -= hugepage->released_count;
+	memset(hugepage->released, 0, sizeof(hugepage->released));
+	hugepage->released_count = 0;
+}
+
+/* Marks [first, first + count) of a listed or unlisted huge page used; returns how many of them
+ * had no memory behind them. */
+unsigned gy_hugepage_use(struct gy_hugepage *hugepage, unsigned first, unsigned count)
+{
+	unsigned bare, run;
+
+	INVARIANT(HUGE_1, gy_range_none(hugepage->used, first, count));
+	gy_hugepage_unlist(hugepage);
+	bare = hugepage->released_count ? gy_range_count(hugepage->released, first, count) : 0;
+	run = run_around(hugepage->used, first, count);
+	gy_range_set(hugepage->used, first, count);
+	if (bare)
+		gy_range_clear(hugepage->released, first, count);
+	if (hugepage->state == GY_HUGEPAGE_FREE) {
+		hugepage->collapse_tried = 0;
+		if (hugepage->released_count == GY_HUGEPAGE_PAGES) {
+			hugepage->broken = 0;
+			gy_pages.stats.hugepages_released--;
+		} else {
+			gy_pages.stats.hugepages_free--;
+		}
+	}
+	hugepage->state = GY_HUGEPAGE_PARTIAL;
+	hugepage->used_count = (uint16_t)(hugepage->used_count + count);
+	hugepage->released_count = (uint16_t)(hugepage->released_count - bare);
+	if (hugepage->advised)
+		gy_hugepage_forget_released(hugepage); /* HUGE-4 */
+	if (run == hugepage->longest_free) /* else the longest is another, and stays */
+		hugepage->longest_free = (uint16_t)gy_hugepage_longest_run(hugepage->used);
+	hugepage->tick = READ_RELAXED(gy_heap_tick);
+	hugepage->scanned = 0;
+	gy_pages.stats.used_pages += count;
+	gy_pages.stats.released_pages -= bare;
+	gy_hugepage_list(hugepage);
+	return bare;
+}
+
+/* The converse; `released`: the kernel has them. */
+void gy_hugepage_give(struct gy_hugepage *hugepage, unsigned first, unsigned count, bool released)
+{
+	INVARIANT(HUGE_1, gy_range_all(hugepage->used, first, count));
+	gy_hugepage_unlist(hugepage);
+	gy_range_clear(hugepage->used, first, count);
+	hugepage->used_count = (uint16_t)(hugepage->used_count - count);
+	gy_pages.stats.used_pages -= count;
+	if (released) {
+		gy_range_set(hugepage->released, first, count);
+		hugepage->released_count = (uint16_t)(hugepage->released_count + count);
+		gy_pages.stats.released_pages += count;
+	}
+	hugepage->owner = NULL;
+	hugepage->longest_free = (uint16_t)MAX(hugepage->longest_free,
+					       run_around(hugepage->used, first, count));
+	INVARIANT(HUGE_2, hugepage->longest_free == gy_hugepage_longest_run(hugepage->used));
+	if (hugepage->used_count) {
+		hugepage->state = GY_HUGEPAGE_PARTIAL;
+	} else {
+		hugepage->state = GY_HUGEPAGE_FREE;
+		if (hugepage->released_count == GY_HUGEPAGE_PAGES)
+			gy_pages.stats.hugepages_released++;
+		else
+			gy_pages.stats.hugepages_free++;
+	}
+	hugepage->tick = READ_RELAXED(gy_heap_tick);
+	hugepage->scanned = 0;
+	gy_hugepage_list(hugepage);
+}
