@@ -41,9 +41,12 @@ struct gy_central gy_centrals[2][GY_CLASS_COUNT];
 
 int gy_central_init(void)
 {
-	if (GYRE_CHECK_FULL) /* only these builds ask for a lock's rank */
-		for (unsigned i = 0; i < 2 * GY_CLASS_COUNT; i++)
+	if (GYRE_CHECK_FULL) { /* only these builds ask for a lock's rank */
+		for (unsigned i = 0; i < GY_CLASS_COUNT; i++) {
 			gy_lock_init(&gy_centrals[0][i].lock, GY_RANK_central);
+			gy_lock_init(&gy_centrals[1][i].lock, GY_RANK_central);
+		}
+	}
 	return 0;
 }
 

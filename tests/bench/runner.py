@@ -457,11 +457,11 @@ def command_sampler(options):
     modes = [Allocator("sample=0", library, {"GYRE_OPTIONS": "sample=0"}),
              Allocator("sample=512K", library, {"GYRE_OPTIONS": "sample=512K"}),
              Allocator("sample=64K", library, {"GYRE_OPTIONS": "sample=64K"})]
-    rounds = options.rounds or (9 if options.quick else 31)
+    rounds = options.rounds or (15 if options.quick else 31)
     body, plain = [], []
     for name in ("mixed-16..1024-1t", "mixed-8..16000-1t", "c++-hash", "pair-64"):
         workload = next(one for one in all_workloads() if one.name == name)
-        words = workload.command(20.0 if options.quick else 2.0)
+        words = workload.command(3.0 if options.quick else 0.5)
         measured = interleave(modes, rounds, lambda mode: run_child(mode, words))
         off = column(measured, "cpu_s")["sample=0"]
         cells = [name]

@@ -78,7 +78,8 @@ static void make_entry(struct gy_cfi_entry *entry, const void *program, size_t b
 {
 	static const uint8_t cie[] = {28, 0, 0,    0,  0, 0,    0,    0, 1, 'z',       'R',
 				      0,  1, 0x78, 16, 1, 0x00, 0x0c, 7, 8, 0x80 | 16, 1};
-	struct gy_loaded_object object = {(uintptr_t)&section, (uintptr_t)(&section + 1), NULL};
+	struct gy_loaded_object object = {.start = (uintptr_t)&section,
+					  .end = (uintptr_t)(&section + 1)};
 	uint32_t length = sizeof(section.fde) - 4, back = sizeof(section.cie) + 4;
 	uint64_t start = 0x1000, range = 0x100;
 
@@ -353,7 +354,7 @@ Test(cfi, CFI_1_mutated_tables, .timeout = 120)
 	bytes = table_extent(&real);
 	/* an allocation of exactly that size: the address sanitizer sees one byte too many */
 	table = malloc(bytes);
-	copy = (struct gy_loaded_object){(uintptr_t)table, (uintptr_t)table + bytes, table};
+	copy = (struct gy_loaded_object){(uintptr_t)table, (uintptr_t)table + bytes, table, false};
 	for (unsigned round = 0; round < 300; round++) {
 		memcpy(table, real.eh_frame_hdr, bytes);
 		for (unsigned i = 0; i < 1 + round; i++)
