@@ -332,7 +332,8 @@ void gy_central_give(struct gy_central *central, void *const *blocks, unsigned c
 	central->given += kept;
 	central->given += give_to_spans(central, blocks + kept, count - kept, quiet, &doubled);
 	/* Fewer blocks are out than wait here: demand has gone, and what waits pins its spans. */
-	if (central->slot_count > central->taken - central->given) {
+	if (central->slot_count > central->taken - central->given &&
+	    !gy_central_is_sampled(central)) {
 		give_to_spans(central, central->slots, central->slot_count, true, &doubled);
 		central->slot_count = 0;
 	}

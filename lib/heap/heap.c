@@ -348,8 +348,8 @@ static void sampled_free(struct gy_span *span, void *block, const char *function
 	}
 	*(uintptr_t *)block = gy_freed_mark();
 	gy_heap_hooks.sample_free(block);
-	if (!gy_central_give_one(&gy_centrals[1][class_index], block))
-		gy_misuse(GY_MISUSE_DOUBLE_FREE, block, class_index, 0, function, caller_pc);
+	/* To the transfer array: the next sample of this class takes it from there. */
+	gy_central_give(&gy_centrals[1][class_index], &block, 1, false);
 }
 
 static void large_free(struct gy_span *span, void *block, const char *function, uintptr_t caller_pc)

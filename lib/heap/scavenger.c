@@ -197,8 +197,10 @@ static size_t visit(size_t index, uint32_t whole_before, uint32_t part_before,
 
 static void drain_kept(uint32_t before)
 {
-	for (unsigned i = 1; i < GY_CLASS_COUNT; i++)
+	for (unsigned i = 1; i < GY_CLASS_COUNT; i++) {
 		gy_central_drain(&gy_centrals[0][i], before);
+		gy_central_drain(&gy_centrals[1][i], before);
+	}
 	gy_large_drain(before);
 }
 

@@ -1,6 +1,8 @@
 /* rule_cache.c - see rule_cache.h. */
 #include "trace/rule_cache.h"
 
+#include "trace/stack_memo.h"
+
 #include "trace/cfi.h"
 #include "trace/unwind.h"
 
@@ -109,4 +111,5 @@ void gy_unwind_cache_clear(void)
 	for (size_t i = 0; i < ARRAY_SIZE(gy_rule_paths); i++)
 		for (size_t j = 0; j < GY_RULE_PATH_FRAMES; j++)
 			WRITE_RELAXED(gy_rule_paths[i][j].check, 0);
+	gy_stack_memo_clear();
 }

@@ -44,14 +44,29 @@ int64_t gy_sample_interval(size_t object_bytes, uint64_t *rng)
 	return MAX(whole, 1);
 }
 
+static uint64_t compute_weight(size_t block_bytes, uint64_t period)
+{
+	double bytes = (double)block_bytes;
+
+	return (uint64_t)(bytes / gy_one_minus_exp_neg(bytes / (double)period) + 0.5);
+}
+
 uint64_t gy_sample_weight(size_t block_bytes)
 {
-	uint64_t period = gy_option(GY_OPT_sample);
-	double bytes = (double)block_bytes;
+	/* Few sizes are sampled again and again: bytes in the upper half, the weight in the lower,
+	 * in one word, so that nobody sees half of it. The period never changes. */
+	static uint64_t known[64]; /* [atomic: relaxed] */
+	uint64_t period = gy_option(GY_OPT_sample), weight, *entry = &known[block_bytes / 16 % 64];
 
 	if (!period || !block_bytes)
 		return block_bytes;
-	return (uint64_t)(bytes / gy_one_minus_exp_neg(bytes / (double)period) + 0.5);
+	weight = READ_RELAXED(*entry);
+	if (weight >> 32 == block_bytes)
+		return (uint32_t)weight;
+	weight = compute_weight(block_bytes, period);
+	if (block_bytes <= UINT32_MAX && weight <= UINT32_MAX)
+		WRITE_RELAXED(*entry, (uint64_t)block_bytes << 32 | weight);
+	return weight;
 }
 
 /* The block's record goes, booked out if `count`; false if there is none (SAMPLE-4). */

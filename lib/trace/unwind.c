@@ -22,6 +22,7 @@
 #include "trace/cfi.h"
 #include "trace/loaded_object.h"
 #include "trace/rule_cache.h"
+#include "trace/stack_memo.h"
 #include "trace/stack_window.h"
 
 #include <errno.h>
@@ -31,7 +32,7 @@
 #define PC_MINIMUM 4096u                /* nothing is mapped below */
 #define PC_MAXIMUM ((uintptr_t)1 << 56) /* user addresses end below, five-level tables included */
 #define FRAME_BYTES_MAX ((uintptr_t)16 << 20) /* a frame pointer further up is garbage */
-#define OBJECTS 4u                            /* remembered within a walk */
+#define OBJECTS 2u                            /* remembered within a walk */
 #define LEARN_FRAMES 256u /* how far beyond the capacity the outermost one is sought */
 #define LEARN_TRIES 4u
 #define LEARN_BYTES_MAX ((uintptr_t)8 << 20)
@@ -51,7 +52,6 @@ struct walk {
 	struct gy_cfi_registers registers;
 	struct gy_stack_window window;
 	struct gy_loaded_object object; /* the one that held the last pc */
-	struct gy_loaded_object own;    /* the one that holds this code */
 	struct gy_loaded_object seen[OBJECTS];
 	unsigned seen_next;
 	struct gy_rule_path *path; /* rules of walks that began as this one */
@@ -63,12 +63,13 @@ struct walk {
 	bool interrupted; /* a signal frame was passed: the stack may be another */
 	uintptr_t caller_pc;
 	uintptr_t *frames;
+	uintptr_t slots[GY_STACK_MEMO_FRAMES]; /* where each was read, if by a plain step */
 	unsigned capacity, depth;
 };
 
 /* What a step returns: 0, go on; or why the walk ends. -ENOENT: this was the outermost frame;
  * -EAGAIN: walk again, in full; -ENODATA: no table; -EINVAL: no sense in it. */
-enum { WALK_ON = 0 };
+enum { WALK_ON = 0, WALK_FULL = 1 /* or at a pc that is none */ };
 
 #define FAST_VALID (GY_CFI_BIT(GY_CFI_RSP) | GY_CFI_BIT(GY_CFI_RBP) | GY_CFI_BIT(GY_CFI_RIP))
 
@@ -201,6 +202,23 @@ static int step(struct walk *walk)
 	return -ENOENT;
 }
 
+/* Does `pc` lie in this library, and malloc's caller elsewhere? In a static program both are in one. */
+static bool is_own_frame(const struct walk *walk, uintptr_t pc)
+{
+	static uintptr_t start, end; /* [atomic: relaxed; end last] the same whoever finds them */
+	struct gy_loaded_object own;
+
+	if (unlikely(!READ_RELAXED(end))) {
+		if (!gy_loaded_object_find((uintptr_t)gy_stack_capture, &own))
+			return false;
+		WRITE_RELAXED(start, own.start);
+		__atomic_store_n(&end, own.end, __ATOMIC_RELEASE);
+	}
+	own.end = __atomic_load_n(&end, __ATOMIC_ACQUIRE);
+	own.start = READ_RELAXED(start);
+	return gy_loaded_object_holds(&own, pc) && !gy_loaded_object_holds(&own, walk->caller_pc);
+}
+
 /* Keeps the pc that a step arrived at; false when the frames are full. */
 GY_INLINE bool record(struct walk *walk)
 {
@@ -209,14 +227,17 @@ GY_INLINE bool record(struct walk *walk)
 	if (!walk->met && pc == walk->caller_pc) {
 		walk->met = true;
 		walk->depth = 1;
+		walk->slots[0] = walk->registers.value[GY_CFI_RSP] - 8;
 		return walk->capacity > 1;
 	}
 	/* Until caller_pc is met, what is recorded counts only if it never will be. */
-	if (!walk->met && gy_loaded_object_holds(&walk->own, pc) &&
-	    !gy_loaded_object_holds(&walk->own, walk->caller_pc))
+	if (!walk->met && is_own_frame(walk, pc))
 		return true;
-	if (walk->depth < walk->capacity)
+	if (walk->depth < walk->capacity) {
+		walk->slots[walk->depth % GY_STACK_MEMO_FRAMES] =
+			walk->registers.value[GY_CFI_RSP] - 8;
 		walk->frames[walk->depth++] = pc;
+	}
 	return !walk->met || walk->depth < walk->capacity;
 }
 
@@ -237,18 +258,22 @@ GY_INLINE bool find_warm_rule(struct walk *walk, uintptr_t lookup, struct gy_rul
 
 /* The common case as a tight loop: frames whose rule is in the cache and simple, on pages already
  * proven. Leaves off before the first frame that is anything else; `steps` counts down. */
-static bool run_warm(struct walk *walk, unsigned *steps)
+static int run_warm(struct walk *walk, unsigned *steps)
 {
 	const uintptr_t low = walk->window.low, bytes = walk->window.high - low;
 	uint64_t *value = walk->registers.value;
 	struct gy_rule rule;
-	bool more = true;
 
-	while (more && *steps) {
+	while (*steps) {
 		uintptr_t lookup = value[GY_CFI_RIP] - !walk->exact, cfa, saved;
 
-		if (!find_warm_rule(walk, lookup, &rule) || rule.kind > GY_RULE_RBP)
+		if (!find_warm_rule(walk, lookup, &rule))
 			break;
+		if (unlikely(rule.kind > GY_RULE_RBP)) {
+			if (rule.kind == GY_RULE_END)
+				return -ENOENT;
+			break;
+		}
 		cfa = value[rule.kind == GY_RULE_RSP ? GY_CFI_RSP : GY_CFI_RBP] +
 		      (uint64_t)(int64_t)rule.cfa_offset;
 		saved = cfa + (uint64_t)((int64_t)rule.rbp_words * 8);
@@ -262,11 +287,12 @@ static bool run_warm(struct walk *walk, unsigned *steps)
 			value[GY_CFI_RBP] = gy_stack_word(saved);
 		walk->exact = false;
 		--*steps;
-		more = plausible_pc(value[GY_CFI_RIP]) && record(walk);
+		if (!plausible_pc(value[GY_CFI_RIP]) || !record(walk))
+			return WALK_FULL;
 		if (walk->met && walk->option == STACK_FRAME_POINTER)
 			break;
 	}
-	return more;
+	return WALK_ON;
 }
 
 static bool may_run_warm(const struct walk *walk)
@@ -283,8 +309,11 @@ static int run(struct walk *walk)
 	while (steps) {
 		uint64_t sp;
 
-		if (may_run_warm(walk) && !run_warm(walk, &steps))
-			return WALK_ON;
+		if (may_run_warm(walk)) {
+			error = run_warm(walk, &steps);
+			if (error)
+				return error;
+		}
 		sp = walk->registers.value[GY_CFI_RSP];
 		if (!steps)
 			break;
@@ -294,7 +323,7 @@ static int run(struct walk *walk)
 			break;
 		INVARIANT(UNWIND - 2, walk->exact || walk->registers.value[GY_CFI_RSP] > sp);
 		if (!plausible_pc(walk->registers.value[GY_CFI_RIP]) || !record(walk))
-			break;
+			return WALK_FULL;
 	}
 	return error;
 }
@@ -403,6 +432,7 @@ GY_INLINE void take_registers(struct gy_cfi_registers *registers, bool full)
 
 GY_NOINLINE unsigned gy_stack_capture(uintptr_t *frames, unsigned capacity, uintptr_t caller_pc)
 {
+	struct gy_stack_range range;
 	struct walk walk;
 	uintptr_t start;
 	int error;
@@ -413,19 +443,22 @@ GY_NOINLINE unsigned gy_stack_capture(uintptr_t *frames, unsigned capacity, uint
 	walk.option = (enum stack_option)gy_option(GY_OPT_sample_stack);
 	if (walk.option == STACK_OFF || capacity == 1)
 		return 1;
+	start = (uintptr_t)__builtin_frame_address(0);
+	range = known_stack();
+	walk.depth = gy_stack_memo_find(start, caller_pc, range.low, range.high, frames, capacity);
+	if (walk.depth)
+		return walk.depth;
 	walk.frames = frames;
 	walk.capacity = capacity;
 	walk.caller_pc = caller_pc;
-	gy_loaded_object_find((uintptr_t)gy_stack_capture, &walk.own);
-	walk.object = walk.own;
+	memset(&walk.object, 0, sizeof(walk.object));
 	memset(walk.seen, 0, sizeof(walk.seen));
-	walk.seen[0] = walk.own;
-	walk.seen_next = 1;
+	walk.seen_next = 0;
 	walk.full = false;
 	do {
 		take_registers(&walk.registers, walk.full);
 		start = walk.registers.value[GY_CFI_RSP];
-		gy_stack_window_init(&walk.window, start, known_stack());
+		gy_stack_window_init(&walk.window, start, range);
 		walk.exact = true;
 		walk.path = gy_rule_path(caller_pc, start);
 		walk.path_next = 0;
@@ -436,13 +469,16 @@ GY_NOINLINE unsigned gy_stack_capture(uintptr_t *frames, unsigned capacity, uint
 	} while (error == -EAGAIN && !walk.full && (walk.full = true));
 	if (unlikely(start - walk.window.known.low >=
 		     walk.window.known.high - walk.window.known.low)) {
-		if (!error && walk.depth == capacity && thread_stack.tries < LEARN_TRIES) {
+		if (error == WALK_FULL && walk.depth == capacity && thread_stack.tries < LEARN_TRIES) {
 			thread_stack.tries++;
 			error = seek_outermost(&walk);
 		}
 		if (error == -ENOENT)
 			learn_stack(&walk, start);
 	}
+	if (walk.met && !walk.full && !walk.interrupted) /* MEMO-3 */
+		gy_stack_memo_put((uintptr_t)__builtin_frame_address(0), caller_pc, range.low,
+				  range.high, walk.slots, frames, walk.depth, capacity);
 	ASSERT(walk.depth >= 1 && walk.depth <= capacity && frames[0] == caller_pc); /* UNWIND-1 */
 	return walk.depth;
 }
