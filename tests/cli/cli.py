@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 
 SRC = os.environ.get("GYRE_SRC") or os.path.abspath(os.path.join(os.path.dirname(__file__), "../.."))
@@ -68,6 +69,18 @@ def run_json(*words, **keywords):
         return status, {"error": "no JSON: %r, stderr %r" % (out[:200], err[:200])}
 
 
+def need_tracing(name):
+    """Ends the test as skipped where the machine, or our rights, do not allow to attach."""
+    status, found = run_json("feature", "probe")
+    lacks = [key for key in ("bpf_programs", "uprobes", "usdt_semaphores", "btf", "ringbuf")
+             if not found.get("tracing", {}).get(key)]
+    if not found.get("rights", {}).get("cap_sys_admin"):
+        lacks.append("CAP_SYS_ADMIN")
+    if status == 0 and lacks:
+        skip(name, "tracing needs %s, not available here" % ", ".join(lacks))
+        sys.exit(0)
+
+
 def wait_for(seconds, condition):
     end = time.monotonic() + seconds
     while time.monotonic() < end:
@@ -118,9 +131,10 @@ class Service:
 
 
 class Trace:
-    """A trace in the background; begun when the constructor returns."""
+    """A trace in the background; begun when the constructor returns. What it prints is read as it
+    comes, unless read is False: then the command stands still when the pipe is full."""
 
-    def __init__(self, *words, json_mode=True, before=()):
+    def __init__(self, *words, json_mode=True, before=(), read=True):
         self.json_mode = json_mode
         self.process = subprocess.Popen([*before, GYRE, *(["-j"] if json_mode else []), *map(str, words)],
                                         stdout=subprocess.PIPE, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL)
@@ -133,13 +147,27 @@ class Trace:
             if not part:
                 break
             self.head += part
+        self.parts = []
+        self.thread = threading.Thread(target=self.drain, daemon=True)
+        if read:
+            self.thread.start()
+
+    def drain(self):
+        while part := os.read(self.process.stdout.fileno(), 65536):
+            self.parts.append(part)
 
     def stop(self, number=signal.SIGINT, timeout=60):
         """End it: (status, document or text)."""
         if number and self.process.poll() is None:
             self.process.send_signal(number)
-        out, err = self.process.communicate(timeout=timeout)
-        self.stderr = err.decode()
+        if not self.thread.ident:
+            self.thread.start()
+        self.thread.join(timeout)
+        self.stderr = self.process.stderr.read().decode()
+        self.process.wait(timeout)
+        self.process.stdout.close()
+        self.process.stderr.close()
+        out = b"".join(self.parts)
         if not self.json_mode:
             return self.process.returncode, out.decode()
         text = (self.head + out).decode()
