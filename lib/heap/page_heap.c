@@ -45,6 +45,7 @@
 #include <string.h>
 
 #define GROW_MAX 16   /* huge pages made usable at a time, at most */
+#define MUCH 512	/* huge pages at once for which the machine is asked whether it has them */
 #define CHARGE_PAGES (GY_HUGEPAGE_PAGES / 2) /* the limit is asked once for so many */
 
 /* ------------------------------------------------------- runs across huge pages */
@@ -280,8 +281,11 @@ static enum gy_oom_reason find_large(size_t pages, size_t alignment_pages, size_
 
 	if (begin == gy_map.hugepage_count) {
 		size_t have = free_at_end();
-		enum gy_oom_reason reason = grow(sure - MIN(have, sure - 1));
+		enum gy_oom_reason reason;
 
+		if (sure >= MUCH && !gy_limit_single_request(sure * GY_HUGEPAGE_BYTES))
+			return GY_OOM_REFUSED;
+		reason = grow(sure - MIN(have, sure - 1));
 		if (reason)
 			return reason;
 		begin = gy_map.hugepage_count - free_at_end();

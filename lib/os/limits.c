@@ -211,3 +211,35 @@ bool gy_limit_address_space(uint64_t more, uint64_t reserved, uint64_t usable)
 	mapped -= MIN(mapped, reserved - usable + (reserved - usable) / 512);
 	return mapped + more <= limit.rlim_cur;
 }
+
+/* Bytes of a line "Name:   123 kB" of /proc/meminfo; 0 where it lacks. */
+static uint64_t meminfo_bytes(const char *text, const char *name)
+{
+	const char *at = strstr(text, name);
+
+	if (!at)
+		return 0;
+	at += strlen(name);
+	while (*at == ' ')
+		at++;
+	return parse_u64(at) * 1024;
+}
+
+/* The reservation is MAP_NORESERVE, so making part of it usable is never refused by the heuristic
+ * of vm.overcommit_memory=0 (no single request above all memory and swap). A program that asks for
+ * the absurd should hear NULL, as it does with mmap. Mode 1 promises everything, and in mode 2 the
+ * kernel counts although it was asked not to. Without /proc, nothing is known and nothing refused.
+ */
+bool gy_limit_single_request(uint64_t bytes)
+{
+	static char text[4096]; /* [lock: page_heap] */
+	uint64_t memory;
+
+	if (gy_sys_read_file("/proc/sys/vm/overcommit_memory", text, sizeof(text)) <= 0 ||
+	    text[0] != '0')
+		return true;
+	if (gy_sys_read_file("/proc/meminfo", text, sizeof(text)) <= 0)
+		return true;
+	memory = meminfo_bytes(text, "MemTotal:");
+	return !memory || bytes <= memory + meminfo_bytes(text, "SwapTotal:");
+}

@@ -19,6 +19,9 @@ bool gy_limit_memory(uint64_t more, uint64_t unasked, uint64_t resident, uint64_
  * usable under RLIMIT_AS? */
 bool gy_limit_address_space(uint64_t more, uint64_t reserved, uint64_t usable);
 
+/* May one request grow the heap by this much? What the kernel would say without MAP_NORESERVE. */
+bool gy_limit_single_request(uint64_t bytes);
+
 /* The cgroup part, with the file tree's root given, for tests: limit and current use in bytes
  * (page cache taken off); 0 where there is no limit. `self` is the text of /proc/self/cgroup. */
 struct gy_cgroup_memory {

@@ -177,6 +177,8 @@ static void test_resource(const char *name, int resource, const char *counter, s
 
 static void test_absurd(void)
 {
+	size_t before = status_kib("VmRSS:");
+
 	group("requests beyond the machine are refused and do no harm");
 	for (unsigned bits = 36; bits < 64; bits++) {
 		unsigned char *block;
@@ -195,6 +197,8 @@ static void test_absurd(void)
 		EXPECT(take(10000), "no block after 2^%u", bits);
 		give_all();
 	}
+	EXPECT(status_kib("VmRSS:") < before + (64 << 10), "%zu KiB resident before, %zu after",
+	       before, status_kib("VmRSS:"));
 	group_end();
 }
 
