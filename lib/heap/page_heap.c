@@ -45,7 +45,7 @@
 #include <string.h>
 
 #define GROW_MAX 16   /* huge pages made usable at a time, at most */
-#define MUCH 512	/* huge pages at once for which the machine is asked whether it has them */
+#define MUCH 512       /* huge pages at once for which the machine is asked whether it has them */
 #define CHARGE_PAGES (GY_HUGEPAGE_PAGES / 2) /* the limit is asked once for so many */
 
 /* ------------------------------------------------------- runs across huge pages */
