@@ -49,7 +49,7 @@ static void take(struct gy_central *central, unsigned count)
 {
 	enum gy_oom_reason reason = GY_OOM_NONE;
 	void *blocks[512];
-	size_t bytes = gy_size_classes[central->class_index].bytes;
+	size_t bytes = gy_size_classes[gy_central_class(central)].bytes;
 
 	count = MIN(count, HELD_MAX - held_count);
 	cr_assert_eq(gy_central_take(central, blocks, count, &reason), count);
@@ -57,8 +57,8 @@ static void take(struct gy_central *central, unsigned count)
 		struct gy_span *span = gy_span_of_page(gy_page_of(blocks[i]));
 		size_t offset = (size_t)((char *)blocks[i] - gy_span_start(span));
 
-		cr_assert_eq(span->class_index, central->class_index);
-		cr_assert_eq(span->sampled, central->sampled);
+		cr_assert_eq(span->class_index, gy_central_class(central));
+		cr_assert_eq(span->sampled, gy_central_is_sampled(central));
 		cr_assert(offset % bytes == 0 && offset / bytes < span->objects);
 		/* A block that is handed out twice carries its number already (CENTRAL-1). */
 		memset(blocks[i], 0, bytes);
@@ -312,8 +312,8 @@ static unsigned refs_of(const struct gy_central *central, struct gy_span_ref *re
 		unsigned found = gy_page_heap_spans_in(h, here);
 
 		for (unsigned i = 0; i < found && count < most; i++)
-			if (here[i].class_index == central->class_index &&
-			    here[i].sampled == central->sampled)
+			if (here[i].class_index == gy_central_class(central) &&
+			    here[i].sampled == gy_central_is_sampled(central))
 				refs[count++] = here[i];
 	}
 	return count;
@@ -336,7 +336,7 @@ Test(central, CENTRAL_1_what_is_borrowed_is_handed_out_to_nobody)
 
 	for (unsigned s = 0; s < ARRAY_SIZE(sizes); s++) {
 		struct gy_central *central = central_of(sizes[s]);
-		size_t bytes = gy_size_classes[central->class_index].bytes;
+		size_t bytes = gy_size_classes[gy_central_class(central)].bytes;
 		unsigned count, found = 0;
 		uint64_t free_before;
 
@@ -390,7 +390,7 @@ Test(central, CENTRAL_4_pages_that_went_come_back_when_a_block_is_taken)
 
 		thin_out(central, 300, 100);
 		for (unsigned b = 0; b < held_count; b++)
-			memset((char *)held[b] + 4, 0x66, gy_size_classes[central->class_index].bytes - 4);
+			memset((char *)held[b] + 4, 0x66, gy_size_classes[gy_central_class(central)].bytes - 4);
 		count = refs_of(central, refs, ARRAY_SIZE(refs));
 		for (unsigned i = 0; i < count; i++) {
 			uint32_t pages = gy_central_borrow(&refs[i], 0, false);
@@ -409,7 +409,7 @@ Test(central, CENTRAL_4_pages_that_went_come_back_when_a_block_is_taken)
 		gy_central_check();
 		/* live blocks kept their bytes */
 		for (unsigned b = 0; b < held_count; b++)
-			for (size_t at = 4; at < gy_size_classes[central->class_index].bytes; at++)
+			for (size_t at = 4; at < gy_size_classes[gy_central_class(central)].bytes; at++)
 				if (((char *)held[b])[at] != 0x66)
 					cr_assert_fail("%zu bytes: byte %zu is lost", sizes[s], at);
 		/* asked again, there is nothing more to lend */
