@@ -81,6 +81,7 @@ static void release_by(uint64_t backend, size_t step, unsigned most, bool part)
 	unsigned count = alternate(ranges, step, most);
 
 	choose(backend);
+	gy_release_prepare();
 	cr_assert_eq(gy_release(ranges, count, part, &result), 0);
 	cr_assert_eq(result.bytes, count * step);
 	cr_assert_gt(result.calls, 0u);
@@ -93,7 +94,11 @@ static bool backend_works(uint64_t backend)
 {
 	struct iovec range = { area, 4096 };
 	uint64_t calls = 0;
-	int error = gy_release_backends[backend - 1].advise(&range, 1, MADV_DONTNEED, &calls);
+	int error;
+
+	choose(backend);
+	gy_release_prepare();
+	error = gy_release_backends[backend - 1].advise(&range, 1, MADV_DONTNEED, &calls);
 
 	area[0] = 0x77;
 	memset(area, 0x77, 4096);
@@ -177,6 +182,7 @@ Test(release, part_of_a_transparent_huge_page_leaves_the_rest)
 		struct gy_release_result result = { 0, 0, 0 };
 
 		choose(backend);
+		gy_release_prepare();
 		cr_assert_eq(gy_release(ranges, count, true, &result), 0);
 		assert_gone(ranges, count);
 	}
@@ -205,6 +211,7 @@ static void fails_over(void *argument)
 
 	choose(failures[which].backend);
 	fail_calls(failures[which].call, UINT64_MAX);
+	gy_release_prepare();
 	child_check(gy_release(ranges, count, false, &result) == 0);
 	child_check(result.bytes == count * 8192);
 	dprintf(STDERR_FILENO, "served by %u", result.backend);
@@ -212,6 +219,7 @@ static void fails_over(void *argument)
 	child_check(unit_resident(area, AREA) == AREA - count * 8192);
 	/* not asked again: it would succeed now */
 	gy_option_values[GY_OPT_fault_call] = 0;
+	gy_release_prepare();
 	memset(area, 1, AREA);
 	child_check(gy_release(ranges, count, false, &result) == 0);
 	child_check(result.backend == failures[which].serves || result.backend == 2);
@@ -258,6 +266,19 @@ Test(release, a_failure_in_the_middle_is_told)
 	cr_assert_eq(unit_resident(area, AREA), AREA - 9 * 8192);
 }
 
+/* What must be opened is opened by gy_release_prepare alone: a release may run where nothing may be
+ * allocated. */
+Test(release, a_release_opens_nothing)
+{
+	struct gy_release_result result = { 0, 0, 0 };
+	struct iovec range = { area, 65536 };
+
+	choose(IO_URING);
+	cr_assert_eq(gy_release(&range, 1, false, &result), 0);
+	cr_assert_neq(result.backend, 1u);
+	assert_gone(&range, 1);
+}
+
 /* URING-1: the ring is the parent's; the child opens its own and does not disturb it. */
 static void child_uses_its_own_ring(void *argument)
 {
@@ -266,6 +287,7 @@ static void child_uses_its_own_ring(void *argument)
 
 	(void)argument;
 	gy_release_fork_child();
+	gy_release_prepare();
 	child_check(gy_release_uring_advise(&range, 1, MADV_DONTNEED, &calls) == 0);
 	child_check(unit_resident(area, 65536) == 0);
 }
@@ -280,6 +302,7 @@ Test(release, URING_1_a_forked_child_has_a_ring_of_its_own)
 		cr_skip("io_uring is not allowed here, or liburing is not installed");
 	child = unit_child_run(child_uses_its_own_ring, NULL);
 	unit_assert_exit(child, 0);
+	choose(IO_URING);
 	cr_assert_eq(unit_resident(area, AREA), AREA, "the child's release reached the parent");
 	cr_assert_eq(gy_release_uring_advise(&range, 1, MADV_DONTNEED, &calls), 0);
 	cr_assert_eq(unit_resident(area, AREA), AREA - 65536);
