@@ -135,7 +135,7 @@ static struct gy_span *span_new(struct gy_central *central, enum gy_oom_reason *
 		return NULL;
 	span->objects = size->objects;
 	span->free_count = size->objects;
-	memset(span->free_bits, 0, sizeof(span->free_bits));
+	memset(span->free_bits, 0, span->bit_words * sizeof(*span->free_bits));
 	gy_range_set(span->free_bits, 0, size->objects);
 	if (!gy_central_is_sampled(central))
 		publish_pages(span, true);

@@ -46,6 +46,7 @@
 
 #define GROW_MAX 16   /* huge pages made usable at a time, at most */
 #define MUCH 512       /* huge pages at once for which the machine is asked whether it has them */
+#define SPAN_RECORDS 32u /* made at a time */
 #define CHARGE_PAGES (GY_HUGEPAGE_PAGES / 2) /* the limit is asked once for so many */
 
 /* ------------------------------------------------------- runs across huge pages */
@@ -300,30 +301,38 @@ static enum gy_oom_reason find_large(size_t pages, size_t alignment_pages, size_
 
 /* ------------------------------------------------------------------ spans */
 
-static struct gy_span *span_record_take(void)
+/* A record with bits for `objects` blocks; made a few at a time. */
+static struct gy_span *span_record_take(unsigned objects)
 {
-	struct gy_span *span = gy_pages.span_pool;
-	const size_t batch = 32;
+	unsigned many = objects > GY_SPAN_BIT_WORDS_FEW * 64;
+	unsigned words = many ? GY_SPAN_BIT_WORDS_MANY : GY_SPAN_BIT_WORDS_FEW;
+	size_t bytes = sizeof(struct gy_span) + words * sizeof(uint64_t);
+	struct gy_span **pool = &gy_pages.span_pool[many], *span;
 
-	if (span) {
-		gy_pages.span_pool = span->next;
-		return span;
+	if (!*pool) {
+		char *batch = gy_metadata_take(SPAN_RECORDS * bytes);
+
+		if (!batch)
+			return NULL;
+		for (unsigned i = 0; i < SPAN_RECORDS; i++) {
+			span = (void *)(batch + i * bytes);
+			span->bit_words = (uint8_t)words;
+			span->next = *pool;
+			*pool = span;
+		}
 	}
-	span = gy_metadata_take(batch * sizeof(*span));
-	if (!span)
-		return NULL;
-	for (size_t i = 1; i < batch; i++) {
-		span[i].next = gy_pages.span_pool;
-		gy_pages.span_pool = &span[i];
-	}
+	span = *pool;
+	*pool = span->next;
 	return span;
 }
 
 static void span_record_give(struct gy_span *span)
 {
+	struct gy_span **pool = &gy_pages.span_pool[span->bit_words == GY_SPAN_BIT_WORDS_MANY];
+
 	WRITE_RELAXED(span->kind, GY_SPAN_NONE);
-	span->next = gy_pages.span_pool;
-	gy_pages.span_pool = span;
+	span->next = *pool;
+	*pool = span;
 }
 
 /* May `pages` more pages get memory? Asked once a huge page's worth, or at once for much. */
@@ -383,7 +392,7 @@ static struct gy_span *take_locked(size_t pages, size_t alignment_pages, unsigne
 		*reason = GY_OOM_LIMIT;
 		return NULL;
 	}
-	span = span_record_take();
+	span = span_record_take(gy_size_classes[class_index].objects);
 	if (!span) {
 		*reason = GY_OOM_REFUSED;
 		return NULL;

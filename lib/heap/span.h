@@ -44,8 +44,12 @@ struct gy_span {
 	uint32_t tick;	    /* when blocks last came or went */
 	struct gy_span *next, *prev;
 	uint64_t requested_bytes; /* large: what was asked for */
-	uint64_t free_bits[GY_SPAN_OBJECTS_MAX / 64];
+	uint8_t bit_words;	  /* [const] length of free_bits: records come in two sizes */
+	uint64_t free_bits[];
 };
+
+#define GY_SPAN_BIT_WORDS_FEW 4u /* 256 blocks: nearly all classes, and large spans */
+#define GY_SPAN_BIT_WORDS_MANY (GY_SPAN_OBJECTS_MAX / 64)
 
 #define GY_SPAN_NO_LIST 0xff
 

@@ -28,7 +28,7 @@ struct gy_live_sample {
 	uintptr_t block;
 	uint64_t requested_bytes, block_bytes;
 	uint64_t weight_bytes; /* what it stands for */
-	uint64_t birth_ns;     /* CLOCK_MONOTONIC */
+	uint64_t birth_ticks;  /* ticks.h */
 	uint32_t bucket;       /* in the profile's present table */
 	uint32_t next_free;    /* record number + 1, while unused */
 };

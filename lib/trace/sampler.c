@@ -3,10 +3,10 @@
 
 #include "base/config.h"
 #include "base/probe.h"
-#include "os/clock.h"
 #include "trace/live.h"
 #include "trace/profile.h"
 #include "trace/sample_math.h"
+#include "trace/ticks.h"
 #include "trace/unwind.h"
 
 static uint64_t samples; /* [lock: sampler for writing; atomic: relaxed] all three */
@@ -119,7 +119,7 @@ GY_NOINLINE void gy_sample_alloc(void *block, size_t requested_bytes, size_t blo
 	unsigned depth = gy_stack_capture(frames, ARRAY_SIZE(frames), caller_pc);
 	uint64_t hash = gy_profile_hash(frames, depth);
 
-	sample.birth_ns = gy_now_ns();
+	sample.birth_ticks = gy_ticks();
 	gy_lock_acquire(&gy_sampler_lock); /* SAMPLE-2 */
 	book_locked(&sample, frames, depth, hash);
 	gy_lock_release(&gy_sampler_lock);
@@ -142,7 +142,7 @@ GY_NOINLINE void gy_sample_free(void *block)
 	if (found && GY_PROBE_ENABLED(free_sample))
 		GY_PROBE7(free_sample, sample.block, sample.requested_bytes, sample.block_bytes,
 			  sample.weight_bytes, (uintptr_t)frames, depth,
-			  gy_now_ns() - sample.birth_ns);
+			  gy_ticks_since_ns(sample.birth_ticks));
 }
 
 void gy_sampler_counts(struct gy_sampler_counts *counts)

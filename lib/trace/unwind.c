@@ -63,7 +63,8 @@ struct walk {
 	bool interrupted; /* a signal frame was passed: the stack may be another */
 	uintptr_t caller_pc;
 	uintptr_t *frames;
-	uintptr_t slots[GY_STACK_MEMO_FRAMES]; /* where each was read, if by a plain step */
+	uintptr_t rbp_slot; /* where rbp was loaded from; 0: it is the one the walk began with */
+	struct gy_stack_trail trail;
 	unsigned capacity, depth;
 };
 
@@ -97,6 +98,13 @@ static bool plausible_pc(uint64_t pc)
 	return pc >= PC_MINIMUM && pc < PC_MAXIMUM;
 }
 
+/* A frame's place depends on rbp: the memo must know which word that came from. */
+GY_INLINE void use_rbp(struct walk *walk)
+{
+	if (walk->rbp_slot)
+		gy_stack_trail_anchor(&walk->trail, walk->rbp_slot);
+}
+
 /* Leaves the frame by its frame pointer: [rbp] is the caller's, [rbp + 8] the return address. */
 static int step_frame_pointer(struct walk *walk)
 {
@@ -119,6 +127,8 @@ static int step_frame_pointer(struct walk *walk)
 			return -EINVAL;
 	}
 	walk->object = caller;
+	use_rbp(walk);
+	walk->rbp_slot = frame;
 	value[GY_CFI_RSP] = frame + 16;
 	value[GY_CFI_RBP] = next;
 	value[GY_CFI_RIP] = pc;
@@ -136,6 +146,7 @@ static GY_NOINLINE int step_slow(struct walk *walk, uintptr_t lookup)
 
 	if (gy_cfi_find(&walk->object, lookup, &entry) || gy_cfi_row(&entry, lookup, &row))
 		return walk->option == STACK_UNWIND ? -ENODATA : step_frame_pointer(walk);
+	walk->trail.kept = false; /* MEMO-3 */
 	error = gy_cfi_step(&entry, &row, &walk->registers, &walk->window);
 	if (!error) {
 		walk->exact = entry.signal_frame;
@@ -164,6 +175,13 @@ static int step_fast(struct walk *walk, struct gy_rule rule)
 		saved = cfa + (uint64_t)((int64_t)rule.rbp_words * 8);
 	if (saved && !gy_stack_window_read(&walk->window, saved, &rbp))
 		return -EINVAL;
+	if (rule.kind != GY_RULE_RSP)
+		use_rbp(walk);
+	if (rule.kind == GY_RULE_AT_RBP)
+		gy_stack_trail_anchor(&walk->trail,
+				      value[GY_CFI_RBP] + (uint64_t)(int64_t)rule.cfa_offset);
+	if (saved)
+		walk->rbp_slot = saved;
 	value[GY_CFI_RSP] = cfa;
 	value[GY_CFI_RBP] = rbp;
 	value[GY_CFI_RIP] = pc;
@@ -227,14 +245,17 @@ GY_INLINE bool record(struct walk *walk)
 	if (!walk->met && pc == walk->caller_pc) {
 		walk->met = true;
 		walk->depth = 1;
-		walk->slots[0] = walk->registers.value[GY_CFI_RSP] - 8;
+		walk->trail.slots[0] = walk->registers.value[GY_CFI_RSP] - 8;
 		return walk->capacity > 1;
 	}
 	/* Until caller_pc is met, what is recorded counts only if it never will be. */
-	if (!walk->met && is_own_frame(walk, pc))
-		return true;
+	if (!walk->met) {
+		gy_stack_trail_anchor(&walk->trail, walk->registers.value[GY_CFI_RSP] - 8);
+		if (is_own_frame(walk, pc))
+			return true;
+	}
 	if (walk->depth < walk->capacity) {
-		walk->slots[walk->depth % GY_STACK_MEMO_FRAMES] =
+		walk->trail.slots[walk->depth % GY_STACK_MEMO_FRAMES] =
 			walk->registers.value[GY_CFI_RSP] - 8;
 		walk->frames[walk->depth++] = pc;
 	}
@@ -281,10 +302,14 @@ static int run_warm(struct walk *walk, unsigned *steps)
 		if (cfa <= value[GY_CFI_RSP] || (cfa & 7) || cfa - 8 - low >= bytes ||
 		    saved > cfa || saved < low)
 			break;
+		if (rule.kind == GY_RULE_RBP)
+			use_rbp(walk);
 		value[GY_CFI_RSP] = cfa;
 		value[GY_CFI_RIP] = gy_stack_word(cfa - 8);
-		if (rule.rbp_words)
+		if (rule.rbp_words) {
 			value[GY_CFI_RBP] = gy_stack_word(saved);
+			walk->rbp_slot = saved;
+		}
 		walk->exact = false;
 		--*steps;
 		if (!plausible_pc(value[GY_CFI_RIP]) || !record(walk))
@@ -321,7 +346,7 @@ static int run(struct walk *walk)
 		error = step(walk);
 		if (error)
 			break;
-		INVARIANT(UNWIND - 2, walk->exact || walk->registers.value[GY_CFI_RSP] > sp);
+		INVARIANT(UNWIND_2, walk->exact || walk->registers.value[GY_CFI_RSP] > sp);
 		if (!plausible_pc(walk->registers.value[GY_CFI_RIP]) || !record(walk))
 			return WALK_FULL;
 	}
@@ -464,21 +489,27 @@ GY_NOINLINE unsigned gy_stack_capture(uintptr_t *frames, unsigned capacity, uint
 		walk.path_next = 0;
 		walk.met = false;
 		walk.interrupted = false;
+		walk.rbp_slot = 0;
+		walk.trail.anchor_count = 0;
+		walk.trail.kept = true;
 		walk.depth = 1;
 		error = run(&walk);
 	} while (error == -EAGAIN && !walk.full && (walk.full = true));
+	/* A walk that broke off might go further the next time: it is not kept. */
+	walk.trail.kept &= error == -ENOENT || (error == WALK_FULL && walk.depth == capacity);
 	if (unlikely(start - walk.window.known.low >=
 		     walk.window.known.high - walk.window.known.low)) {
-		if (error == WALK_FULL && walk.depth == capacity && thread_stack.tries < LEARN_TRIES) {
+		if (error == WALK_FULL && walk.depth == capacity &&
+		    thread_stack.tries < LEARN_TRIES) {
 			thread_stack.tries++;
 			error = seek_outermost(&walk);
 		}
 		if (error == -ENOENT)
 			learn_stack(&walk, start);
 	}
-	if (walk.met && !walk.full && !walk.interrupted) /* MEMO-3 */
+	if (walk.met && !walk.full)
 		gy_stack_memo_put((uintptr_t)__builtin_frame_address(0), caller_pc, range.low,
-				  range.high, walk.slots, frames, walk.depth, capacity);
+				  range.high, &walk.trail, frames, walk.depth, capacity);
 	ASSERT(walk.depth >= 1 && walk.depth <= capacity && frames[0] == caller_pc); /* UNWIND-1 */
 	return walk.depth;
 }
