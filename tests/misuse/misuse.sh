@@ -7,28 +7,35 @@ program=$GYRE_BUILD/tests/misuse/misuse
 ulimit -c 0
 
 # texts FILE: the reports, each without "gyre: PID COMM: " and what stands in [].
-texts() { sed -n 's/^gyre: [0-9][0-9]* misuse: \(.*\) \[.*\]$/\1/p' "$1"; }
+texts() { sed -n 's/^gyre: [0-9][0-9]* [a-z_]*: \(.*\) \[.*\]$/\1/p' "$1"; }
 
-"$program" list >"$TMPDIR/cases"
-[ -s "$TMPDIR/cases" ] || not_ok 'misuse list' 'no cases'
-while read -r name; do
-	# Without samples: a sampled block may have a span of its own, which is gone with its block.
-	(GYRE_OPTIONS=sample=0 LD_PRELOAD=$GYRE_PRELOAD exec "$program" "$name") >"$TMPDIR/out" 2>"$TMPDIR/err"
-	status=$?
-	sed -n 's/^expect //p' "$TMPDIR/out" >"$TMPDIR/wanted"
-	texts "$TMPDIR/err" >"$TMPDIR/got"
-	if [ "$status" != 134 ]; then
-		not_ok "$name" "exit status $status, not SIGABRT; $(head -n 1 "$TMPDIR/err" | tr ':' ' ')"
-	elif [ "$(wc -l <"$TMPDIR/err")" != 1 ]; then
-		not_ok "$name" "$(wc -l <"$TMPDIR/err") lines on stderr, not 1"
-	elif ! cmp -s "$TMPDIR/wanted" "$TMPDIR/got"; then
-		not_ok "$name" "said '$(tr ':' ' ' <"$TMPDIR/err")', wanted '$(cat "$TMPDIR/wanted")'"
-	elif ! grep -q '\[called from 0x[0-9a-f]*\]$' "$TMPDIR/err"; then
-		not_ok "$name" "no caller named, '$(tr ':' ' ' <"$TMPDIR/err")'"
-	else
-		ok "$name"
-	fi
-done <"$TMPDIR/cases"
+# cases PROGRAM PRELOAD LABEL: each of its cases in a process of its own.
+cases() {
+	"$1" list >"$TMPDIR/cases"
+	[ -s "$TMPDIR/cases" ] || not_ok "$3 list" 'no cases'
+	while read -r name; do
+		# Without samples: a sampled block may have a span of its own, which is gone with its block.
+		(GYRE_OPTIONS=sample=0 LD_PRELOAD=$2 exec "$1" "$name") >"$TMPDIR/out" 2>"$TMPDIR/err"
+		status=$?
+		sed -n 's/^expect //p' "$TMPDIR/out" >"$TMPDIR/wanted"
+		texts "$TMPDIR/err" >"$TMPDIR/got"
+		said=$(tr ':' ' ' <"$TMPDIR/err" | head -n 1)
+		if [ "$status" != 134 ]; then
+			not_ok "$3$name" "exit status $status, not SIGABRT; $said"
+		elif [ "$(wc -l <"$TMPDIR/err")" != 1 ]; then
+			not_ok "$3$name" "$(wc -l <"$TMPDIR/err") lines on stderr, not 1"
+		elif ! cmp -s "$TMPDIR/wanted" "$TMPDIR/got"; then
+			not_ok "$3$name" "said '$said', wanted '$(cat "$TMPDIR/wanted")'"
+		elif ! grep -q '\[called from 0x[0-9a-f]*\]$' "$TMPDIR/err"; then
+			not_ok "$3$name" "no caller named, '$said'"
+		else
+			ok "$3$name"
+		fi
+	done <"$TMPDIR/cases"
+}
+cases "$GYRE_BUILD/tests/misuse/wrong_delete" "$GYRE_PRELOAD" ''
+cases "$GYRE_BUILD/tests/misuse/wrong_delete_static" '' 'with the archive, '
+cases "$program" "$GYRE_PRELOAD" ''
 
 # The caller that is named is in the program itself. setarch makes its place known.
 where=$(LD_PRELOAD=$GYRE_PRELOAD setarch -R "$program" free_global 2>&1 >/dev/null | sed -n 's/.*called from \(0x[0-9a-f]*\)\].*/\1/p')
