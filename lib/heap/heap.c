@@ -436,14 +436,14 @@ void gy_heap_free_sized(void *block, size_t bytes, size_t alignment, uintptr_t c
 	span = span_of_block(block, "free", caller_pc);
 	if (span) {
 		size_t offset = (size_t)((char *)block - gy_span_start(span));
-		bool start = span->kind == GY_SPAN_LARGE ? !offset : is_start(span, offset);
+		bool whole = span->kind == GY_SPAN_LARGE ? !offset : is_start(span, offset);
 
 		/* Of a pointer into a block, that is what matters: free_block tells. */
-		if (start && !size_is_plausible(span, bytes, alignment))
+		if (whole && !size_is_plausible(span, bytes, alignment))
 			gy_misuse(GY_MISUSE_WRONG_SIZE, block,
 				  span->kind == GY_SPAN_LARGE ? 0 : span->class_index, bytes, "free",
 				  caller_pc);
-		else if (start && alignment && (uintptr_t)block % alignment)
+		else if (whole && alignment && (uintptr_t)block % alignment)
 			gy_misuse(GY_MISUSE_WRONG_ALIGNMENT, block,
 				  span->kind == GY_SPAN_LARGE ? 0 : span->class_index, alignment,
 				  "free", caller_pc);
