@@ -149,7 +149,9 @@ help:
 	'  O=DIR  output folder (build)         V=1     show the commands' \
 	'  CC=gcc|clang  CFLAGS="-O2 -g"        WERROR=1  warnings are errors' \
 	'  SAN=address|undefined|thread         build the unit tests with a sanitizer' \
-	'  CHECK=full  expensive invariants on  PROBES=0  without probes, to measure them'
+	'  CHECK=full  expensive invariants on  PROBES=0  without probes, to measure them' \
+	'  T=NAME ...  of make test: a folder of tests/, one file of it, quick, sanitizers' \
+	'  PREFIX=/usr/local  LIBDIR=$$PREFIX/lib  DESTDIR=  where make install puts things'
 
 # ---------------------------------------------------------------- what every object depends on
 # Written while the Makefile is read, so that `make -n` tells the truth; not by targets that build nothing.
