@@ -1,0 +1,48 @@
+/* ticks.c - see ticks.h. */
+#include "trace/ticks.h"
+
+#include <stdbool.h>
+#if defined(__x86_64__)
+#include <cpuid.h>
+#endif
+
+#define CPUID_POWER 0x80000007u
+#define CPUID_INVARIANT_TSC (1u << 8)
+
+uint32_t gy_ticks_are_counter;
+static uint64_t start_ticks, start_ns; /* [const] after the library's start */
+
+static bool have_counter(void)
+{
+#if defined(__x86_64__)
+	unsigned a, b, c, d;
+
+	return __get_cpuid(CPUID_POWER, &a, &b, &c, &d) && (d & CPUID_INVARIANT_TSC);
+#elif defined(__aarch64__)
+	return true;
+#else
+	return false;
+#endif
+}
+
+/* Samples taken before this ran have a birth in nanoseconds; there are none, or a handful. */
+__attribute__((constructor)) static void start_counter(void)
+{
+	gy_ticks_are_counter = have_counter();
+	start_ns = gy_now_ns();
+	start_ticks = gy_ticks();
+}
+
+uint64_t gy_ticks_since_ns(uint64_t then)
+{
+	uint64_t now = gy_ticks(), passed = now - then;
+
+	if (now <= then)
+		return 0;
+	if (!gy_ticks_are_counter)
+		return passed;
+	if (now <= start_ticks)
+		return 0;
+	return (uint64_t)((double)passed *
+			  ((double)(gy_now_ns() - start_ns) / (double)(now - start_ticks)));
+}

@@ -1,0 +1,40 @@
+/* ticks.h - how long a sample lived, at a cost that every sample can bear.
+ *
+ * A sample's lifetime is asked for only while somebody looks, but its birth must be noted always.
+ * clock_gettime would cost more there than most of the book-keeping: its page and code are cold
+ * whenever a sample comes. The processor's counter needs neither; what a tick is worth is found out when a
+ * lifetime is asked for, from how far clock and counter have moved since the library was started.
+ *
+ * TICKS-1  Without a counter that runs at one rate on all processors (x86-64: CPUID's invariant TSC),
+ *          ticks are the clock's nanoseconds.
+ * TICKS-2  A lifetime is never negative, and off by a microsecond at most where the counter is what it
+ *          says; a virtual machine that was moved to another host may show a wrong one.
+ */
+#ifndef GY_TRACE_TICKS_H
+#define GY_TRACE_TICKS_H
+
+#include "base/compiler.h"
+#include "os/clock.h"
+
+extern uint32_t gy_ticks_are_counter; /* [const] after the library's start */
+
+GY_INLINE uint64_t gy_ticks(void)
+{
+#if defined(__x86_64__)
+	if (likely(gy_ticks_are_counter))
+		return __builtin_ia32_rdtsc();
+#elif defined(__aarch64__)
+	uint64_t value;
+
+	if (likely(gy_ticks_are_counter)) {
+		__asm__ volatile("mrs %0, cntvct_el0" : "=r"(value));
+		return value;
+	}
+#endif
+	return gy_now_ns();
+}
+
+/* Nanoseconds from then, which gy_ticks returned, until now. */
+uint64_t gy_ticks_since_ns(uint64_t then);
+
+#endif

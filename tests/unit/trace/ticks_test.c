@@ -1,0 +1,48 @@
+/* ticks_test.c - the processor's counter against the clock. */
+#include "trace/ticks.h"
+
+#include <criterion/criterion.h>
+#include <stdio.h>
+#include <time.h>
+
+static void sleep_ms(long milliseconds)
+{
+	struct timespec time = {0, milliseconds * 1000000};
+
+	nanosleep(&time, NULL);
+}
+
+Test(ticks, TICKS_2_agree_with_the_clock)
+{
+	for (long ms = 1; ms <= 64; ms *= 4) {
+		uint64_t before = gy_now_ns(), then = gy_ticks(), after = gy_now_ns(), got;
+		uint64_t least, most;
+
+		sleep_ms(ms);
+		least = gy_now_ns() - after;
+		got = gy_ticks_since_ns(then);
+		most = gy_now_ns() - before;
+		fprintf(stderr, "# %lu ns between %lu and %lu\n", (unsigned long)got,
+			(unsigned long)least, (unsigned long)most);
+		/* one part in a thousand for the moments between the readings */
+		cr_assert_geq(got, least - least / 1000 - 1000);
+		cr_assert_leq(got, most + most / 1000 + 1000);
+	}
+}
+
+Test(ticks, TICKS_2_never_negative)
+{
+	cr_assert_eq(gy_ticks_since_ns(gy_ticks() + 1000000000u), 0u);
+	cr_assert_eq(gy_ticks_since_ns(UINT64_MAX), 0u);
+}
+
+Test(ticks, TICKS_1_without_a_counter)
+{
+	uint64_t then;
+
+	gy_ticks_are_counter = 0;
+	then = gy_ticks();
+	sleep_ms(2);
+	cr_assert_geq(gy_ticks_since_ns(then), 2000000u);
+	cr_assert_lt(gy_ticks_since_ns(then), 2000000000u);
+}
