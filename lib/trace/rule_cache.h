@@ -1,10 +1,10 @@
 /* rule_cache.h - how to leave the frame of a pc, in one word, found again quickly.
  *
- * Making a rule from the unwind tables takes half a microsecond (cfi.h). It depends on the pc alone, so
- * it is kept, in two places:
+ * Making a rule from the unwind tables takes half a microsecond (cfi.h). It depends on the pc
+ * alone, so it is kept, in two places:
  *
- *	paths   64 rows of 32 entries; the row is chosen by malloc's caller and the stack pointer, the
- *	        entry by the frame's number. A walk that went the same way before reads one
+ *	paths   64 rows of 32 entries; the row is chosen by malloc's caller and the stack pointer,
+ *	        the entry by the frame's number. A walk that went the same way before reads one
  *	        row from left to right: four frames in a cache line.
  *	cache   2,048 entries, chosen by the pc; what the row lacks is found here and copied there.
  *
@@ -13,14 +13,14 @@
  *	        witness   where its FDE stands              both 0, and not looked at, for an object
  *	        sum       of the FDE's first 24 bytes       that stays loaded (OBJECT-3)
  *
- * In a busy program a walk costs the cache lines that it misses, more than instructions; hence the rows,
- * and no witness where none is needed.
+ * In a busy program a walk costs the cache lines that it misses, more than instructions; hence the
+ * rows, and no witness where none is needed.
  *
  * RULE-1  Entries are written and read without a lock. A torn one (two writers at once) fails its
  *         check and is a miss; nothing else can happen to it.
  * RULE-2  Paths hold rules of permanent objects only, so that a hit needs no look at the object.
- * RULE-3  A rule from an object that may be unloaded is used only if its witness is there still, with
- *         the same bytes (UNWIND-4).
+ * RULE-3  A rule from an object that may be unloaded is used only if its witness is there still,
+ *         with the same bytes (UNWIND-4).
  */
 #ifndef GY_TRACE_RULE_CACHE_H
 #define GY_TRACE_RULE_CACHE_H

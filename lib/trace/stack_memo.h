@@ -1,9 +1,9 @@
 /* stack_memo.h - stacks seen lately, so that the same one need not be walked again.
  *
- * A loop that allocates is sampled on the same stack again and again. For a walk that went through, we
- * keep where on the stack each return address lay. If the next walk begins at the same stack pointer
- * with the same caller, and each of those words still holds what it held, the walk would go the same
- * way: a dozen compares in its place.
+ * A loop that allocates is sampled on the same stack again and again. For a walk that went
+ * through, we keep where on the stack each return address lay. If the next walk begins at the same
+ * stack pointer with the same caller, and each of those words still holds what it held, the walk
+ * would go the same way: a dozen compares in its place.
  *
  *   row = hash(caller, sp):  sp, caller, depth | slot 0, pc 0 | slot 1, pc 1 | ... | anchors
  *
@@ -13,10 +13,11 @@
  * the library's own frames: the anchors.
  *
  * MEMO-1  Slots are read only inside the stretch of stack that the calling thread has proven to be
- *         its own (unwind.c, learn_stack): a row may be of a thread that ended, at an address that is
- *         no stack any more.
+ *         its own (unwind.c, learn_stack): a row may be of a thread that ended, at an address that
+ *         is no stack any more.
  * MEMO-2  A row has one user at a time; who finds it in use does without.
- * MEMO-3  Only plain walks are kept: no frame that had to be interpreted, anchors for each use of rbp.
+ * MEMO-3  Only plain walks are kept: no frame that had to be interpreted, anchors for each use of
+ *         rbp.
  */
 #ifndef GY_TRACE_STACK_MEMO_H
 #define GY_TRACE_STACK_MEMO_H

@@ -2,13 +2,14 @@
  *
  * A sample's lifetime is asked for only while somebody looks, but its birth must be noted always.
  * clock_gettime would cost more there than most of the book-keeping: its page and code are cold
- * whenever a sample comes. The processor's counter needs neither; what a tick is worth is found out when a
- * lifetime is asked for, from how far clock and counter have moved since the library was started.
+ * whenever a sample comes. The processor's counter needs neither; what a tick is worth is found
+ * out when a lifetime is asked for, from how far clock and counter have moved since the library
+ * was started.
  *
- * TICKS-1  Without a counter that runs at one rate on all processors (x86-64: CPUID's invariant TSC),
- *          ticks are the clock's nanoseconds.
- * TICKS-2  A lifetime is never negative, and off by a microsecond at most where the counter is what it
- *          says; a virtual machine that was moved to another host may show a wrong one.
+ * TICKS-1  Without a counter that runs at one rate on all processors (x86-64: CPUID's invariant
+ *          TSC), ticks are the clock's nanoseconds.
+ * TICKS-2  A lifetime is never negative, and off by a microsecond at most where the counter is
+ *          what it says; a virtual machine that was moved to another host may show a wrong one.
  */
 #ifndef GY_TRACE_TICKS_H
 #define GY_TRACE_TICKS_H

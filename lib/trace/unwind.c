@@ -1,9 +1,9 @@
 /* unwind.c - walking the stack; see unwind.h.
  *
- * A frame is left by its rule (rule_cache.h), which says what nearly all frames need: CFA = rsp + n,
- * rbp + n, or *(rbp + n) (realigned stacks); return address at CFA - 8; rbp kept, or saved at
- * CFA - 8m. Frames that need more are slow, and interpreted each time: signal frames, PLT stubs, the
- * loader's resolver.
+ * A frame is left by its rule (rule_cache.h), which says what nearly all frames need: CFA = rsp +
+ * n, rbp + n, or *(rbp + n) (realigned stacks); return address at CFA - 8; rbp kept, or saved at
+ * CFA - 8m. Frames that need more are slow, and interpreted each time: signal frames, PLT stubs,
+ * the loader's resolver.
  *
  * Fast and full. Only rsp, rbp and the pc are tracked at first. If a frame turns out to need
  * another register (the loader's lazy resolver: CFA = rbx + n), the walk starts again with all
@@ -220,7 +220,7 @@ static int step(struct walk *walk)
 	return -ENOENT;
 }
 
-/* Does `pc` lie in this library, and malloc's caller elsewhere? In a static program both are in one. */
+/* Does `pc` lie in this library, and malloc's caller elsewhere? Never in a static program. */
 static bool is_own_frame(const struct walk *walk, uintptr_t pc)
 {
 	static uintptr_t start, end; /* [atomic: relaxed; end last] the same whoever finds them */
