@@ -69,7 +69,7 @@ uint64_t gy_sample_weight(size_t block_bytes)
 	return weight;
 }
 
-/* The block's record goes, booked out if `count`; false if there is none (SAMPLE-4). */
+/* The block's record goes, booked out of the profile; false if there is none (SAMPLE-4). */
 static bool forget_locked(uintptr_t block, struct gy_live_sample *sample)
 {
 	struct gy_live_sample *found = gy_live_find_locked(block);
