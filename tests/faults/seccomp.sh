@@ -7,6 +7,10 @@ filter=$GYRE_BUILD/tests/faults/seccomp
 work=$GYRE_BUILD/tests/faults/work
 often=background_start=64K,release_delay=0,cache_idle=10,sample=64K
 
+if [ ! -x "$filter" ]; then
+	not_ok 'system calls refused by seccomp' "no $filter"
+	exit 1
+fi
 if ! "$filter" 1 io_uring_setup /bin/true 2>"$TMPDIR/err"; then
 	skip 'system calls refused by seccomp' "$(head -n 1 "$TMPDIR/err")"
 	exit 0

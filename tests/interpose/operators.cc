@@ -152,7 +152,6 @@ static void test_throw()
 }
 
 static int handler_calls;
-static volatile std::size_t wanted;
 
 static void handler_gives_up()
 {

@@ -60,14 +60,14 @@ while read -r name; do
 	*) failed="$failed $name ($status, $(head -n 1 "$TMPDIR/err" | tr ':' ' '), wanted '$wanted')" ;;
 	esac
 done <"$TMPDIR/cases"
-if [ -z "$failed" ]; then ok 'all cases with every block sampled'; else not_ok 'all cases with every block sampled' "$failed"; fi
+if [ -z "$failed" ] && [ -s "$TMPDIR/cases" ]; then ok 'all cases with every block sampled'; else not_ok 'all cases with every block sampled' "$failed"; fi
 
 (GYRE_OPTIONS=on_misuse=continue,sample=0 LD_PRELOAD=$GYRE_PRELOAD exec "$program" all) >"$TMPDIR/out" 2>"$TMPDIR/err"
 status=$?
 sed -n 's/^expect //p' "$TMPDIR/out" >"$TMPDIR/wanted"
 texts "$TMPDIR/err" >"$TMPDIR/got"
 count=$(wc -l <"$TMPDIR/wanted")
-if cmp -s "$TMPDIR/wanted" "$TMPDIR/got"; then ok 'on_misuse=continue reports every case and every offset, in order'; else
+if [ "$count" -gt 1000 ] && cmp -s "$TMPDIR/wanted" "$TMPDIR/got"; then ok 'on_misuse=continue reports every case and every offset, in order'; else
 	diff "$TMPDIR/wanted" "$TMPDIR/got" | head -n 10
 	not_ok 'on_misuse=continue reports every case and every offset, in order' "$count wanted, $(wc -l <"$TMPDIR/got") said"
 fi
