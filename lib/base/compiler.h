@@ -49,6 +49,14 @@
 #define GY_ASAN 0
 #endif
 
+/* A function that reads what other threads write without a lock and without atomics, by design (numbers
+ * and hints, never trusted): ThreadSanitizer must not look at it. */
+#if GY_TSAN
+#define GY_RACY_READER __attribute__((no_sanitize("thread"), noinline))
+#else
+#define GY_RACY_READER
+#endif
+
 __attribute__((noreturn, cold)) void gy_panic_at(const char *file, unsigned line, const char *what);
 
 #define CHECK(cond)                                                                                \

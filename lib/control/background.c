@@ -15,6 +15,8 @@
  * BG-2  It is never started from inside the dynamic loader, which may hold its locks and allocates
  *       (gy_called_from_loader); the next slow path does it.
  * BG-3  It allocates nothing from the heap that it serves, its start apart.
+ * BG-5  It ends when the process changes its user or group: it would keep the old rights (NATIVE-3). The
+ *       next slow path starts another, with those of its starter.
  * BG-4  A start that fails is tried again after a second, not at every slow path.
  */
 #include "control/background.h"
@@ -25,6 +27,7 @@
 #include "heap/scavenger.h"
 #include "mutator/idle.h"
 #include "os/native_thread.h"
+#include "os/release.h"
 #include "os/sys.h"
 
 #include <pthread.h>
@@ -39,7 +42,7 @@
 #define SMALL_PUBLISH_NS (SECOND / 10)
 #define LOOK_EVERY 64 /* slow paths of a process without the thread between two looks at the clock */
 
-enum { NONE, STARTING, RUNNING };
+enum { NONE, STARTING, RUNNING, LEFT };
 
 static struct {
 	struct gy_lock lock;
@@ -50,7 +53,7 @@ static struct {
 } background = { .lock = GY_LOCK_INIT(GY_RANK_background) };
 
 /* Something that changes whenever the heap is at work. */
-static uint64_t activity(void)
+GY_RACY_READER static uint64_t activity(void)
 {
 	uint64_t sum = 0;
 
@@ -73,7 +76,8 @@ static void run(void)
 	uint64_t runs = 0, seen = 0;
 	uint32_t tid = (uint32_t)gy_sys_gettid();
 
-	for (;;) {
+	gy_thread_cache_forbid(); /* BG-3 */
+	while (gy_native_thread_has_process_ids()) { /* BG-5 */
 		uint32_t *word = gy_control_request_word();
 		uint32_t request = word ? READ_RELAXED(*word) : 0;
 		uint64_t now_ns = gy_now_ns(), work;
@@ -100,6 +104,11 @@ static void run(void)
 		seen = work;
 		sleep_ns(sleep, request);
 	}
+	gy_control_set_background(0, runs);
+	gy_lock_acquire(&background.lock);
+	background.retry_ns = gy_now_ns() + SECOND; /* by then this stack is free for the next */
+	WRITE_RELAXED(background.state, LEFT);
+	gy_lock_release(&background.lock);
 }
 
 static void start_thread(void)
@@ -108,15 +117,18 @@ static void start_thread(void)
 	int error;
 
 	gy_lock_acquire(&background.lock);
-	start = background.state == NONE && gy_now_ns() >= background.retry_ns;
+	start = (background.state == NONE || background.state == LEFT) &&
+		gy_now_ns() >= background.retry_ns;
 	if (start)
 		WRITE_RELAXED(background.state, STARTING);
 	gy_lock_release(&background.lock);
 	if (!start)
 		return;
+	gy_release_prepare();
 	error = gy_native_thread_start(run);
 	gy_lock_acquire(&background.lock);
-	WRITE_RELAXED(background.state, error ? NONE : RUNNING);
+	if (background.state == STARTING)
+		WRITE_RELAXED(background.state, error ? NONE : RUNNING);
 	background.retry_ns = gy_now_ns() + SECOND; /* BG-4 */
 	gy_lock_release(&background.lock);
 }
@@ -125,7 +137,9 @@ void gy_background_slow_path(uintptr_t caller_pc)
 {
 	uint64_t usable = gy_page_heap_hugepage_count() * GY_HUGEPAGE_BYTES;
 
-	if (likely(READ_RELAXED(background.state) != NONE))
+	uint32_t state = READ_RELAXED(background.state);
+
+	if (likely(state == STARTING || state == RUNNING))
 		return;
 	if (gy_called_from_loader(caller_pc)) /* BG-2 */
 		return;

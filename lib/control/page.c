@@ -48,8 +48,8 @@ static struct {
 	int fd;
 	dev_t device;
 	ino_t inode;
-	uint32_t background_tid;
-	uint64_t background_runs;
+	uint32_t background_tid;   /* [atomic: relaxed] */
+	uint64_t background_runs;  /* [atomic: relaxed] */
 } control = { .lock = GY_LOCK_INIT(GY_RANK_control), .fd = -1 };
 
 static size_t class_offset(void)
@@ -154,12 +154,13 @@ static void fill_header(struct gyre_control *page)
 	page->bucket_offset = bucket_offset();
 	page->bucket_count = GYRE_CONTROL_BUCKETS;
 	page->bucket_bytes = sizeof(struct gyre_control_bucket);
-	page->background_tid = control.background_tid;
+	WRITE_RELAXED(page->background_tid, READ_RELAXED(control.background_tid));
 	fill_options(page);
 }
 
 void gy_control_init(void)
 {
+	uint64_t magic;
 	size_t bytes = total_bytes();
 	struct gyre_control *page;
 	void *mapped = NULL;
@@ -178,9 +179,9 @@ void gy_control_init(void)
 	}
 	page = mapped;
 	fill_header(page);
+	memcpy(&magic, GYRE_CONTROL_MAGIC, sizeof(magic));
 	/* CTL-1 */
-	__atomic_store_n((uint64_t *)(void *)page->magic, *(const uint64_t *)(const void *)GYRE_CONTROL_MAGIC,
-			 __ATOMIC_RELEASE);
+	__atomic_store_n((uint64_t *)(void *)page->magic, magic, __ATOMIC_RELEASE);
 	__atomic_store_n(&control.page, page, __ATOMIC_RELEASE);
 	gy_lock_release(&control.lock);
 	gy_profile_init((void *)((char *)page + bucket_offset()), GYRE_CONTROL_BUCKETS);
@@ -206,14 +207,14 @@ void gy_control_publish(void)
 	gy_lock_acquire(&control.lock);
 	request = __atomic_load_n(&page->request, __ATOMIC_ACQUIRE);
 	gy_stats_gather(&totals, classes);
-	totals.background_runs = control.background_runs;
+	totals.background_runs = READ_RELAXED(control.background_runs);
 	/* CTL-2, PAGE-4 */
 	WRITE_RELAXED(page->snapshot_seq, page->snapshot_seq | 1);
 	__atomic_thread_fence(__ATOMIC_RELEASE);
 	page->totals = totals;
 	memcpy((char *)page + class_offset(), classes, sizeof(classes));
 	fill_options(page);
-	page->snapshot_ns = gy_now_ns();
+	WRITE_RELAXED(page->snapshot_ns, gy_now_ns());
 	__atomic_store_n(&page->snapshot_seq, (page->snapshot_seq | 1) + 1, __ATOMIC_RELEASE);
 	if (READ_RELAXED(page->answered) != request) {
 		__atomic_store_n(&page->answered, request, __ATOMIC_RELEASE);
@@ -240,8 +241,8 @@ void gy_control_set_background(uint32_t tid, uint64_t runs)
 {
 	struct gyre_control *page = current();
 
-	control.background_tid = tid;
-	control.background_runs = runs;
+	WRITE_RELAXED(control.background_tid, tid);
+	WRITE_RELAXED(control.background_runs, runs);
 	if (page)
 		WRITE_RELAXED(page->background_tid, tid);
 }

@@ -33,7 +33,7 @@ struct cached {
 };
 
 /* Adds up every cache. [lock: registry] */
-static void add_caches(struct cached cached[GY_CLASS_COUNT])
+GY_RACY_READER static void add_caches(struct cached cached[GY_CLASS_COUNT])
 {
 	for (const struct gy_thread_cache *cache = gy_registry.first; cache; cache = cache->next) {
 		for (unsigned c = 1; c < GY_CLASS_COUNT; c++) {

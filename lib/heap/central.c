@@ -376,12 +376,17 @@ bool gy_central_holds(struct gy_central *central, const void *block)
 	return found;
 }
 
+GY_RACY_READER static bool has_slots(const struct gy_central *central)
+{
+	return READ_RELAXED(central->slot_count) != 0;
+}
+
 size_t gy_central_drain(struct gy_central *central, uint32_t before)
 {
 	void *doubled = NULL;
 	size_t moved;
 
-	if (!READ_RELAXED(central->slot_count))
+	if (!has_slots(central))
 		return 0;
 	gy_lock_acquire(&central->lock);
 	if (before && (int32_t)((uint32_t)central->slots_tick - before) >= 0) {
@@ -456,8 +461,9 @@ uint32_t gy_central_borrow(const struct gy_span_ref *ref, uint32_t before, bool 
 
 	gy_lock_acquire(&central->lock);
 	if (__atomic_load_n(&span->kind, __ATOMIC_ACQUIRE) == GY_SPAN_SMALL &&
-	    span->first_page == ref->first_page &&
-	    span->class_index == ref->class_index && span->sampled == ref->sampled &&
+	    READ_RELAXED(span->first_page) == ref->first_page &&
+	    READ_RELAXED(span->class_index) == ref->class_index &&
+	    READ_RELAXED(span->sampled) == ref->sampled &&
 	    !span->borrowed && (!before || (int32_t)(span->tick - before) < 0)) {
 		pages = free_kernel_pages(span) & ~span->gone_bits;
 		/* CENTRAL-6: the tail's pages are the last ones, so the lowest tells. */

@@ -573,7 +573,7 @@ size_t gy_heap_flush(void)
 	struct gy_thread_cache *cache;
 	size_t bytes;
 
-	if (gy_tls.cache == GY_NO_CACHE)
+	if (READ_RELAXED(gy_tls.cache) == GY_NO_CACHE)
 		return 0;
 	cache = cache_begin();
 	if (cache == GY_NO_CACHE)

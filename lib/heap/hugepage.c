@@ -1,4 +1,8 @@
-/* hugepage.c - the records of huge pages: bitmaps, lists, counts. See hugepage.h. */
+/* hugepage.c - the records of huge pages: bitmaps, lists, counts. See hugepage.h.
+ *
+ * What the scavenger reads without the lock, to see whether a visit is worth while, and what free reads to
+ * find its span, is written whole (WRITE_RELAXED): state, owner, tick, scanned, broken and the counts.
+ */
 #include "heap/hugepage.h"
 
 #include <string.h>
@@ -90,7 +94,7 @@ void gy_hugepage_forget_released(struct gy_hugepage *hugepage)
 		return;
 	gy_pages.stats.released_pages -= hugepage->released_count;
 	memset(hugepage->released, 0, sizeof(hugepage->released));
-	hugepage->released_count = 0;
+	WRITE_RELAXED(hugepage->released_count, 0);
 }
 
 /* Marks [first, first + count) of a listed or unlisted huge page used; returns how many of them
@@ -107,23 +111,23 @@ unsigned gy_hugepage_use(struct gy_hugepage *hugepage, unsigned first, unsigned 
 	if (bare)
 		gy_range_clear(hugepage->released, first, count);
 	if (hugepage->state == GY_HUGEPAGE_FREE) {
-		hugepage->collapse_tried = 0;
+		WRITE_RELAXED(hugepage->collapse_tried, 0);
 		if (hugepage->released_count == GY_HUGEPAGE_PAGES) {
-			hugepage->broken = 0;
+			WRITE_RELAXED(hugepage->broken, 0);
 			gy_pages.stats.hugepages_released--;
 		} else {
 			gy_pages.stats.hugepages_free--;
 		}
 	}
-	hugepage->state = GY_HUGEPAGE_PARTIAL;
-	hugepage->used_count = (uint16_t)(hugepage->used_count + count);
-	hugepage->released_count = (uint16_t)(hugepage->released_count - bare);
+	WRITE_RELAXED(hugepage->state, GY_HUGEPAGE_PARTIAL);
+	WRITE_RELAXED(hugepage->used_count, (uint16_t)(hugepage->used_count + count));
+	WRITE_RELAXED(hugepage->released_count, (uint16_t)(hugepage->released_count - bare));
 	if (hugepage->advised)
 		gy_hugepage_forget_released(hugepage); /* HUGE-4 */
 	if (run == hugepage->longest_free) /* else the longest is another, and stays */
 		hugepage->longest_free = (uint16_t)gy_hugepage_longest_run(hugepage->used);
-	hugepage->tick = READ_RELAXED(gy_heap_tick);
-	hugepage->scanned = 0;
+	WRITE_RELAXED(hugepage->tick, READ_RELAXED(gy_heap_tick));
+	WRITE_RELAXED(hugepage->scanned, 0);
 	gy_pages.stats.used_pages += count;
 	gy_pages.stats.released_pages -= bare;
 	gy_hugepage_list(hugepage);
@@ -136,27 +140,28 @@ void gy_hugepage_give(struct gy_hugepage *hugepage, unsigned first, unsigned cou
 	INVARIANT(HUGE_1, gy_range_all(hugepage->used, first, count));
 	gy_hugepage_unlist(hugepage);
 	gy_range_clear(hugepage->used, first, count);
-	hugepage->used_count = (uint16_t)(hugepage->used_count - count);
+	WRITE_RELAXED(hugepage->used_count, (uint16_t)(hugepage->used_count - count));
 	gy_pages.stats.used_pages -= count;
 	if (released) {
 		gy_range_set(hugepage->released, first, count);
-		hugepage->released_count = (uint16_t)(hugepage->released_count + count);
+		WRITE_RELAXED(hugepage->released_count,
+			      (uint16_t)(hugepage->released_count + count));
 		gy_pages.stats.released_pages += count;
 	}
-	hugepage->owner = NULL;
+	WRITE_RELAXED(hugepage->owner, NULL);
 	hugepage->longest_free = (uint16_t)MAX(hugepage->longest_free,
 					       run_around(hugepage->used, first, count));
 	INVARIANT(HUGE_2, hugepage->longest_free == gy_hugepage_longest_run(hugepage->used));
 	if (hugepage->used_count) {
-		hugepage->state = GY_HUGEPAGE_PARTIAL;
+		WRITE_RELAXED(hugepage->state, GY_HUGEPAGE_PARTIAL);
 	} else {
-		hugepage->state = GY_HUGEPAGE_FREE;
+		WRITE_RELAXED(hugepage->state, GY_HUGEPAGE_FREE);
 		if (hugepage->released_count == GY_HUGEPAGE_PAGES)
 			gy_pages.stats.hugepages_released++;
 		else
 			gy_pages.stats.hugepages_free++;
 	}
-	hugepage->tick = READ_RELAXED(gy_heap_tick);
-	hugepage->scanned = 0;
+	WRITE_RELAXED(hugepage->tick, READ_RELAXED(gy_heap_tick));
+	WRITE_RELAXED(hugepage->scanned, 0);
 	gy_hugepage_list(hugepage);
 }

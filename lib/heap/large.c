@@ -32,7 +32,7 @@ static struct gy_span *take_kept(size_t pages, bool sampled)
 	if (span) {
 		large.kept[pages] = span->next;
 		large.stats.kept_pages -= pages;
-		span->sampled = sampled;
+		WRITE_RELAXED(span->sampled, sampled);
 		__atomic_store_n(&span->kind, GY_SPAN_LARGE, __ATOMIC_RELEASE);
 	}
 	return span;

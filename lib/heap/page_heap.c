@@ -154,9 +154,9 @@ static enum gy_oom_reason grow(size_t need)
 	for (size_t i = count; i-- > 0;) {
 		struct gy_hugepage *hugepage = &gy_map.hugepages[first + i];
 
-		hugepage->state = GY_HUGEPAGE_FREE;
+		WRITE_RELAXED(hugepage->state, GY_HUGEPAGE_FREE);
 		gy_range_set(hugepage->released, 0, GY_HUGEPAGE_PAGES);
-		hugepage->released_count = GY_HUGEPAGE_PAGES;
+		WRITE_RELAXED(hugepage->released_count, GY_HUGEPAGE_PAGES);
 		hugepage->longest_free = GY_HUGEPAGE_PAGES;
 		gy_hugepage_list(hugepage);
 	}
@@ -397,10 +397,11 @@ static struct gy_span *take_locked(size_t pages, size_t alignment_pages, unsigne
 		*reason = GY_OOM_REFUSED;
 		return NULL;
 	}
-	span->first_page = (uint32_t)first;
+	/* Whole writes: gy_central_borrow may look at the record through a stale reference. */
+	WRITE_RELAXED(span->first_page, (uint32_t)first);
 	span->pages = (uint32_t)pages;
-	span->class_index = (uint8_t)class_index;
-	span->sampled = sampled;
+	WRITE_RELAXED(span->class_index, (uint8_t)class_index);
+	WRITE_RELAXED(span->sampled, sampled);
 	span->list = GY_SPAN_NO_LIST;
 	span->borrowed = 0;
 	span->gone_bits = 0;

@@ -55,7 +55,7 @@ void gy_page_heap_release_end(const struct gy_page_range *ranges, unsigned count
 		gy_pages.in_hand_pages -= ranges[i].pages;
 		if (done && hugepage->state == GY_HUGEPAGE_PARTIAL && !hugepage->broken) {
 			gy_hugepage_unlist(hugepage);
-			hugepage->broken = 1;
+			WRITE_RELAXED(hugepage->broken, 1);
 			gy_hugepage_list(hugepage);
 		}
 	}
@@ -80,7 +80,7 @@ void gy_page_heap_mark_broken(size_t page)
 	hugepage->advised = 0;
 	if (!hugepage->broken && hugepage->state == GY_HUGEPAGE_PARTIAL) {
 		gy_hugepage_unlist(hugepage);
-		hugepage->broken = 1;
+		WRITE_RELAXED(hugepage->broken, 1);
 		gy_hugepage_list(hugepage);
 	}
 	gy_lock_release(&gy_pages.lock);
@@ -131,7 +131,7 @@ unsigned gy_page_heap_spans_in(size_t index, struct gy_span_ref *refs)
 		for (unsigned i = 0; i < GY_HUGEPAGE_PAGES; i++) {
 			struct gy_span *span = gy_map.span_of[index * GY_HUGEPAGE_PAGES + i];
 
-			if (!span || span == last || span->kind != GY_SPAN_SMALL)
+			if (!span || span == last || READ_RELAXED(span->kind) != GY_SPAN_SMALL)
 				continue;
 			last = span;
 			refs[count++] = (struct gy_span_ref){ span, span->first_page,

@@ -232,7 +232,6 @@ bool gy_scavenger_step(uint64_t elapsed_ns)
 
 	if (!gy_option(GY_OPT_release))
 		return false;
-	gy_release_prepare();
 	gy_lock_acquire(&trim_lock);
 	work.allowed = MIN(MAX(rate, 2 * GY_HUGEPAGE_BYTES),
 			   work.allowed + rate / 1000 * (elapsed_ns / MS));

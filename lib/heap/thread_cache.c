@@ -28,8 +28,8 @@
 #include <pthread.h>
 #include <string.h>
 
-#define BIN_BYTES ((size_t)1 << 20) /* a bin holds at most this many bytes, or BIN_FEW blocks */
-#define BIN_OBJECTS 8192u
+#define BIN_BYTES ((size_t)3 << 20) /* a bin holds at most this many bytes, or BIN_FEW blocks */
+#define BIN_OBJECTS 12000u
 #define BIN_FEW 112u
 #define BATCH_BYTES ((size_t)16 << 10)
 #define BATCH_MIN 2u
@@ -82,10 +82,12 @@ static void set_capacity(struct gy_thread_cache *cache, unsigned class_index, un
 
 	if (capacity >= cold->capacity) {
 		ADD_RELAXED(gy_registry.capacity_bytes, (capacity - cold->capacity) * bytes);
-		cache->capacity_bytes += (capacity - cold->capacity) * bytes;
+		WRITE_RELAXED(cache->capacity_bytes,
+			      cache->capacity_bytes + (capacity - cold->capacity) * bytes);
 	} else {
 		SUB_RELAXED(gy_registry.capacity_bytes, (cold->capacity - capacity) * bytes);
-		cache->capacity_bytes -= (cold->capacity - capacity) * bytes;
+		WRITE_RELAXED(cache->capacity_bytes,
+			      cache->capacity_bytes - (cold->capacity - capacity) * bytes);
 	}
 	cold->capacity = (uint16_t)capacity;
 	bin->limit = bin->floor + capacity;
@@ -286,8 +288,8 @@ void gy_thread_cache_rearm(struct gy_thread_cache *cache, unsigned class_index)
 	bin->countdown = cold->start;
 }
 
-bool gy_thread_cache_contains(const struct gy_thread_cache *cache, unsigned class_index,
-			      const void *block)
+GY_RACY_READER bool gy_thread_cache_contains(const struct gy_thread_cache *cache,
+					     unsigned class_index, const void *block)
 {
 	const struct gy_bin *bin = &cache->bins[class_index];
 	void *const *floor = READ_RELAXED(bin->floor);
@@ -437,6 +439,12 @@ struct gy_thread_cache *gy_thread_cache_attach(void)
 	}
 	self.beginning = false;
 	return cache;
+}
+
+void gy_thread_cache_forbid(void)
+{
+	gy_tls_point(&gy_tls, GY_NO_CACHE); /* its variables may begin as zeroes (NATIVE-1) */
+	self.ended = true;
 }
 
 void gy_thread_cache_fork_child(void)

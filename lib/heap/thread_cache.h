@@ -105,6 +105,8 @@ void gy_tls_point(struct gy_tls *tls, struct gy_thread_cache *cache);
 int gy_thread_cache_init(void);
 /* The calling thread's cache, made or taken up again; GY_NO_CACHE where it cannot have one. */
 struct gy_thread_cache *gy_thread_cache_attach(void);
+/* The calling thread, one of our own, never gets a cache. */
+void gy_thread_cache_forbid(void);
 /* Fills an empty bin; false where memory lacks. */
 bool gy_thread_cache_refill(struct gy_thread_cache *cache, unsigned class_index,
 			    enum gy_oom_reason *reason);

@@ -59,7 +59,7 @@ static bool barrier_ready(void)
 }
 
 /* A number that changes whenever the cache is used. */
-static uint64_t fingerprint(const struct gy_thread_cache *cache)
+GY_RACY_READER static uint64_t fingerprint(const struct gy_thread_cache *cache)
 {
 	uint64_t print = 0;
 

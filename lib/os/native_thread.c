@@ -1,7 +1,9 @@
 /* native_thread.c - see native_thread.h. */
 #include "os/native_thread.h"
 
+#include "base/bits.h"
 #include "os/sys.h"
+#include "os/vm.h"
 
 #include <dlfcn.h>
 #include <elf.h>
@@ -9,11 +11,33 @@
 #include <limits.h>
 #include <link.h>
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/auxv.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #define STACK_BYTES ((size_t)64 << 10)
+#define TLS_MARGIN ((size_t)8 << 10) /* neighbours of the variables that tls_reach looks at */
+#define TCB_BYTES ((size_t)8 << 10)  /* glibc's struct pthread is some 2,300 bytes */
+
+/* gate: this thread is made by clone, and the C library does not know of it (native_thread.h) */
+#if defined(__x86_64__) && !GY_TSAN && !GY_ASAN
+#define GY_NATIVE_CLONE 1
+#else
+#define GY_NATIVE_CLONE 0
+#endif
+
+static __thread GY_TLS_INITIAL_EXEC char own_tls_mark;
+
+static uintptr_t own_tls(void)
+{
+	return (uintptr_t)&own_tls_mark;
+}
 
 /* A process ends when its last thread does: the C library counts threads, and the one that brings
  * the count to 0 calls exit(0). This thread never ends, so it must not be counted, or a program
@@ -38,31 +62,136 @@ static void *thread_main(void *run)
 	return NULL;
 }
 
-int gy_native_thread_start(void (*run)(void))
+/* By the C library: where we cannot make a thread ourselves. */
+static int start_pthread(void (*run)(void))
 {
-	sigset_t all, before;
 	pthread_attr_t attributes;
 	pthread_t thread;
 	void *argument;
-	int error = gy_sys_fault(GY_SYS_thread_create);
+	int error;
 
-	if (error)
-		return error;
 	*(void (**)(void))&argument = run;
 	pthread_attr_init(&attributes);
 	pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
 	/* Where static TLS is large the least is not enough: then the default serves. */
 	pthread_attr_setstacksize(&attributes, MAX(STACK_BYTES, (size_t)PTHREAD_STACK_MIN * 2));
-	sigfillset(&all);
-	pthread_sigmask(SIG_SETMASK, &all, &before);
 	error = pthread_create(&thread, &attributes, thread_main, argument);
 	if (error == EINVAL) {
 		pthread_attr_setstacksize(&attributes, (size_t)1 << 20);
 		error = pthread_create(&thread, &attributes, thread_main, argument);
 	}
-	pthread_sigmask(SIG_SETMASK, &before, NULL);
 	pthread_attr_destroy(&attributes);
 	return -error;
+}
+
+#if GY_NATIVE_CLONE
+static void clone_main(void (*run)(void))
+{
+	prctl(PR_SET_NAME, "gyre");
+	run();
+}
+
+/* How far below the thread pointer the thread-local variables lie that this thread may touch: the
+ * C library's errno and our own. */
+static size_t tls_reach(uintptr_t thread_pointer)
+{
+	size_t reach = MAX(thread_pointer - (uintptr_t)&errno, thread_pointer - own_tls());
+
+	return gy_round_up(reach + TLS_MARGIN, GY_KERNEL_PAGE_BYTES);
+}
+
+/* NATIVE-1 to NATIVE-3. The memory is kept for the next start, in a forked child or after the thread
+ * ended itself. */
+static int start_clone(void (*run)(void))
+{
+	const unsigned long flags = CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD |
+				    CLONE_SYSVSEM | CLONE_SETTLS;
+	static char *memory; /* [lock: background's state STARTING] */
+	static size_t reach;
+	uintptr_t self, *tcb, *stack;
+	register unsigned long tid_word __asm__("r10") = 0;
+	register uintptr_t tls __asm__("r8");
+	void *mapped;
+	long result;
+
+	__asm__("movq %%fs:0, %0" : "=r"(self));
+	if (!memory) {
+		reach = tls_reach(self);
+		if (gy_vm_map(&mapped, STACK_BYTES + reach + TCB_BYTES))
+			return -EAGAIN;
+		memory = mapped;
+		gy_sys_mprotect(memory, GY_KERNEL_PAGE_BYTES, PROT_NONE); /* guard */
+	}
+	memset(memory + STACK_BYTES, 0, reach + TCB_BYTES);
+	tcb = (uintptr_t *)(void *)(memory + STACK_BYTES + reach);
+	tcb[0] = tcb[2] = (uintptr_t)tcb; /* what %fs:0 and %fs:16 are asked for */
+	stack = (uintptr_t *)(void *)(memory + STACK_BYTES - 64);
+	stack[-1] = (uintptr_t)run;
+	tls = (uintptr_t)tcb;
+	__asm__ volatile("syscall\n\t"
+			 "test %%rax, %%rax\n\t"
+			 "jnz 1f\n\t"
+			 "xorl %%ebp, %%ebp\n\t"
+			 "popq %%rdi\n\t"
+			 "call *%[main]\n\t"
+			 "movl %[exit], %%eax\n\t"
+			 "xorl %%edi, %%edi\n\t"
+			 "syscall\n\t"
+			 "hlt\n"
+			 "1:"
+			 : "=a"(result)
+			 : "0"(SYS_clone), "D"(flags), "S"(stack - 1), "d"(0), "r"(tid_word),
+			   "r"(tls), [main] "b"(clone_main), [exit] "i"(SYS_exit)
+			 : "rcx", "r11", "memory");
+	return result < 0 ? (int)result : 0;
+}
+#else
+static int start_clone(void (*run)(void))
+{
+	(void)run;
+	return -ENOSYS;
+}
+#endif
+
+int gy_native_thread_start(void (*run)(void))
+{
+	sigset_t all, before;
+	int error = gy_sys_fault(GY_SYS_thread_create);
+
+	if (error)
+		return error;
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &before);
+	error = GY_NATIVE_CLONE ? start_clone(run) : start_pthread(run);
+	pthread_sigmask(SIG_SETMASK, &before, NULL);
+	return error;
+}
+
+/* The effective id, second number behind `key`. */
+static bool id_is(const char *status, const char *key, unsigned long id)
+{
+	const char *at = strstr(status, key);
+	unsigned long value = 0;
+
+	if (!at)
+		return true;
+	at += strlen(key);
+	at += strspn(at, "\t ");
+	at += strspn(at, "0123456789");
+	at += strspn(at, "\t ");
+	for (; *at >= '0' && *at <= '9'; at++)
+		value = value * 10 + (unsigned long)(*at - '0');
+	return value == id;
+}
+
+bool gy_native_thread_has_process_ids(void)
+{
+	char status[1536];
+
+	if (!GY_NATIVE_CLONE || gy_sys_read_file("/proc/self/status", status, sizeof(status)) <= 0)
+		return true;
+	return id_is(status, "\nUid:", (unsigned long)syscall(SYS_geteuid)) &&
+	       id_is(status, "\nGid:", (unsigned long)syscall(SYS_getegid));
 }
 
 bool gy_called_from_loader(uintptr_t caller_pc)

@@ -5,7 +5,6 @@
 #include "os/sys.h"
 
 #include <pthread.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/auxv.h>
 #include <unistd.h>
@@ -19,11 +18,30 @@ static void task_path(char *path, size_t capacity, pid_t tid, const char *file)
 	gy_text_add(&text, file);
 }
 
+/* strtoull needs a locale, which the background thread does not have (NATIVE-2). */
+static uint64_t parse(const char *at, unsigned base)
+{
+	uint64_t value = 0;
+
+	for (;; at++) {
+		unsigned digit = *at >= '0' && *at <= '9' ? (unsigned)(*at - '0') :
+				 *at >= 'a' && *at <= 'f' ? (unsigned)(*at - 'a' + 10) :
+							    16;
+
+		if (digit >= base)
+			return value;
+		value = value * base + digit;
+	}
+}
+
 static uint64_t number_after(const char *text, const char *key)
 {
 	const char *at = strstr(text, key);
 
-	return at ? strtoull(at + strlen(key), NULL, 10) : UINT64_MAX;
+	if (!at)
+		return UINT64_MAX;
+	at += strlen(key);
+	return parse(at + strspn(at, "\t "), 10);
 }
 
 uint64_t gy_thread_switches(pid_t tid)
@@ -55,7 +73,9 @@ bool gy_thread_sleeps(pid_t tid, uint64_t *sp)
 			return false;
 		field++;
 	}
-	*sp = strtoull(field, NULL, 16);
+	if (field[0] == '0' && field[1] == 'x')
+		field += 2;
+	*sp = parse(field, 16);
 	return *sp != 0;
 }
 

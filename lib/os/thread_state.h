@@ -10,7 +10,8 @@
 #include <stdbool.h>
 #include <sys/types.h>
 
-#define GY_STACK_SCAN_MAX ((uintptr_t)256 << 10)
+/* ThreadSanitizer keeps most of a MiB between a thread's stack and its control block. */
+#define GY_STACK_SCAN_MAX ((uintptr_t)(GY_TSAN ? 2048 : 256) << 10)
 
 /* How often the thread was switched out, plus 1; 0 where that cannot be read. */
 uint64_t gy_thread_switches(pid_t tid);
