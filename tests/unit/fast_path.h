@@ -20,26 +20,35 @@
 #define UNIT_FAST GY_NOINLINE GY_FAST
 #endif
 
-/* The edge described above. */
-GY_UNUSED GY_NOINLINE static void unit_tell_tsan(struct gy_thread_cache *cache)
+/* These two call nothing, so that no return address into them is ever left on a stack. */
+GY_UNUSED UNIT_FAST static void *unit_fast_alloc(size_t bytes)
 {
-	if (cache != GY_NO_CACHE)
-		__atomic_fetch_add(&cache->busy, 0, __ATOMIC_RELEASE);
+	return gy_fast_alloc(bytes);
 }
 
-GY_UNUSED UNIT_FAST static void *unit_malloc(size_t bytes)
+GY_UNUSED UNIT_FAST static bool unit_fast_free(void *block)
 {
-	void *block = gy_fast_alloc(bytes);
+	return gy_fast_free(block);
+}
+
+GY_UNUSED GY_NOINLINE static void *unit_malloc(size_t bytes)
+{
+	void *block = unit_fast_alloc(bytes);
 
 	return likely(block != NULL) ? block : gy_heap_alloc(bytes, UNIT_CALLER());
 }
 
-GY_UNUSED UNIT_FAST static void unit_free(void *block)
+GY_UNUSED GY_NOINLINE static void unit_free(void *block)
 {
-	if (unlikely(!gy_fast_free(block)))
+	struct gy_thread_cache *cache;
+
+	if (unlikely(!unit_fast_free(block))) {
 		gy_heap_free(block, UNIT_CALLER());
-	else if (GY_TSAN)
-		unit_tell_tsan(gy_tls.cache);
+		return;
+	}
+	cache = READ_RELAXED(gy_tls.cache);
+	if (GY_TSAN && cache != GY_NO_CACHE) /* the edge described above */
+		__atomic_fetch_add(&cache->busy, 0, __ATOMIC_RELEASE);
 }
 
 #endif

@@ -179,7 +179,7 @@ Test(stress, caches_are_taken_at_full_speed)
 
 		gy_idle_take(clock_ns += 3600000000000, &more);
 	}
-	cr_assert_gt(gy_idle_taken(), 100u, "%llu taken", (unsigned long long)gy_idle_taken());
+	cr_assert_gt(gy_idle_taken(), UNIT_SLOW ? 20u : 100u, "%llu taken", (unsigned long long)gy_idle_taken());
 	finish(threads);
 }
 
