@@ -15,8 +15,6 @@
  * CENTRAL-2  span_free = sum of the spans' free_count; borrowed likewise.
  * CENTRAL-3  A span with free_count > 0 is on lists[share_of(span)]; others are on none.
  * CENTRAL-4  A kernel page in gone_bits holds free blocks only; taking one of them clears it.
- * CENTRAL-6  A release never has pages of a span in hand without a block of it borrowed: that is what
- *            keeps the span from going back to the page heap meanwhile.
  * CENTRAL-5  taken - given = blocks outside of this structure.
  * CENTRAL-6  A release that has pages of a span in hand has borrowed at least one of its blocks, so the
  *            span cannot become empty and go meanwhile. (The tail alone is never borrowed.)

@@ -256,13 +256,15 @@ static size_t release_everything(size_t keep_bytes)
 {
 	struct gy_page_heap_stats stats;
 	size_t bytes = 0, count = gy_page_heap_hugepage_count();
+	/* What is to be kept is kept whole: no huge page that would take it below. */
+	size_t spare = keep_bytes ? GY_HUGEPAGE_BYTES : 0;
 	uint64_t idle;
 
 	gy_page_heap_read_stats(&stats);
 	idle = (stats.hugepages * GY_HUGEPAGE_PAGES - stats.used_pages - stats.released_pages)
 	       << GY_PAGE_SHIFT;
 	/* Whole ones first: they cost nobody a huge page. */
-	for (size_t i = 0; i < count && idle > keep_bytes + bytes; i++)
+	for (size_t i = 0; i < count && idle >= keep_bytes + bytes + spare; i++)
 		bytes += visit(i, 0, 0, VISIT_WHOLE);
 	if (keep_bytes)
 		return bytes;

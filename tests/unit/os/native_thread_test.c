@@ -6,31 +6,46 @@
 
 #include "unit/unit.h"
 
+#include <errno.h>
 #include <pthread.h>
+#include <signal.h>
 #include <sys/auxv.h>
+#include <sys/prctl.h>
+#include <sys/single_threaded.h>
 
 static struct {
 	sigset_t blocked;
 	char name[16];
-	size_t stack_bytes;
-	int detached;
 	pid_t tid;
+	uintptr_t stack;
+	bool same_ids;
+	int error_number;
 } seen;
 static uint32_t done; /* [atomic: release in look_around, acquire in wait_done] */
 
+/* Calls only what NATIVE-2 allows. */
 static void look_around(void)
 {
-	pthread_attr_t attributes;
-	void *stack;
+	char local = 0;
 
-	pthread_sigmask(SIG_SETMASK, NULL, &seen.blocked);
-	pthread_getname_np(pthread_self(), seen.name, sizeof(seen.name));
-	pthread_getattr_np(pthread_self(), &attributes);
-	pthread_attr_getstack(&attributes, &stack, &seen.stack_bytes);
-	pthread_attr_getdetachstate(&attributes, &seen.detached);
-	pthread_attr_destroy(&attributes);
+	sigprocmask(SIG_SETMASK, NULL, &seen.blocked);
+	prctl(PR_GET_NAME, seen.name);
 	seen.tid = gy_sys_gettid();
+	seen.stack = (uintptr_t)&local;
+	seen.same_ids = gy_native_thread_has_process_ids();
+	errno = 77; /* its own */
+	seen.error_number = errno;
 	__atomic_store_n(&done, 1, __ATOMIC_RELEASE);
+}
+
+static uint32_t again; /* [atomic: release in the test, acquire in look_twice] */
+
+static void look_twice(void)
+{
+	look_around();
+	while (!__atomic_load_n(&again, __ATOMIC_ACQUIRE))
+		gy_sys_futex_wait(&again, 0, NULL, false);
+	look_around();
 }
 
 static void wait_done(void)
@@ -55,9 +70,8 @@ Test(native_thread, blocks_every_signal_and_has_its_name)
 			cr_assert_eq(sigismember(&seen.blocked, signal), 1, "signal %d", signal);
 	}
 	cr_assert_str_eq(seen.name, "gyre");
-	cr_assert_eq(seen.detached, PTHREAD_CREATE_DETACHED);
-	cr_assert_leq(seen.stack_bytes, (size_t)2 << 20);
 	cr_assert_neq(seen.tid, getpid());
+	cr_assert(seen.same_ids);
 }
 
 Test(native_thread, a_refusal_is_returned)
@@ -67,6 +81,39 @@ Test(native_thread, a_refusal_is_returned)
 	cr_assert_eq(gy_native_thread_start(look_around), -EAGAIN);
 	cr_assert_eq(gy_native_thread_start(look_around), 0);
 	wait_done();
+}
+
+/* NATIVE-1: errno is the thread's own; the C library goes on as if there were no thread (but in
+ * sanitizer builds, whose run time must know of every thread). */
+Test(native_thread, NATIVE_1_the_c_library_does_not_notice)
+{
+	char single = __libc_single_threaded;
+
+	errno = 5;
+	cr_assert_eq(gy_native_thread_start(look_around), 0);
+	wait_done();
+	cr_assert_eq(errno, 5);
+	cr_assert_eq(seen.error_number, 77);
+	if (!GY_TSAN && !GY_ASAN)
+		cr_assert_eq(__libc_single_threaded, single);
+}
+
+/* NATIVE-3: after the process gave its rights away, the thread sees that it still has them. */
+Test(native_thread, NATIVE_3_it_notices_a_change_of_user)
+{
+	if (geteuid() != 0)
+		cr_skip("it takes root to change the user");
+	if (GY_TSAN || GY_ASAN)
+		cr_skip("a sanitizer build's thread is one of the C library's, which setuid reaches");
+	cr_assert_eq(gy_native_thread_start(look_twice), 0);
+	wait_done();
+	cr_assert(seen.same_ids);
+	__atomic_store_n(&done, 0, __ATOMIC_RELEASE);
+	cr_assert_eq(setegid(65534), 0);
+	__atomic_store_n(&again, 1, __ATOMIC_RELEASE);
+	gy_sys_futex_wake(&again, 1, false);
+	wait_done();
+	cr_assert_not(seen.same_ids);
 }
 
 /* An address of the loader: its code starts where AT_BASE says, with an ELF header. */
