@@ -84,8 +84,9 @@ DEPGEN  = -MMD -MP -MF $(@:.o=.d)
 # ---------------------------------------------------------------- what there is
 LIB_SRC  := $(sort $(wildcard lib/*/*.c))
 LIB_OBJ  := $(LIB_SRC:%.c=$(O)/%.o)
-# The archive leaves operator new to the C++ library of the program: see lib/interpose/cxx_new.c.
-ARCHIVE_OBJ := $(filter-out $(O)/lib/interpose/cxx_new.o,$(LIB_OBJ))
+# The archive leaves operator new to the C++ library of the program (lib/interpose/cxx_new.c), and the
+# dynamic loader alone (lib/os/loader.h).
+ARCHIVE_OBJ := $(filter-out $(O)/lib/interpose/cxx_new.o $(O)/lib/os/loader.o,$(LIB_OBJ))
 CORE_OBJ := $(filter-out $(O)/lib/interpose/%,$(LIB_OBJ))
 BPF_SRC  := $(sort $(wildcard bpf/*.bpf.c))
 BPF_OBJ  := $(BPF_SRC:bpf/%.bpf.c=$(O)/bpf/%.bpf.o)

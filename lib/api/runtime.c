@@ -1,8 +1,8 @@
 /* runtime.c - the modules wired together, once, at link time and at start.
  *
  * The heap calls upwards only through gy_heap_hooks; this is its one definition. What must be done
- * once per process before a fork can happen (atfork handlers) is done by a constructor; what must be
- * done before the first block, by the heap's start.
+ * once per process before a fork can happen (atfork handlers) is done by a constructor; what must
+ * be done before the first block, by the heap's start.
  */
 #include "control/background.h"
 #include "control/page.h"

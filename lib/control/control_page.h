@@ -38,7 +38,7 @@ struct gyre_control_totals {
 	uint64_t heap_alloc;	     /* bytes in blocks that are allocated */
 	uint64_t heap_inuse;	     /* bytes in spans that hold or held blocks */
 	uint64_t heap_idle;	     /* bytes in spans that hold none, released ones included */
-	uint64_t heap_released;	     /* bytes given back to the kernel, within idle and within spans */
+	uint64_t heap_released;	     /* bytes given back to the kernel, in idle and in spans */
 	uint64_t heap_sys;	     /* bytes made usable (inuse + idle) */
 	uint64_t heap_reserved;	     /* bytes of address range */
 	uint64_t metadata_bytes;     /* bytes of side arrays and caches made usable */
@@ -103,7 +103,7 @@ struct gyre_control {
 	uint32_t pid, pad;	       /* in the process's own pid namespace */
 	uint64_t start_ns;	       /* CLOCK_MONOTONIC */
 	uint64_t heap_base, heap_reserved_bytes;
-	uint32_t page_bytes, sample_bytes_log2; /* the latter is 0 where the period is no power of 2 */
+	uint32_t page_bytes, sample_bytes_log2; /* the latter: 0 if the period is no power of 2 */
 	uint64_t sample_bytes;	       /* mean bytes between samples; 0 off */
 	char version[GYRE_CONTROL_TEXT];
 	uint64_t class_offset, option_offset, bucket_offset;

@@ -180,9 +180,8 @@ static void grow_capacity(struct gy_thread_cache *cache, unsigned class_index, e
 	bool swings = cold->last_miss && cold->last_miss != kind;
 	unsigned most = swings ? capacity_max(class_index) : 2 * batch_max(class_index), wanted;
 
-	cold->last_miss = kind;
+	cold->last_miss = (uint8_t)kind;
 	cold->miss = 1;
-
 	if (!cold->capacity)
 		wanted = (unsigned)MAX(FIRST_MIN, MIN(FIRST_MAX, FIRST_BYTES / bytes));
 	else

@@ -7,17 +7,18 @@
  *
  *   0. a first look: does it sleep at all?
  *   1. lock its owner lock                     it cannot attach or end now
- *   2. point its gy_tls to gy_cache_none    what it begins from now on takes the slow path, and
+ *   2. point its gy_tls to gy_cache_none       what it begins from now on takes the slow path, and
  *                                              there waits for the owner lock (attach)
  *   3. membarrier                              every running thread of the process sees 2
  *   4. read how often it was switched out, then /proc/self/task/TID/syscall: it must sleep in a
  *      system call, on its own stack
- *   5. no slow path of ours is under way in it (busy; heap.c looks at gy_tls again after setting it), and no address of gyre_fast_text is on its
- *      stack: so no handler sleeps on top of an interrupted malloc (FAST-1)
+ *   5. no slow path of ours is under way in it (busy; heap.c looks at gy_tls again after setting
+ *      it), and no address of gyre_fast_text is on its stack: so no handler sleeps on top of an
+ *      interrupted malloc (FAST-1)
  *   6. it was not switched since 4: it slept all the while, so 4 and 5 speak of one moment
  *
  * IDLE-1  At the moment of 4-6 the thread holds no pointer to its cache in a register or frame of
- *         ours, and 2 keeps it from getting one: the cache is ours until the owner lock is released.
+ *         ours, and 2 keeps it from getting one: the cache is ours until the owner lock is let go.
  * IDLE-2  If any step fails, gy_tls is put back under the owner lock; the thread noticed nothing,
  *         or waited shortly in attach.
  * IDLE-3  A taken cache keeps its counters; only its blocks and slot arrays go.

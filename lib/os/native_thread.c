@@ -2,10 +2,10 @@
 #include "os/native_thread.h"
 
 #include "base/bits.h"
+#include "os/loader.h"
 #include "os/sys.h"
 #include "os/vm.h"
 
-#include <dlfcn.h>
 #include <elf.h>
 #include <errno.h>
 #include <limits.h>
@@ -46,7 +46,7 @@ static uintptr_t own_tls(void)
  * where it cannot be found, it is left alone. */
 static uint32_t *thread_count(void)
 {
-	return dlsym(RTLD_DEFAULT, "__nptl_nthreads");
+	return gy_loader_symbol ? gy_loader_symbol(NULL, "__nptl_nthreads") : NULL;
 }
 
 static void *thread_main(void *run)

@@ -12,16 +12,12 @@
  */
 #include "os/release_uring.h"
 
+#include "os/loader.h"
 #include "os/sys.h"
 
-#include <dlfcn.h>
 #include <errno.h>
 #include <liburing.h>
 #include <string.h>
-
-/* Weak: a statically linked program need not take the loader in for an option it does not use. */
-#pragma weak dlopen
-#pragma weak dlsym
 
 #define RING_ENTRIES 256u
 
@@ -39,14 +35,14 @@ static bool open_ring(void)
 {
 	void *library;
 
-	if (gy_sys_fault(GY_SYS_io_uring_setup) || !dlopen || !dlsym)
+	if (gy_sys_fault(GY_SYS_io_uring_setup) || !gy_loader_open || !gy_loader_symbol)
 		return false;
-	library = dlopen("liburing.so.2", RTLD_NOW | RTLD_LOCAL);
+	library = gy_loader_open("liburing.so.2");
 	if (!library)
 		return false;
-	*(void **)&uring.queue_init = dlsym(library, "io_uring_queue_init");
-	*(void **)&uring.get_sqe = dlsym(library, "io_uring_get_sqe");
-	*(void **)&uring.submit_and_wait = dlsym(library, "io_uring_submit_and_wait");
+	*(void **)&uring.queue_init = gy_loader_symbol(library, "io_uring_queue_init");
+	*(void **)&uring.get_sqe = gy_loader_symbol(library, "io_uring_get_sqe");
+	*(void **)&uring.submit_and_wait = gy_loader_symbol(library, "io_uring_submit_and_wait");
 	return uring.queue_init && uring.get_sqe && uring.submit_and_wait &&
 	       !uring.queue_init(RING_ENTRIES, &uring.ring, 0);
 }
