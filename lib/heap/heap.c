@@ -226,12 +226,12 @@ static void *large_alloc(size_t bytes, size_t alignment, bool *zeroed, uintptr_t
 	pages = MAX(gy_div_round_up(bytes, GY_PAGE_BYTES), 1);
 	sampled = large_is_sampled(pages << GY_PAGE_SHIFT);
 	span = gy_large_take(pages, alignment_pages, sampled, zeroed, &reason);
-	if (!span) {
+	if (!span && reason != GY_OOM_OVERFLOW) { /* nothing that we have would do */
 		gy_scavenger_emergency();
 		span = gy_large_take(pages, alignment_pages, sampled, zeroed, &reason);
-		if (!span)
-			return out_of_memory(bytes, reason);
 	}
+	if (!span)
+		return out_of_memory(bytes, reason);
 	span->requested_bytes = bytes;
 	block = gy_span_start(span);
 	GY_PROBE3(large_alloc, (uintptr_t)block, bytes, gy_span_bytes(span));

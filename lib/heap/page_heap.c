@@ -285,7 +285,7 @@ static enum gy_oom_reason find_large(size_t pages, size_t alignment_pages, size_
 		enum gy_oom_reason reason;
 
 		if (sure >= MUCH && !gy_limit_single_request(sure * GY_HUGEPAGE_BYTES))
-			return GY_OOM_REFUSED;
+			return GY_OOM_OVERFLOW;
 		reason = grow(sure - MIN(have, sure - 1));
 		if (reason)
 			return reason;

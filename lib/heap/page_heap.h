@@ -9,7 +9,7 @@ enum gy_oom_reason {
 	GY_OOM_RANGE,	 /* the reserved range is used up */
 	GY_OOM_REFUSED,	 /* the kernel refused */
 	GY_OOM_LIMIT,	 /* the memory limit */
-	GY_OOM_OVERFLOW, /* no object can be that large */
+	GY_OOM_OVERFLOW, /* no object can be that large, here or anywhere */
 };
 
 struct gy_page_heap_stats {
