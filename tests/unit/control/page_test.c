@@ -221,6 +221,7 @@ Test(page, CTL_2_a_snapshot_is_of_one_moment)
 {
 	static struct snapshot snapshot;
 	uint64_t end = unit_now_ms() + 600, last_ns = 0, read = 0;
+	uint32_t odd = 0;
 	struct gyre_control *page;
 	pthread_t thread;
 
@@ -244,6 +245,11 @@ Test(page, CTL_2_a_snapshot_is_of_one_moment)
 		last_ns = READ_RELAXED(page->snapshot_ns);
 		read++;
 	}
+	/* and its writing is announced: seq is odd now and then */
+	for (end = unit_now_ms() + 10000; unit_now_ms() < end && !odd;)
+		for (unsigned i = 0; i < 10000; i++)
+			odd |= __atomic_load_n(&page->snapshot_seq, __ATOMIC_ACQUIRE) & 1;
+	cr_assert(odd);
 	WRITE_RELAXED(stop, 1u);
 	pthread_join(thread, NULL);
 	cr_assert_gt(read, 10u);
@@ -322,6 +328,32 @@ Test(page, a_request_is_answered)
 		cr_assert_eq(__atomic_load_n(&page->answered, __ATOMIC_ACQUIRE), n);
 		cr_assert_gt(page->snapshot_ns, before);
 	}
+}
+
+/* Whoever sleeps on `answered` is woken. */
+static void *publishes_later(void *argument)
+{
+	unit_sleep_ms(100);
+	gy_control_publish();
+	return argument;
+}
+
+Test(page, an_answer_wakes_those_who_wait_for_it)
+{
+	struct timespec patience = { 10, 0 };
+	struct gyre_control *page;
+	uint64_t begin;
+	pthread_t thread;
+
+	gy_control_init();
+	page = observe();
+	__atomic_add_fetch(&page->request, 1, __ATOMIC_RELEASE);
+	begin = unit_now_ms();
+	cr_assert_eq(pthread_create(&thread, NULL, publishes_later, NULL), 0);
+	while (__atomic_load_n(&page->answered, __ATOMIC_ACQUIRE) == 0 && unit_now_ms() - begin < 9000)
+		gy_sys_futex_wait(&page->answered, 0, &patience, true);
+	cr_assert_lt(unit_now_ms() - begin, 5000u);
+	pthread_join(thread, NULL);
 }
 
 /* Without the background thread the next slow path of any thread answers. */

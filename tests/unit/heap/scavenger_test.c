@@ -215,6 +215,32 @@ Test(scavenger, trim_keeps_what_it_is_told_to_keep)
 	check_books();
 }
 
+/* Where transparent huge pages serve the heap: one touch brings two MiB, and the books know (HUGE-4). */
+Test(scavenger, HUGE_4_huge_pages_are_counted_and_given_back_whole)
+{
+	uint64_t rng = 1;
+	void *ballast = gy_heap_alloc(150 * MB, 0); /* never touched: what follows is past the plain part */
+	unsigned count = allocate(30 * MB, 1000, &rng), advised = 0;
+
+	for (size_t h = 0; h < gy_map.hugepage_count; h++)
+		advised += gy_map.hugepages[h].advised;
+	cr_assert_gt(advised, 5u);
+	check_books();
+	free_but(count, 50);
+	check_books();
+	gy_heap_trim(0);
+	check_books();
+	for (unsigned i = 0; i < count; i += 50) {
+		check_block(i);
+		unit_free(blocks[i]);
+	}
+	gy_heap_flush();
+	gy_heap_trim(0);
+	cr_assert_leq(heap_resident(), MB);
+	check_books();
+	gy_heap_free(ballast, 0);
+}
+
 /* ---- paced steps: the background thread's, with a clock of our own ---- */
 static uint64_t step(uint64_t ms, unsigned ticks)
 {
@@ -319,6 +345,9 @@ Test(scavenger, a_quiet_heap_is_left_alone)
 		step(10000, 100);
 	calls = stats().release_calls;
 	cr_assert_gt(calls, 0u);
+	for (size_t h = 0; h < gy_map.hugepage_count; h++)
+		if (gy_map.hugepages[h].state == GY_HUGEPAGE_PARTIAL)
+			cr_assert(gy_map.hugepages[h].scanned, "huge page %zu is looked at in vain", h);
 	for (unsigned i = 0; i < 50; i++)
 		step(10000, 100);
 	cr_assert_eq(stats().release_calls, calls);

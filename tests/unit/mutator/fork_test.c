@@ -2,8 +2,13 @@
 #include "mutator/fork.h"
 
 #include "base/config.h"
+#include "control/background.h"
+#include "control/page.h"
 #include "control/stats.h"
+#include "heap/large.h"
+#include "heap/scavenger.h"
 #include "heap/thread_cache.h"
+#include "trace/live.h"
 #include "trace/sampler.h"
 
 #include "unit/fast_path.h"
@@ -178,6 +183,84 @@ Test(fork, FORK_1_out_of_a_churning_process)
 	}
 	gy_heap_check();
 	gy_sampler_check();
+}
+
+/* FORK-1, one lock at a time: while somebody is in the middle of what it protects, nobody forks. */
+static uint32_t forked; /* [atomic] */
+
+static void *forks(void *argument)
+{
+	pid_t pid = fork();
+
+	if (pid == 0)
+		_exit(0);
+	__atomic_store_n(&forked, 1, __ATOMIC_RELEASE);
+	waitpid(pid, NULL, 0);
+	return argument;
+}
+
+static void acquire_registry(void)
+{
+	gy_lock_acquire(&gy_registry.lock);
+}
+
+static void release_registry(void)
+{
+	gy_lock_release(&gy_registry.lock);
+}
+
+static struct gy_lock *central_lock;
+
+static void acquire_central(void)
+{
+	gy_lock_acquire(central_lock);
+}
+
+static void release_central(void)
+{
+	gy_lock_release(central_lock);
+}
+
+static void acquire_sampler(void)
+{
+	gy_lock_acquire(&gy_sampler_lock);
+}
+
+static void release_sampler(void)
+{
+	gy_lock_release(&gy_sampler_lock);
+}
+
+static void waits_for(void (*acquire)(void), void (*let_go)(void), const char *name)
+{
+	pthread_t thread;
+
+	forked = 0;
+	acquire();
+	cr_assert_eq(pthread_create(&thread, NULL, forks, NULL), 0);
+	unit_sleep_ms(30);
+	cr_assert_not(__atomic_load_n(&forked, __ATOMIC_ACQUIRE), "fork did not wait for %s", name);
+	let_go();
+	pthread_join(thread, NULL);
+	cr_assert(forked);
+}
+
+Test(fork, FORK_1_waits_for_every_lock)
+{
+	waits_for(gy_scavenger_fork_prepare, gy_scavenger_fork_parent, "trim");
+	waits_for(acquire_registry, release_registry, "registry");
+	for (unsigned c = 1; c < GY_CLASS_COUNT; c += 37) {
+		for (unsigned sampled = 0; sampled < 2; sampled++) {
+			central_lock = &gy_centrals[sampled][c].lock;
+			waits_for(acquire_central, release_central, "central");
+		}
+	}
+	waits_for(gy_large_lock, gy_large_unlock, "large");
+	waits_for(gy_page_heap_lock, gy_page_heap_unlock, "page_heap");
+	waits_for(acquire_sampler, release_sampler, "sampler");
+	waits_for(gy_metadata_lock, gy_metadata_unlock, "metadata");
+	waits_for(gy_background_fork_prepare, gy_background_fork_parent, "background");
+	waits_for(gy_control_fork_prepare, gy_control_fork_parent, "control");
 }
 
 /* Blocks that other threads had cached at the fork are lost to the child, and counted so. */

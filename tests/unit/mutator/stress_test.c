@@ -7,6 +7,7 @@
 #include "control/stats.h"
 #include "heap/thread_cache.h"
 #include "mutator/idle.h"
+#include "os/sys.h"
 
 #include "unit/fast_path.h"
 #include "unit/unit.h"
@@ -164,6 +165,73 @@ static void finish(pthread_t threads[THREADS])
 	cr_assert_eq(totals.frees, allocated);
 	cr_assert_eq(totals.samples_live, 0u);
 	cr_assert_eq(totals.threads, 1u);
+}
+
+/* Threads that end while the taker looks at them, again and again, and finds no proof: what it puts back
+ * must not be put back into a thread that has no cache any more. */
+static pthread_key_t late_key;
+static uint32_t given_back; /* [atomic] */
+
+static void late(void *value)
+{
+	/* after our own destructor, in the same round or the next */
+	for (unsigned i = 0; i < 200; i++) {
+		if (READ_RELAXED(gy_tls.cache) != GY_NO_CACHE)
+			ADD_RELAXED(given_back, 1u);
+		unit_free(unit_malloc(64));
+	}
+	(void)value;
+}
+
+static void *ends_soon(void *argument)
+{
+	void *mine[100];
+
+	for (unsigned i = 0; i < 100; i++)
+		mine[i] = unit_malloc(200);
+	for (unsigned i = 0; i < 100; i++)
+		unit_free(mine[i]);
+	pthread_setspecific(late_key, argument);
+	usleep(3000);
+	return NULL;
+}
+
+static void *keeps_ending(void *argument)
+{
+	while (!READ_RELAXED(stop)) {
+		pthread_t threads[8];
+
+		for (unsigned i = 0; i < 8; i++)
+			if (pthread_create(&threads[i], NULL, ends_soon, argument))
+				return argument;
+		for (unsigned i = 0; i < 8; i++)
+			pthread_join(threads[i], NULL);
+	}
+	return NULL;
+}
+
+Test(stress, a_thread_that_ends_gets_nothing_put_back)
+{
+	uint64_t end = unit_now_ms() + (UNIT_SLOW ? 3000 : 1500), clock_ns = 0, looks = 0;
+	pthread_t thread;
+	void *failed;
+
+	cr_assert_eq(pthread_key_create(&late_key, late), 0);
+	gy_option_values[GY_OPT_fault_call] = GY_SYS_process_vm_readv; /* no proof is ever complete */
+	gy_option_values[GY_OPT_fault_count] = UINT64_MAX;
+	cr_assert_eq(pthread_create(&thread, NULL, keeps_ending, &late_key), 0);
+	for (; unit_now_ms() < end; looks++) {
+		bool more;
+
+		gy_idle_take(clock_ns += 3600000000000, &more);
+	}
+	WRITE_RELAXED(stop, 1u);
+	pthread_join(thread, &failed);
+	cr_assert_null(failed);
+	cr_assert_gt(looks, 50u);
+	cr_assert_eq(gy_idle_taken(), 0u);
+	cr_assert_eq(given_back, 0u, "%u times a cache was put back into a thread that had ended", given_back);
+	gy_heap_check();
 }
 
 static const unsigned span_ms = UNIT_SLOW ? 5000 : 3000;
