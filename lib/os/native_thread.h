@@ -16,7 +16,7 @@
  *           setuid does not reach it. It must look for itself (gy_native_thread_has_process_ids), and
  *           end where the process has changed its rights.
  *
- * Sanitizer builds and other machines use pthread_create.
+ * Sanitizer builds and other machines use pthread_create. kernel-notes/clone.md
  */
 #ifndef GY_OS_NATIVE_THREAD_H
 #define GY_OS_NATIVE_THREAD_H
