@@ -171,4 +171,5 @@ void gy_background_fork_child(void)
 	gy_lock_init(&background.lock, GY_RANK_background);
 	background.state = NONE;
 	background.retry_ns = 0;
+	gy_native_thread_fork_child();
 }

@@ -100,19 +100,25 @@ static size_t tls_reach(uintptr_t thread_pointer)
 	return gy_round_up(reach + TLS_MARGIN, GY_KERNEL_PAGE_BYTES);
 }
 
-/* NATIVE-1 to NATIVE-3. The memory is kept for the next start, in a forked child or after the thread
+static uint32_t clone_tid; /* NATIVE-4: written by the kernel */
+
+/* NATIVE-1 to NATIVE-4. The memory is kept for the next start, in a forked child or after the thread
  * ended itself. */
 static int start_clone(void (*run)(void))
 {
 	const unsigned long flags = CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD |
-				    CLONE_SYSVSEM | CLONE_SETTLS;
+				    CLONE_SYSVSEM | CLONE_SETTLS | CLONE_PARENT_SETTID |
+				    CLONE_CHILD_CLEARTID;
 	static char *memory; /* [lock: background's state STARTING] */
 	static size_t reach;
 	uintptr_t self, *tcb, *stack;
-	register unsigned long tid_word __asm__("r10") = 0;
+	register uint32_t *cleared __asm__("r10");
 	register uintptr_t tls __asm__("r8");
 	void *mapped;
 	long result;
+
+	if (__atomic_load_n(&clone_tid, __ATOMIC_ACQUIRE)) /* NATIVE-4 */
+		return -EAGAIN;
 
 	__asm__("movq %%fs:0, %0" : "=r"(self));
 	if (!memory) {
@@ -127,6 +133,8 @@ static int start_clone(void (*run)(void))
 	tcb[0] = tcb[2] = (uintptr_t)tcb; /* what %fs:0 and %fs:16 are asked for */
 	stack = (uintptr_t *)(void *)(memory + STACK_BYTES - 64);
 	stack[-1] = (uintptr_t)run;
+	/* Last before the system call: a function call would take these registers. */
+	cleared = &clone_tid;
 	tls = (uintptr_t)tcb;
 	__asm__ volatile("syscall\n\t"
 			 "test %%rax, %%rax\n\t"
@@ -140,7 +148,8 @@ static int start_clone(void (*run)(void))
 			 "hlt\n"
 			 "1:"
 			 : "=a"(result)
-			 : "0"(SYS_clone), "D"(flags), "S"(stack - 1), "d"(0), "r"(tid_word),
+			 : "0"(SYS_clone), "D"(flags), "S"(stack - 1), "d"(&clone_tid),
+			   "r"(cleared),
 			   "r"(tls), [main] "b"(clone_main), [exit] "i"(SYS_exit)
 			 : "rcx", "r11", "memory");
 	return result < 0 ? (int)result : 0;
@@ -152,6 +161,13 @@ static int start_clone(void (*run)(void))
 	return -ENOSYS;
 }
 #endif
+
+void gy_native_thread_fork_child(void)
+{
+#if GY_NATIVE_CLONE
+	clone_tid = 0; /* the parent's thread is not here */
+#endif
+}
 
 int gy_native_thread_start(void (*run)(void))
 {

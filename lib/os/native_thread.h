@@ -15,6 +15,8 @@
  * NATIVE-3  The C library does not count it: pthread_exit of the last real thread ends the process, and
  *           setuid does not reach it. It must look for itself (gy_native_thread_has_process_ids), and
  *           end where the process has changed its rights.
+ * NATIVE-4  Its stack and storage serve the next one only after the kernel has said that it is gone (it
+ *           clears the thread's id on exit); until then a start is refused with -EAGAIN.
  *
  * Sanitizer builds and other machines use pthread_create. kernel-notes/clone.md
  */
@@ -27,6 +29,8 @@
 
 /* 0 or -errno. May allocate (pthread_create does); the caller holds no lock of ours. One at a time. */
 int gy_native_thread_start(void (*run)(void));
+/* In a forked child, before its first start. */
+void gy_native_thread_fork_child(void);
 /* For such a thread: does it have the effective user and group of the process? */
 bool gy_native_thread_has_process_ids(void);
 /* Was this address called from the dynamic loader, which may hold its locks? */
