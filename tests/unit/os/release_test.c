@@ -63,15 +63,12 @@ static unsigned alternate(struct iovec *ranges, size_t step, unsigned most)
 
 static void assert_gone(const struct iovec *ranges, unsigned count)
 {
-	size_t bytes = 0;
-
 	for (unsigned i = 0; i < count; i++) {
 		const char *start = ranges[i].iov_base;
 
 		cr_assert_eq(unit_resident(start, ranges[i].iov_len), 0u, "range %u", i);
 		for (size_t at = 0; at < ranges[i].iov_len; at += 64)
 			cr_assert_eq(start[at], 0, "range %u byte %zu", i, at);
-		bytes += ranges[i].iov_len;
 		memset(ranges[i].iov_base, 0x77, ranges[i].iov_len);
 	}
 	/* nothing else was touched */
