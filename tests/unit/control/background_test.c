@@ -290,6 +290,38 @@ Test(background, answers_requests_at_once_though_it_sleeps_long)
 	cr_assert_gt(published_runs(page), 0u);
 }
 
+/* BG-5: a thread that setuid does not reach must not go on with the old rights. */
+static void changes_its_group(void *argument)
+{
+	uint64_t begin = unit_now_ms();
+	pid_t first = 0, second = 0;
+
+	(void)argument;
+	grow_heap(20 * MB);
+	child_check(wait_for_threads(1, &first) == 1);
+	child_check(setegid(65534) == 0);
+	for (; unit_now_ms() - begin < 15000 && (second == first || !second); unit_sleep_ms(20)) {
+		second = 0;
+		count_threads(&second);
+		gy_background_slow_path((uintptr_t)&passes_by); /* so that another is started */
+	}
+	child_check(second && second != first);
+	child_check(count_threads(&second) == 1);
+	gy_heap_check();
+}
+
+Test(background, BG_5_ends_when_the_process_changes_its_rights)
+{
+	struct unit_child child;
+
+	if (geteuid() != 0)
+		cr_skip("it takes root to change the group");
+	if (GY_TSAN || GY_ASAN)
+		cr_skip("a sanitizer build's thread is one of the C library's, which setegid reaches");
+	child = unit_child_run(changes_its_group, NULL);
+	unit_assert_exit(child, 0);
+}
+
 /* ---- fork ---- */
 static void child_with_its_own(void *argument)
 {

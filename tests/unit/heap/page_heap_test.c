@@ -344,6 +344,34 @@ Test(page_heap, backed_before_released)
 	gy_page_heap_check();
 }
 
+/* Worth it: dense, whole, not huge already, in a heap that is large; and asked once. */
+Test(page_heap, what_is_worth_a_collapse)
+{
+	enum gy_oom_reason reason;
+	struct gy_span *dense, *thin, *broken, *ballast;
+	bool zeroed;
+
+	dense = gy_page_heap_take(GY_HUGEPAGE_PAGES, GY_HUGEPAGE_PAGES, 0, false, &zeroed, &reason);
+	thin = gy_page_heap_take(GY_HUGEPAGE_PAGES, GY_HUGEPAGE_PAGES, 0, false, &zeroed, &reason);
+	broken = gy_page_heap_take(GY_HUGEPAGE_PAGES, GY_HUGEPAGE_PAGES, 0, false, &zeroed, &reason);
+	cr_assert_not(gy_page_heap_worth_collapse(hugepage_of(dense)), "one large block's");
+	gy_page_heap_shrink(dense, GY_HUGEPAGE_PAGES - 2);
+	gy_page_heap_shrink(thin, GY_HUGEPAGE_PAGES / 2);
+	gy_page_heap_shrink(broken, GY_HUGEPAGE_PAGES - 2);
+	gy_page_heap_mark_broken(broken->first_page);
+	cr_assert_not(gy_page_heap_worth_collapse(hugepage_of(dense)), "in a small heap");
+	ballast = gy_page_heap_take(200 * GY_HUGEPAGE_PAGES, 1, 0, false, &zeroed, &reason);
+	cr_assert_not_null(ballast);
+	cr_assert_not(gy_page_heap_worth_collapse(hugepage_of(thin)));
+	cr_assert_not(gy_page_heap_worth_collapse(hugepage_of(broken)));
+	cr_assert(gy_page_heap_worth_collapse(hugepage_of(dense)));
+	cr_assert_not(gy_page_heap_worth_collapse(hugepage_of(dense)), "once");
+	gy_page_heap_collapsed(hugepage_of(dense));
+	gy_page_heap_check();
+	cr_assert_eq(gy_map.hugepages[hugepage_of(dense)].advised, 1);
+	cr_assert_eq(gy_map.hugepages[hugepage_of(dense)].released_count, 0); /* HUGE-4 */
+}
+
 Test(page_heap, alignment_up_to_many_huge_pages)
 {
 	enum gy_oom_reason reason = GY_OOM_NONE;

@@ -376,6 +376,42 @@ Test(scavenger, SCAV_2_what_the_kernel_refuses_stays_and_is_counted_so)
 	check_books();
 }
 
+/* What began on small pages and has filled up becomes huge pages, a few a step; nobody's bytes change. */
+Test(scavenger, dense_parts_of_a_large_heap_are_collapsed)
+{
+	uint64_t rng = 1;
+	unsigned count = allocate(20 * MB, 1000, &rng), advised = 0;
+	void *ballast = gy_heap_alloc(200 * MB, 0); /* never touched */
+
+	for (unsigned i = 0; i < 20; i++)
+		step(10, 0);
+	for (size_t h = 0; h < gy_map.hugepage_count; h++)
+		advised += gy_map.hugepages[h].advised;
+	for (unsigned i = 0; i < count; i++)
+		check_block(i);
+	check_books();
+	if (!advised)
+		cr_skip("the kernel made no huge page (MADV_COLLAPSE is of Linux 6.1, and needs free memory)");
+	free_but(count, 0);
+	gy_heap_free(ballast, 0);
+	gy_heap_trim(0);
+	cr_assert_leq(heap_resident(), MB);
+	check_books();
+	/* off means off */
+	gy_option_values[GY_OPT_collapse] = 0;
+	count = allocate(20 * MB, 1000, &rng);
+	ballast = gy_heap_alloc(200 * MB, 0);
+	for (size_t h = 0; h < gy_map.hugepage_count; h++)
+		advised += gy_map.hugepages[h].advised;
+	for (unsigned i = 0; i < 20; i++)
+		step(10, 0);
+	for (size_t h = 0; h < gy_map.hugepage_count; h++)
+		advised -= gy_map.hugepages[h].advised;
+	cr_assert_gt(advised, 0u);
+	gy_heap_free(ballast, 0);
+	free_but(count, 0);
+}
+
 /* An allocation that would fail is served from what lay idle elsewhere. */
 Test(scavenger, an_emergency_makes_room)
 {

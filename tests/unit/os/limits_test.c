@@ -193,6 +193,19 @@ Test(limits, without_files_there_is_no_limit)
 	cr_assert_eq(limit, 0u);
 }
 
+/* As the kernel's own heuristic, on a machine that uses it. */
+Test(limits, one_request_beyond_the_machine_is_refused)
+{
+	char text[64];
+
+	cr_assert(gy_limit_single_request((uint64_t)1 << 30));
+	cr_assert_gt(gy_sys_read_file("/proc/sys/vm/overcommit_memory", text, sizeof(text)), 0);
+	cr_assert_eq(gy_limit_single_request((uint64_t)1 << 60), text[0] != '0');
+	gy_option_values[GY_OPT_fault_call] = GY_SYS_open; /* nothing known, nothing refused */
+	gy_option_values[GY_OPT_fault_count] = UINT64_MAX;
+	cr_assert(gy_limit_single_request((uint64_t)1 << 60));
+}
+
 static void within_address_space(void *argument)
 {
 	const uint64_t mb = 1 << 20;

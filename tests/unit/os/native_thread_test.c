@@ -116,6 +116,42 @@ Test(native_thread, NATIVE_3_it_notices_a_change_of_user)
 	cr_assert_not(seen.same_ids);
 }
 
+/* NATIVE-4: the stack of one that runs is not taken for another; in a forked child it is free. */
+static void starts_its_own(void *argument)
+{
+	(void)argument;
+	gy_native_thread_fork_child();
+	__atomic_store_n(&done, 0, __ATOMIC_RELEASE);
+	child_check(gy_native_thread_start(look_around) == 0);
+	wait_done();
+	child_check(!strcmp(seen.name, "gyre"));
+}
+
+Test(native_thread, NATIVE_4_a_stack_serves_one_at_a_time)
+{
+	struct unit_child child;
+	int error = -EAGAIN;
+
+	if (GY_TSAN || GY_ASAN)
+		cr_skip("a sanitizer build's thread is one of the C library's, with a stack of its own");
+	cr_assert_eq(gy_native_thread_start(look_twice), 0);
+	wait_done();
+	cr_assert_eq(gy_native_thread_start(look_around), -EAGAIN);
+	child = unit_child_run(starts_its_own, NULL);
+	unit_assert_exit(child, 0);
+	__atomic_store_n(&done, 0, __ATOMIC_RELEASE);
+	__atomic_store_n(&again, 1, __ATOMIC_RELEASE);
+	gy_sys_futex_wake(&again, 1, false);
+	wait_done();
+	__atomic_store_n(&done, 0, __ATOMIC_RELEASE);
+	for (unsigned i = 0; i < 2000 && error; i++) {
+		error = gy_native_thread_start(look_around);
+		unit_sleep_ms(1);
+	}
+	cr_assert_eq(error, 0);
+	wait_done();
+}
+
 /* An address of the loader: its code starts where AT_BASE says, with an ELF header. */
 Test(native_thread, callers_in_the_loader_are_known)
 {
