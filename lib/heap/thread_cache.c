@@ -2,7 +2,7 @@
  *
  * A bin begins with no slots. Its first refill gives it a few; from then on each miss doubles what
  * it may hold. A miss of the same kind as the one before (only filled, or only emptied: one thread
- * produces, another consumes) does so up to two batches: more would only hoard. A bin that is found
+ * produces, another consumes) does so up to a batch: more would only hoard. A bin that is found
  * empty and full in turn swings, and may grow to BIN_BYTES, as long as the thread's budget and that of
  * all threads last. Where the budget is used up, another bin of the thread that has not missed
  * lately gives up half its capacity. So a thread's capacity goes where its misses are.
@@ -178,7 +178,7 @@ static void grow_capacity(struct gy_thread_cache *cache, unsigned class_index, e
 	struct gy_bin_cold *cold = &cache->cold[class_index];
 	size_t bytes = gy_size_classes[class_index].bytes;
 	bool swings = cold->last_miss && cold->last_miss != kind;
-	unsigned most = swings ? capacity_max(class_index) : 2 * batch_max(class_index), wanted;
+	unsigned most = swings ? capacity_max(class_index) : batch_max(class_index), wanted;
 
 	cold->last_miss = (uint8_t)kind;
 	cold->miss = 1;

@@ -3,9 +3,10 @@
  * The unit tests link the library without lib/interpose; these are copies of its fast paths, in the
  * section where the idle taker looks for them (FAST-1).
  *
- * ThreadSanitizer knows neither membarrier nor that a thread asleep does nothing, which is what orders a
- * thread's fast path before the taker (mutator/idle.c). So the fast paths are not instrumented, and after
- * each free the thread releases the variable that the taker acquires: the edge that TSan cannot see.
+ * ThreadSanitizer knows neither membarrier nor that a thread asleep does nothing, which is what
+ * orders a thread's fast path before the taker (mutator/idle.c). So the fast paths are not
+ * instrumented, and after each free the thread releases the variable that the taker acquires: the
+ * edge that TSan cannot see.
  */
 #ifndef GYRE_TESTS_FAST_PATH_H
 #define GYRE_TESTS_FAST_PATH_H

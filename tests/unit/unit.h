@@ -1,7 +1,7 @@
 /* unit.h - what the unit tests of several layers share: random numbers, children, resident memory.
  *
- * A test that must see a process die, or change what cannot be changed back, does it in a forked child
- * (child_run) and looks at the status and at what the child wrote to stderr.
+ * A test that must see a process die, or change what cannot be changed back, does it in a forked
+ * child (child_run) and looks at the status and at what the child wrote to stderr.
  */
 #ifndef GYRE_TESTS_UNIT_H
 #define GYRE_TESTS_UNIT_H
@@ -43,7 +43,7 @@ GY_UNUSED static uint64_t unit_now_ms(void)
 
 GY_UNUSED static void unit_sleep_ms(unsigned ms)
 {
-	struct timespec time = { ms / 1000, (long)(ms % 1000) * 1000000 };
+	struct timespec time = {ms / 1000, (long)(ms % 1000) * 1000000};
 
 	while (nanosleep(&time, &time) && errno == EINTR)
 		;
@@ -72,7 +72,7 @@ struct unit_child {
 /* Runs `body` in a forked child, which exits with 0 if body returns. */
 GY_UNUSED static struct unit_child unit_child_run(void (*body)(void *argument), void *argument)
 {
-	struct unit_child child = { .status = -1 };
+	struct unit_child child = {.status = -1};
 	int pipe_fd[2];
 	ssize_t got;
 	pid_t pid;

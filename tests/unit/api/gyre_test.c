@@ -1,4 +1,5 @@
-/* gyre_test.c - the public functions: what they return, what they refuse, what they promise of structs. */
+/* gyre_test.c - the public functions: what they return, what they refuse, what they promise of
+ * structs. */
 #include <gyre/gyre.h>
 
 #include "base/config.h"
@@ -190,7 +191,7 @@ static int add(const struct gyre_profile_entry *entry, void *context)
 
 Test(gyre, the_profile_is_visited)
 {
-	struct sum sum = { .stop_after = 0 };
+	struct sum sum = {.stop_after = 0};
 
 	gy_option_values[GY_OPT_sample] = 1;
 	for (unsigned i = 0; i < 1000; i++) {
@@ -205,7 +206,7 @@ Test(gyre, the_profile_is_visited)
 	cr_assert_geq(sum.alloc_objects, 2000u);
 	cr_assert_lt(sum.alloc_objects, 2200u);
 	cr_assert_geq(sum.inuse_objects, 1500u);
-	sum = (struct sum){ .stop_after = 1 };
+	sum = (struct sum){.stop_after = 1};
 	cr_assert_eq(gyre_profile_each(add, &sum), 42);
 	cr_assert_eq(sum.stacks, 1u);
 	cr_assert_eq(gyre_profile_each(NULL, NULL), -EINVAL);

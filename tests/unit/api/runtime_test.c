@@ -1,4 +1,5 @@
-/* runtime_test.c - the modules wired together: what stands before main, and what fork finds in place. */
+/* runtime_test.c - the modules wired together: what stands before main, and what fork finds in
+ * place. */
 #include "heap/heap.h"
 #include "heap/hooks.h"
 

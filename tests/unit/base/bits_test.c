@@ -49,8 +49,8 @@ Test(bits, power_of_2_and_rounding)
 
 Test(bits, set_clear_get)
 {
-	uint64_t map[WORDS] = { 0 }, rng = 1;
-	bool model[BITS] = { false };
+	uint64_t map[WORDS] = {0}, rng = 1;
+	bool model[BITS] = {false};
 
 	for (unsigned n = 0; n < 20000; n++) {
 		unsigned bit = (unsigned)(unit_random(&rng) % BITS);

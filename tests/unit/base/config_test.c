@@ -31,7 +31,7 @@ static void parse(void *argument)
 /* What parsing `text` says on stderr; the options of this process are left alone. */
 static struct unit_child said(const char *text)
 {
-	struct parsed parsed = { text, 0 };
+	struct parsed parsed = {text, 0};
 
 	return unit_child_run(parse, &parsed);
 }
@@ -54,7 +54,8 @@ Test(config, the_table_is_sound)
 		cr_assert_leq(info->minimum, info->initial, "%s", info->name);
 		cr_assert_leq(info->initial, info->maximum, "%s", info->name);
 		cr_assert_eq(gy_config_find(info->name), (int)i);
-		cr_assert_lt(strlen(info->name), (size_t)32, "the control page holds 31 characters");
+		cr_assert_lt(strlen(info->name), (size_t)32,
+			     "the control page holds 31 characters");
 		cr_assert_eq(info->words != NULL, info->kind == GY_OPTION_ENUM);
 		if (info->words) {
 			unsigned words = 1;
@@ -74,7 +75,7 @@ Test(config, every_option_is_parsed_and_printed_back)
 {
 	for (unsigned i = 0; i < GY_OPT_COUNT; i++) {
 		const struct gy_option_info *info = &gy_option_table[i];
-		const uint64_t values[] = { info->minimum, info->maximum, info->initial };
+		const uint64_t values[] = {info->minimum, info->maximum, info->initial};
 
 		for (unsigned v = 0; v < ARRAY_SIZE(values); v++) {
 			char written[64], item[128];
@@ -93,7 +94,9 @@ Test(config, every_option_is_parsed_and_printed_back)
 
 Test(config, several_options_in_one_text)
 {
-	cr_assert_eq(gy_config_parse("sample=1M,background=off,,release_backend=madvise,cache_idle=20,"), 0u);
+	cr_assert_eq(
+		gy_config_parse("sample=1M,background=off,,release_backend=madvise,cache_idle=20,"),
+		0u);
 	cr_assert_eq(gy_option(GY_OPT_sample), 1u << 20);
 	cr_assert_eq(gy_option(GY_OPT_background), 0u);
 	cr_assert_eq(gy_option(GY_OPT_release_backend), 3u);
@@ -108,9 +111,9 @@ Test(config, units_of_sizes)
 		const char *text;
 		uint64_t value;
 	} cases[] = {
-		{ "sample=0", 0 },	     { "sample=17", 17 },      { "sample=3K", 3 << 10 },
-		{ "sample=3k", 3 << 10 },    { "sample=3KB", 3 << 10 }, { "sample=3KiB", 3 << 10 },
-		{ "sample=5M", 5 << 20 },    { "sample=2G", 2ull << 30 }, { "sample=1T", 1ull << 40 },
+		{"sample=0", 0},        {"sample=17", 17},         {"sample=3K", 3 << 10},
+		{"sample=3k", 3 << 10}, {"sample=3KB", 3 << 10},   {"sample=3KiB", 3 << 10},
+		{"sample=5M", 5 << 20}, {"sample=2G", 2ull << 30}, {"sample=1T", 1ull << 40},
 	};
 
 	for (unsigned i = 0; i < ARRAY_SIZE(cases); i++) {
@@ -121,7 +124,7 @@ Test(config, units_of_sizes)
 
 Test(config, words_of_booleans)
 {
-	static const char *const words[] = { "on", "true", "yes", "1", "off", "false", "no", "0" };
+	static const char *const words[] = {"on", "true", "yes", "1", "off", "false", "no", "0"};
 
 	for (unsigned i = 0; i < ARRAY_SIZE(words); i++) {
 		char item[32];
@@ -138,36 +141,36 @@ Test(config, CONFIG_3_a_mistake_is_one_line_and_the_default_stands)
 	static const struct {
 		const char *text, *problem;
 	} cases[] = {
-		{ "nonesuch=1", "no such option: 'nonesuch=1'" },
-		{ "nonesuch", "no such option" },
-		{ "=5", "no such option" },
-		{ "sample", "value missing: 'sample'" },
-		{ "sample=", "value not understood" },
-		{ "sample=x", "value not understood" },
-		{ "sample=-1", "value not understood" },
-		{ "sample=1.5M", "value not understood" },
-		{ "sample=1MM", "value not understood" },
-		{ "sample=1Q", "value not understood" },
-		{ "sample= 1", "value not understood" },
-		{ "sample=2T", "value out of range" },
-		{ "sample=99999999999999999999", "value out of range" },
-		{ "sample=99999999999999T", "value out of range" },
-		{ "cache_idle=5", "value out of range" },
-		{ "cache_idle=5K", "value not understood" },
-		{ "release=maybe", "value not understood" },
-		{ "release=2", "value not understood" },
-		{ "release_backend=", "value not understood" },
-		{ "release_backend=mad", "value not understood" },
-		{ "release_backend=auto|madvise", "value not understood" },
-		{ "SAMPLE=1", "no such option" },
+		{"nonesuch=1", "no such option: 'nonesuch=1'"},
+		{"nonesuch", "no such option"},
+		{"=5", "no such option"},
+		{"sample", "value missing: 'sample'"},
+		{"sample=", "value not understood"},
+		{"sample=x", "value not understood"},
+		{"sample=-1", "value not understood"},
+		{"sample=1.5M", "value not understood"},
+		{"sample=1MM", "value not understood"},
+		{"sample=1Q", "value not understood"},
+		{"sample= 1", "value not understood"},
+		{"sample=2T", "value out of range"},
+		{"sample=99999999999999999999", "value out of range"},
+		{"sample=99999999999999T", "value out of range"},
+		{"cache_idle=5", "value out of range"},
+		{"cache_idle=5K", "value not understood"},
+		{"release=maybe", "value not understood"},
+		{"release=2", "value not understood"},
+		{"release_backend=", "value not understood"},
+		{"release_backend=mad", "value not understood"},
+		{"release_backend=auto|madvise", "value not understood"},
+		{"SAMPLE=1", "no such option"},
 	};
 
 	for (unsigned i = 0; i < ARRAY_SIZE(cases); i++) {
 		struct unit_child child = said(cases[i].text);
 
 		unit_assert_exit(child, 1);
-		cr_assert_not_null(strstr(child.text, cases[i].problem), "'%s' said: %s", cases[i].text,
-				   child.text);
+		cr_assert_not_null(strstr(child.text, cases[i].problem), "'%s' said: %s",
+				   cases[i].text, child.text);
 		cr_assert_eq(lines(child.text), (size_t)1, "%s", child.text);
 		gy_config_parse(cases[i].text);
 	}
@@ -226,8 +229,8 @@ Test(config, init_reads_the_environment)
 	unit_assert_exit(child, 7);
 }
 
-/* The child is this program, made set-uid and run by somebody else: main() is then Criterion's or the
- * stand-in's, so a constructor answers before it. */
+/* The child is this program, made set-uid and run by somebody else: main() is then Criterion's or
+ * the stand-in's, so a constructor answers before it. */
 __attribute__((constructor)) static void answer_and_leave(void)
 {
 	if (!getenv("CONFIG_TEST_ANSWER"))
@@ -238,9 +241,9 @@ __attribute__((constructor)) static void answer_and_leave(void)
 
 static int run_as_nobody(const char *program)
 {
-	char *const arguments[] = { (char *)(uintptr_t)program, NULL };
-	char *const environment[] = { (char *)(uintptr_t) "GYRE_OPTIONS=sample=12345",
-				      (char *)(uintptr_t) "CONFIG_TEST_ANSWER=1", NULL };
+	char *const arguments[] = {(char *)(uintptr_t)program, NULL};
+	char *const environment[] = {(char *)(uintptr_t) "GYRE_OPTIONS=sample=12345",
+				     (char *)(uintptr_t) "CONFIG_TEST_ANSWER=1", NULL};
 	int status = -1;
 	pid_t pid = fork();
 

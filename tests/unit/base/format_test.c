@@ -7,7 +7,7 @@
 
 Test(format, numbers_as_printf_writes_them)
 {
-	static const uint64_t edges[] = { 0, 1, 9, 10, 15, 16, 99, 100, UINT32_MAX, UINT64_MAX };
+	static const uint64_t edges[] = {0, 1, 9, 10, 15, 16, 99, 100, UINT32_MAX, UINT64_MAX};
 	uint64_t rng = 1;
 
 	for (unsigned n = 0; n < 2000; n++) {
@@ -30,7 +30,7 @@ Test(format, cut_and_ended_at_every_capacity)
 
 	for (size_t capacity = 1; capacity < 30; capacity++) {
 		char buffer[40];
-		struct gy_text text = { buffer, capacity, 0 };
+		struct gy_text text = {buffer, capacity, 0};
 		size_t expected = MIN(strlen(whole), capacity - 1);
 
 		memset(buffer, '#', sizeof(buffer));
@@ -42,6 +42,7 @@ Test(format, cut_and_ended_at_every_capacity)
 		cr_assert_eq(text.length, expected);
 		cr_assert(!strncmp(buffer, whole, expected) && buffer[expected] == '\0');
 		for (size_t i = capacity; i < sizeof(buffer); i++)
-			cr_assert_eq(buffer[i], '#', "byte %zu behind a buffer of %zu", i, capacity);
+			cr_assert_eq(buffer[i], '#', "byte %zu behind a buffer of %zu", i,
+				     capacity);
 	}
 }

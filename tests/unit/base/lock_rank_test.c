@@ -6,7 +6,7 @@
 static const struct {
 	const char *name, *text;
 } ranks[] = {
-#define ROW(name, text) { #name, text },
+#define ROW(name, text) {#name, text},
 	GY_LOCK_RANKS(ROW)
 #undef ROW
 };
@@ -18,8 +18,9 @@ Test(lock_rank, names_are_unique_and_every_lock_says_its_fork_rule)
 		for (size_t j = 0; j < i; j++)
 			cr_assert_str_neq(ranks[i].name, ranks[j].name);
 		if (i)
-			cr_assert_not_null(strstr(ranks[i].text, "fork: ") ? ranks[i].text :
-					   strstr(ranks[i].text, "own small memory"),
+			cr_assert_not_null(strstr(ranks[i].text, "fork: ")
+						   ? ranks[i].text
+						   : strstr(ranks[i].text, "own small memory"),
 					   "%s", ranks[i].name);
 	}
 }

@@ -1,4 +1,5 @@
-/* probe_test.c - an untraced probe costs a test and computes nothing; a traced one gets its arguments. */
+/* probe_test.c - an untraced probe costs a test and computes nothing; a traced one gets its
+ * arguments. */
 #include "base/probe.h"
 
 #include "unit/unit.h"
@@ -37,7 +38,7 @@ Test(probe, PROBE_4_the_semaphore_is_a_count)
 /* PROBE-1: every probe of the table has its one function, which can be called. */
 Test(probe, PROBE_1_every_probe_fires)
 {
-	static const uint64_t values[7] = { 1, 2, 3, 4, 5, 6, 7 };
+	static const uint64_t values[7] = {1, 2, 3, 4, 5, 6, 7};
 	unsigned count = 0;
 
 #define PROBE(group, name, arguments_count, arguments, meaning)                                    \
@@ -57,7 +58,7 @@ Test(probe, the_table_agrees_with_itself)
 		const char *name, *arguments;
 		unsigned count;
 	} rows[] = {
-#define PROBE(group, name, arguments_count, arguments, meaning) { #name, arguments, arguments_count },
+#define PROBE(group, name, arguments_count, arguments, meaning) {#name, arguments, arguments_count},
 #include "base/probes.def"
 #undef PROBE
 	};

@@ -265,7 +265,8 @@ static uint64_t ask(uint32_t *request, const uint32_t *answered)
 	uint32_t wanted = __atomic_add_fetch(request, 1, __ATOMIC_RELEASE);
 
 	gy_sys_futex_wake(request, 1, true);
-	while (__atomic_load_n(answered, __ATOMIC_ACQUIRE) != wanted && gy_now_ns() - begin < 5000000000)
+	while (__atomic_load_n(answered, __ATOMIC_ACQUIRE) != wanted &&
+	       gy_now_ns() - begin < 5000000000)
 		unit_sleep_ms(1);
 	cr_assert_eq(__atomic_load_n(answered, __ATOMIC_ACQUIRE), wanted);
 	return gy_now_ns() - begin;
@@ -317,7 +318,8 @@ Test(background, BG_5_ends_when_the_process_changes_its_rights)
 	if (geteuid() != 0)
 		cr_skip("it takes root to change the group");
 	if (GY_TSAN || GY_ASAN)
-		cr_skip("a sanitizer build's thread is one of the C library's, which setegid reaches");
+		cr_skip("a sanitizer build's thread is one of the C library's, which setegid "
+			"reaches");
 	child = unit_child_run(changes_its_group, NULL);
 	unit_assert_exit(child, 0);
 }

@@ -1,4 +1,5 @@
-/* page_test.c - the control page as an observer sees it: through a mapping of its own, trusting nothing.
+/* page_test.c - the control page as an observer sees it: through a mapping of its own, trusting
+ * nothing.
  */
 #include "control/page.h"
 
@@ -177,7 +178,8 @@ Test(page, options_are_published_by_name_and_value)
 /* ---- CTL-2 ---- */
 static uint32_t stop; /* [atomic] */
 
-/* Publishes as fast as it can, over a heap that changes in a way that totals and classes must agree on. */
+/* Publishes as fast as it can, over a heap that changes in a way that totals and classes must agree
+ * on. */
 static void *publisher(void *argument)
 {
 	while (!READ_RELAXED(stop)) {
@@ -340,7 +342,7 @@ static void *publishes_later(void *argument)
 
 Test(page, an_answer_wakes_those_who_wait_for_it)
 {
-	struct timespec patience = { 10, 0 };
+	struct timespec patience = {10, 0};
 	struct gyre_control *page;
 	uint64_t begin;
 	pthread_t thread;
@@ -350,7 +352,8 @@ Test(page, an_answer_wakes_those_who_wait_for_it)
 	__atomic_add_fetch(&page->request, 1, __ATOMIC_RELEASE);
 	begin = unit_now_ms();
 	cr_assert_eq(pthread_create(&thread, NULL, publishes_later, NULL), 0);
-	while (__atomic_load_n(&page->answered, __ATOMIC_ACQUIRE) == 0 && unit_now_ms() - begin < 9000)
+	while (__atomic_load_n(&page->answered, __ATOMIC_ACQUIRE) == 0 &&
+	       unit_now_ms() - begin < 9000)
 		gy_sys_futex_wait(&page->answered, 0, &patience, true);
 	cr_assert_lt(unit_now_ms() - begin, 5000u);
 	pthread_join(thread, NULL);
@@ -489,7 +492,8 @@ Test(page, PAGE_3_only_our_own_descriptor_is_closed)
 /* ---- refusals ---- */
 Test(page, without_a_memfd_there_is_no_page_and_no_harm)
 {
-	static const enum gy_sys_call calls[] = { GY_SYS_memfd_create, GY_SYS_ftruncate, GY_SYS_mmap };
+	static const enum gy_sys_call calls[] = {GY_SYS_memfd_create, GY_SYS_ftruncate,
+						 GY_SYS_mmap};
 	int count;
 
 	for (unsigned i = 0; i < ARRAY_SIZE(calls); i++) {

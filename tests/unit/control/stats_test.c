@@ -31,7 +31,8 @@ static void gather(void)
 /* What must hold of any snapshot of a heap at rest. */
 static void check_sums(void)
 {
-	uint64_t alloc = totals.large_bytes, mallocs = totals.large_mallocs, cached = 0, central = 0;
+	uint64_t alloc = totals.large_bytes, mallocs = totals.large_mallocs, cached = 0,
+		 central = 0;
 	uint64_t spans_bytes = 0;
 
 	for (unsigned i = 0; i < GY_STATS_CLASSES; i++) {
@@ -41,7 +42,8 @@ static void check_sums(void)
 		cr_assert_eq(class->mallocs - class->frees, class->live);
 		/* every block of a span is in exactly one place */
 		cr_assert_eq(class->spans * class->span_objects,
-			     class->live + class->thread_cached + class->central_cached + class->span_free,
+			     class->live + class->thread_cached + class->central_cached +
+				     class->span_free,
 			     "class of %u bytes", class->object_bytes);
 		alloc += class->live * class->object_bytes;
 		mallocs += class->mallocs;
@@ -100,7 +102,8 @@ static void known_sequence(uint64_t period)
 	}
 	gather();
 	for (unsigned c = 1; c < GY_CLASS_COUNT; c++) {
-		cr_assert_eq(classes[c - 1].live, live[c], "class of %u bytes", gy_size_classes[c].bytes);
+		cr_assert_eq(classes[c - 1].live, live[c], "class of %u bytes",
+			     gy_size_classes[c].bytes);
 		cr_assert_eq(classes[c - 1].mallocs, mallocs[c], "class of %u bytes",
 			     gy_size_classes[c].bytes);
 	}
@@ -173,7 +176,8 @@ Test(stats, STATS_1_exact_across_threads_and_their_ends)
 	cr_assert_eq(totals.threads, 0u);
 	cr_assert_eq(totals.frees, (uint64_t)THREADS * EACH / 3);
 	for (unsigned i = 0; i < THREADS; i++)
-		cr_assert_eq(classes[gy_class_of_request(112 + i * 16) - 1].live, (uint64_t)EACH * 2 / 3);
+		cr_assert_eq(classes[gy_class_of_request(112 + i * 16) - 1].live,
+			     (uint64_t)EACH * 2 / 3);
 	cr_assert_eq(totals.thread_cache_bytes, 0u);
 }
 
@@ -183,7 +187,7 @@ static uint32_t stop; /* [atomic] */
 static void *churn(void *argument)
 {
 	uint64_t rng = (uintptr_t)argument;
-	void *mine[64] = { NULL };
+	void *mine[64] = {NULL};
 
 	while (!READ_RELAXED(stop)) {
 		void **slot = &mine[unit_random(&rng) % 64];
@@ -192,7 +196,8 @@ static void *churn(void *argument)
 			unit_free(*slot);
 			*slot = NULL;
 		} else {
-			*slot = unit_malloc(1 + unit_random(&rng) % (unit_random(&rng) % 50 ? 2000 : 60000));
+			*slot = unit_malloc(1 + unit_random(&rng) %
+							(unit_random(&rng) % 50 ? 2000 : 60000));
 		}
 	}
 	for (unsigned i = 0; i < 64; i++)

@@ -17,8 +17,10 @@ static void started(void)
 
 TestSuite(central, .init = started);
 
-/* Some of every kind: tiny, odd, straddling pages, one or two to a kernel page, with a long tail. */
-static const size_t sizes[] = { 8, 16, 24, 48, 64, 112, 1088, 1280, 3072, 4096, 4608, 5632, 8192, 9216, 13312, 32768 };
+/* Some of every kind: tiny, odd, straddling pages, one or two to a kernel page, with a long
+ * tail. */
+static const size_t sizes[] = {8,    16,   24,   48,   64,   112,  1088,  1280,
+			       3072, 4096, 4608, 5632, 8192, 9216, 13312, 32768};
 
 static unsigned class_with(size_t bytes)
 {
@@ -356,7 +358,8 @@ Test(central, CENTRAL_1_what_is_borrowed_is_handed_out_to_nobody)
 			for (unsigned b = 0; b < held_count; b++)
 				cr_assert_not(overlaps(&refs[i], pages[i], held[b], bytes));
 			if (pages[i])
-				cr_assert_eq(gy_central_borrow(&refs[i], 0, false), 0u, "lent twice");
+				cr_assert_eq(gy_central_borrow(&refs[i], 0, false), 0u,
+					     "lent twice");
 		}
 		cr_assert_gt(found, 0u, "%zu bytes", sizes[s]);
 		gy_central_check();
@@ -390,7 +393,8 @@ Test(central, CENTRAL_4_pages_that_went_come_back_when_a_block_is_taken)
 
 		thin_out(central, 300, 100);
 		for (unsigned b = 0; b < held_count; b++)
-			memset((char *)held[b] + 4, 0x66, gy_size_classes[gy_central_class(central)].bytes - 4);
+			memset((char *)held[b] + 4, 0x66,
+			       gy_size_classes[gy_central_class(central)].bytes - 4);
 		count = refs_of(central, refs, ARRAY_SIZE(refs));
 		for (unsigned i = 0; i < count; i++) {
 			uint32_t pages = gy_central_borrow(&refs[i], 0, false);
@@ -398,7 +402,8 @@ Test(central, CENTRAL_4_pages_that_went_come_back_when_a_block_is_taken)
 			for (uint32_t rest = pages; rest; rest &= rest - 1)
 				cr_assert_eq(madvise(gy_page_start(refs[i].first_page) +
 							     (size_t)__builtin_ctz(rest) * 4096,
-						     4096, MADV_DONTNEED), 0);
+						     4096, MADV_DONTNEED),
+					     0);
 			if (pages)
 				gy_central_return(&refs[i], pages, true);
 			gone += (uint64_t)__builtin_popcount(pages) * 4096;
@@ -409,7 +414,8 @@ Test(central, CENTRAL_4_pages_that_went_come_back_when_a_block_is_taken)
 		gy_central_check();
 		/* live blocks kept their bytes */
 		for (unsigned b = 0; b < held_count; b++)
-			for (size_t at = 4; at < gy_size_classes[gy_central_class(central)].bytes; at++)
+			for (size_t at = 4; at < gy_size_classes[gy_central_class(central)].bytes;
+			     at++)
 				if (((char *)held[b])[at] != 0x66)
 					cr_assert_fail("%zu bytes: byte %zu is lost", sizes[s], at);
 		/* asked again, there is nothing more to lend */
@@ -426,7 +432,8 @@ Test(central, CENTRAL_4_pages_that_went_come_back_when_a_block_is_taken)
 	}
 }
 
-/* A wholly free kernel page behind the last block must not be lent alone: nothing would hold the span. */
+/* A wholly free kernel page behind the last block must not be lent alone: nothing would hold the
+ * span. */
 Test(central, CENTRAL_6_the_tail_alone_is_not_lent)
 {
 	for (unsigned c = 1; c < GY_CLASS_COUNT; c++) {
@@ -456,7 +463,8 @@ Test(central, borrowing_what_changed_meanwhile_yields_nothing)
 	thin_out(central, 60, 50);
 	cr_assert_gt(refs_of(central, refs, 8), 0u);
 	/* younger than asked for */
-	cr_assert_eq(gy_central_borrow(&refs[0], gy_heap_tick | 1, true) != 0, (gy_heap_tick | 1) > gy_heap_tick);
+	cr_assert_eq(gy_central_borrow(&refs[0], gy_heap_tick | 1, true) != 0,
+		     (gy_heap_tick | 1) > gy_heap_tick);
 	gy_heap_tick = 100;
 	give_all(central);
 	thin_out(central, 60, 50);
@@ -563,7 +571,8 @@ static void *trader(void *argument)
 
 	/* until the lender had its chances, too: the machine may be busy */
 	for (unsigned n = 0; n < (UNIT_SLOW ? 600u : 4000u) ||
-			     (READ_RELAXED(loans) < 10 && unit_now_ms() < give_up_ms); n++) {
+			     (READ_RELAXED(loans) < 10 && unit_now_ms() < give_up_ms);
+	     n++) {
 		struct gy_central *central = central_of(1024);
 		unsigned batch = 1 + (unsigned)(unit_random(&rng) % 32);
 
@@ -572,7 +581,8 @@ static void *trader(void *argument)
 				return argument;
 			for (unsigned i = 0; i < batch; i++)
 				for (unsigned w = 0; w < 128; w += 16)
-					((uintptr_t *)mine[count + i])[w] = (uintptr_t)argument + count + i;
+					((uintptr_t *)mine[count + i])[w] =
+						(uintptr_t)argument + count + i;
 			count += batch;
 		} else if (batch <= count) {
 			count -= batch;

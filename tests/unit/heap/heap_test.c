@@ -1,4 +1,5 @@
-/* heap_test.c - malloc's slow halves and realloc: sizes, contents, alignment, errno, memory that moves. */
+/* heap_test.c - malloc's slow halves and realloc: sizes, contents, alignment, errno, memory that
+ * moves. */
 #include "heap/heap.h"
 
 #include "base/config.h"
@@ -65,7 +66,7 @@ Test(heap, every_small_size_has_a_block_of_its_own)
 
 Test(heap, zeroed_means_zero_though_the_memory_was_used)
 {
-	static const size_t sizes[] = { 0, 1, 8, 100, 1000, 5000, 32768, 32769, 100000, 3 * MB };
+	static const size_t sizes[] = {0, 1, 8, 100, 1000, 5000, 32768, 32769, 100000, 3 * MB};
 	uint64_t rng = 1;
 
 	for (unsigned n = 0; n < 400; n++) {
@@ -86,7 +87,8 @@ Test(heap, zeroed_means_zero_though_the_memory_was_used)
 Test(heap, every_alignment_up_to_many_huge_pages)
 {
 	for (size_t alignment = 1; alignment <= 64 * MB; alignment *= 2) {
-		static const size_t sizes[] = { 0, 1, 7, 48, 1000, 4096, 30000, 32768, 40000, 3 * MB };
+		static const size_t sizes[] = {0,    1,     7,     48,    1000,
+					       4096, 30000, 32768, 40000, 3 * MB};
 
 		for (unsigned i = 0; i < ARRAY_SIZE(sizes); i++) {
 			unsigned char *block = gy_heap_alloc_aligned(alignment, sizes[i], 0);
@@ -104,10 +106,11 @@ Test(heap, every_alignment_up_to_many_huge_pages)
 }
 
 /* ---- realloc: from every size of a grid to every other ---- */
-static const size_t grid[] = { 1,     8,     9,	    16,	   24,	   25,	  72,	 100,	112,	113,
-			       500,   1024,  1088,  1089,  2000,  4096,  8192,	 10000, 20000,	32767,
-			       32768, 32769, 40960, 65536, 65537, 100000, 262144, 300000, MB,	MB + 1,
-			       2 * MB - 1, 2 * MB, 2 * MB + 1, 3 * MB, 5 * MB };
+static const size_t grid[] = {1,     8,      9,          16,     24,         25,     72,
+			      100,   112,    113,        500,    1024,       1088,   1089,
+			      2000,  4096,   8192,       10000,  20000,      32767,  32768,
+			      32769, 40960,  65536,      65537,  100000,     262144, 300000,
+			      MB,    MB + 1, 2 * MB - 1, 2 * MB, 2 * MB + 1, 3 * MB, 5 * MB};
 
 static void realloc_grid(void)
 {
@@ -196,7 +199,7 @@ Test(heap, a_small_block_that_fits_stays_where_it_is)
 /* A program that appends must not copy each time. */
 Test(heap, growing_step_by_step_moves_seldom)
 {
-	static const size_t steps[] = { 16, 100, 4096, 65536 };
+	static const size_t steps[] = {16, 100, 4096, 65536};
 
 	for (unsigned s = 0; s < ARRAY_SIZE(steps); s++) {
 		unsigned moves = 0;
@@ -255,7 +258,7 @@ Test(heap, a_large_realloc_moves_pages_not_bytes)
 /* ---- errno, NULL, strange sizes ---- */
 Test(heap, HEAP_3_free_keeps_errno_and_all_but_the_first_word)
 {
-	static const size_t sizes[] = { 16, 100, 32768, 40000, 3 * MB };
+	static const size_t sizes[] = {16, 100, 32768, 40000, 3 * MB};
 
 	for (unsigned i = 0; i < ARRAY_SIZE(sizes); i++) {
 		unsigned char *block = gy_heap_alloc(sizes[i], 0);
@@ -308,8 +311,8 @@ Test(heap, HEAP_1_the_mark_is_a_suspicion_only)
 
 Test(heap, what_cannot_be_is_refused_with_ENOMEM)
 {
-	static const size_t impossible[] = { SIZE_MAX, SIZE_MAX - 4096, (size_t)PTRDIFF_MAX + 1,
-					     PTRDIFF_MAX, (size_t)1 << 62 };
+	static const size_t impossible[] = {SIZE_MAX, SIZE_MAX - 4096, (size_t)PTRDIFF_MAX + 1,
+					    PTRDIFF_MAX, (size_t)1 << 62};
 	void *block = gy_heap_alloc(100, 0), *large = gy_heap_alloc(3 * MB, 0);
 
 	for (unsigned i = 0; i < ARRAY_SIZE(impossible); i++) {
@@ -374,7 +377,8 @@ Test(heap, sampled_blocks_lie_apart_and_are_forgotten_when_freed)
 		page = gy_page_of(blocks[i]);
 		if (gy_span_of_page(page)->sampled) {
 			sampled++;
-			cr_assert_eq(gy_map.page_info[page].bin, 0, "free would not see it"); /* META-3 */
+			cr_assert_eq(gy_map.page_info[page].bin, 0,
+				     "free would not see it"); /* META-3 */
 		}
 		fill(blocks[i], bytes, i);
 	}
@@ -420,8 +424,9 @@ Test(heap, every_hook_is_there)
 {
 	uint64_t rng = 1;
 
-	cr_assert(gy_heap_hooks.started && gy_heap_hooks.sample_interval && gy_heap_hooks.sample_alloc &&
-		  gy_heap_hooks.sample_free && gy_heap_hooks.slow_path);
+	cr_assert(gy_heap_hooks.started && gy_heap_hooks.sample_interval &&
+		  gy_heap_hooks.sample_alloc && gy_heap_hooks.sample_free &&
+		  gy_heap_hooks.slow_path);
 	cr_assert_eq(gy_heap_hooks.sample_interval(64, &rng), INT64_MAX); /* off here */
 }
 
@@ -451,7 +456,8 @@ static void *trade(void *argument)
 		if (unit_random(&rng) % 8 == 0) {
 			uint64_t *grown = gy_heap_realloc(block, words * 16, 0);
 
-			if (!grown || grown[0] != words || grown[words - 1] != ((uintptr_t)block ^ words))
+			if (!grown || grown[0] != words ||
+			    grown[words - 1] != ((uintptr_t)block ^ words))
 				return argument;
 			block = grown;
 		}

@@ -82,7 +82,8 @@ Test(large, LARGE_1_what_is_kept_is_no_block)
 	gy_large_give(span);
 	if (stats().kept_pages) {
 		cr_assert_eq(gy_span_of_page(gy_page_of(start))->kind, GY_SPAN_NONE);
-		cr_assert_eq(gy_span_start(take(13)), start, "the last one given is the next taken");
+		cr_assert_eq(gy_span_start(take(13)), start,
+			     "the last one given is the next taken");
 	}
 }
 
@@ -181,7 +182,7 @@ Test(large, resizing_keeps_the_books)
 static void *churn(void *argument)
 {
 	uint64_t rng = (uintptr_t)argument;
-	struct gy_span *held[16] = { NULL };
+	struct gy_span *held[16] = {NULL};
 
 	for (unsigned n = 0; n < (UNIT_SLOW ? 2000u : 10000u); n++) {
 		struct gy_span **slot = &held[unit_random(&rng) % 16];
@@ -195,7 +196,8 @@ static void *churn(void *argument)
 			enum gy_oom_reason reason;
 			bool zeroed;
 
-			*slot = gy_large_take(5 + unit_random(&rng) % 36, 1, false, &zeroed, &reason);
+			*slot = gy_large_take(5 + unit_random(&rng) % 36, 1, false, &zeroed,
+					      &reason);
 			if (!*slot)
 				return argument;
 			*(uintptr_t *)(void *)gy_span_start(*slot) = (uintptr_t)argument;

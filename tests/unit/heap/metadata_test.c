@@ -1,4 +1,5 @@
-/* metadata_test.c - the library's own memory: the map of the range, its side arrays, small records. */
+/* metadata_test.c - the library's own memory: the map of the range, its side arrays, small
+ * records. */
 #include "heap/metadata.h"
 
 #include "base/bits.h"
@@ -26,13 +27,13 @@ Test(metadata, META_1_the_range_and_its_arrays_are_apart)
 	struct {
 		uintptr_t begin, end;
 	} parts[] = {
-		{ gy_map.base, heap_end },
-		{ (uintptr_t)gy_map.page_info,
-		  (uintptr_t)(gy_map.page_info + gy_map.hugepage_reserved * GY_HUGEPAGE_PAGES) },
-		{ (uintptr_t)gy_map.span_of,
-		  (uintptr_t)(gy_map.span_of + gy_map.hugepage_reserved * GY_HUGEPAGE_PAGES) },
-		{ (uintptr_t)gy_map.hugepages,
-		  (uintptr_t)(gy_map.hugepages + gy_map.hugepage_reserved) },
+		{gy_map.base, heap_end},
+		{(uintptr_t)gy_map.page_info,
+		 (uintptr_t)(gy_map.page_info + gy_map.hugepage_reserved * GY_HUGEPAGE_PAGES)},
+		{(uintptr_t)gy_map.span_of,
+		 (uintptr_t)(gy_map.span_of + gy_map.hugepage_reserved * GY_HUGEPAGE_PAGES)},
+		{(uintptr_t)gy_map.hugepages,
+		 (uintptr_t)(gy_map.hugepages + gy_map.hugepage_reserved)},
 	};
 
 	cr_assert_eq(gy_map.base % GY_HUGEPAGE_BYTES, 0u);
@@ -84,7 +85,8 @@ Test(metadata, an_address_is_ours_only_below_page_count)
 	}
 }
 
-/* META-3: pages of small spans carry their class and where a block may start; all others nothing. */
+/* META-3: pages of small spans carry their class and where a block may start; all others
+ * nothing. */
 Test(metadata, META_3_page_info_says_where_blocks_start)
 {
 	for (unsigned c = 1; c < GY_CLASS_COUNT; c++) {
@@ -166,7 +168,7 @@ static void take_wrong_block(void *argument)
 
 Test(metadata, blocks_of_no_such_size_panic)
 {
-	static const unsigned wrong[] = { 0, 3, 21, 40 };
+	static const unsigned wrong[] = {0, 3, 21, 40};
 
 	for (unsigned i = 0; i < ARRAY_SIZE(wrong); i++) {
 		unsigned log2_bytes = wrong[i];
@@ -179,7 +181,7 @@ Test(metadata, blocks_of_no_such_size_panic)
 static void *churn(void *argument)
 {
 	uint64_t rng = (uintptr_t)argument;
-	uint64_t *held[32] = { NULL };
+	uint64_t *held[32] = {NULL};
 	uint8_t log2_bytes[32];
 
 	for (unsigned i = 0; i < (UNIT_SLOW ? 3000u : 30000u); i++) {

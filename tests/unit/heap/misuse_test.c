@@ -1,4 +1,5 @@
-/* misuse_test.c - every kind of misuse, in a child: told in one line, then the abort, or on it goes. */
+/* misuse_test.c - every kind of misuse, in a child: told in one line, then the abort, or on it
+ * goes. */
 #include "heap/misuse.h"
 
 #include "base/config.h"
@@ -98,15 +99,16 @@ static void misuse(void *argument)
 static void expect(int way, int what, size_t bytes, const char *text)
 {
 	for (unsigned carry_on = 0; carry_on < 2; carry_on++) {
-		struct misuse wrong = { way, what, carry_on, bytes };
+		struct misuse wrong = {way, what, carry_on, bytes};
 		struct unit_child child = unit_child_run(misuse, &wrong);
 
 		if (carry_on)
 			unit_assert_exit(child, 0);
 		else
 			unit_assert_abort(child, text);
-		cr_assert_not_null(strstr(child.text, text), "way %d, what %d: expected '%s' in: %s", way,
-				   what, text, child.text);
+		cr_assert_not_null(strstr(child.text, text),
+				   "way %d, what %d: expected '%s' in: %s", way, what, text,
+				   child.text);
 		cr_assert_eq(strncmp(child.text, "gyre: ", 6), 0);
 		cr_assert_eq(strchr(child.text, '\n'), child.text + child.length - 1);
 		if (way != FAST_FREE)
@@ -114,7 +116,7 @@ static void expect(int way, int what, size_t bytes, const char *text)
 	}
 }
 
-static const char *const verbs[WAYS] = { "free", "free", "free", "realloc", "malloc_usable_size" };
+static const char *const verbs[WAYS] = {"free", "free", "free", "realloc", "malloc_usable_size"};
 
 Test(misuse, freed_twice)
 {
@@ -123,7 +125,8 @@ Test(misuse, freed_twice)
 			if (way <= FREE_SIZED)
 				expect(way, what, 64, "double free of 0x");
 			else
-				expect(way, what, 64, ", which was freed already (a block of 64 bytes)");
+				expect(way, what, 64,
+				       ", which was freed already (a block of 64 bytes)");
 		}
 	}
 	expect(FREE, TWICE, 32768, "double free of 0x");
@@ -134,7 +137,7 @@ Test(misuse, freed_twice)
 
 Test(misuse, not_a_block_of_this_heap)
 {
-	static const int wheres[] = { NOT_OURS, ON_STACK, BEHIND };
+	static const int wheres[] = {NOT_OURS, ON_STACK, BEHIND};
 
 	for (int way = FREE; way < WAYS; way++) {
 		char text[100];
@@ -165,16 +168,17 @@ static void claims(void *argument)
 {
 	const struct claim *claim = argument;
 
-	gy_heap_free_sized(gy_heap_alloc(claim->bytes, 0), claim->claimed, claim->alignment, 0x1234);
+	gy_heap_free_sized(gy_heap_alloc(claim->bytes, 0), claim->claimed, claim->alignment,
+			   0x1234);
 }
 
 Test(misuse, sizes_that_cannot_be)
 {
 	static const struct claim cases[] = {
-		{ 64, 128, 0, true },	 { 64, 65, 0, true },	   { 64, 32, 0, true },
-		{ 64, 64, 0, false },	 { 64, 60, 0, false },	   { 100000, 64, 0, true },
-		{ 100000, 200000, 0, true }, { 100000, 100000, 0, false }, { 64, 0, 0, true },
-		{ 1, 0, 0, false },	 { 0, 0, 0, false },	   { 40000, 33000, 0, false },
+		{64, 128, 0, true},        {64, 65, 0, true},          {64, 32, 0, true},
+		{64, 64, 0, false},        {64, 60, 0, false},         {100000, 64, 0, true},
+		{100000, 200000, 0, true}, {100000, 100000, 0, false}, {64, 0, 0, true},
+		{1, 0, 0, false},          {0, 0, 0, false},           {40000, 33000, 0, false},
 	};
 
 	for (unsigned i = 0; i < ARRAY_SIZE(cases); i++) {
@@ -184,7 +188,8 @@ Test(misuse, sizes_that_cannot_be)
 		if (cases[i].wrong) {
 			char text[80];
 
-			snprintf(text, sizeof(text), " with %zu bytes, but the block has ", claim.claimed);
+			snprintf(text, sizeof(text), " with %zu bytes, but the block has ",
+				 claim.claimed);
 			unit_assert_abort(child, "sized free of 0x");
 			cr_assert_not_null(strstr(child.text, text), "%s", child.text);
 		} else {
@@ -195,7 +200,8 @@ Test(misuse, sizes_that_cannot_be)
 
 Test(misuse, alignments_that_cannot_be)
 {
-	static const struct claim fine = { 64, 64, 16, false }, wrong = { 80, 80, (size_t)1 << 30, true };
+	static const struct claim fine = {64, 64, 16, false},
+				  wrong = {80, 80, (size_t)1 << 30, true};
 	struct claim claim = fine;
 	struct unit_child child = unit_child_run(claims, &claim);
 
@@ -230,7 +236,7 @@ static void interior(void *argument)
 
 Test(misuse, no_interior_pointer_passes)
 {
-	static const size_t sizes[] = { 16, 48, 64, 112, 1000, 5000, 32768, 40000 };
+	static const size_t sizes[] = {16, 48, 64, 112, 1000, 5000, 32768, 40000};
 
 	for (unsigned i = 0; i < ARRAY_SIZE(sizes); i++) {
 		size_t bytes = sizes[i];
@@ -277,7 +283,8 @@ static void sampled_twice(void *argument)
 	gy_heap_flush();
 	for (unsigned i = 0; i < 100; i++) { /* until the countdown that was set before is over */
 		gy_option_values[GY_OPT_sample] = 1;
-		gy_thread_cache_rearm(gy_tls.cache == GY_NO_CACHE ? gy_thread_cache_attach() : gy_tls.cache,
+		gy_thread_cache_rearm(gy_tls.cache == GY_NO_CACHE ? gy_thread_cache_attach()
+								  : gy_tls.cache,
 				      gy_class_of_request(64));
 		block = gy_heap_alloc(64, 0);
 		if (gy_span_of_page(gy_page_of(block))->sampled)

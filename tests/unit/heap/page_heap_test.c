@@ -1,7 +1,7 @@
 /* page_heap_test.c - pages against a model that has an owner for each of them, and the policy.
  *
- * The model is an array: who has page p. Whatever the page heap hands out must be free there, aligned as
- * asked, and zero where it says so; gy_page_heap_check() runs after every step.
+ * The model is an array: who has page p. Whatever the page heap hands out must be free there,
+ * aligned as asked, and zero where it says so; gy_page_heap_check() runs after every step.
  */
 #include "heap/page_heap.h"
 
@@ -64,7 +64,8 @@ static void model_own(unsigned which, size_t first, size_t count, unsigned from)
 
 static void model_take(unsigned which, uint64_t *rng)
 {
-	size_t pages = 1 + unit_random(rng) % (unit_random(rng) % 4 ? 12 : most_pages), alignment = 1;
+	size_t pages = 1 + unit_random(rng) % (unit_random(rng) % 4 ? 12 : most_pages),
+	       alignment = 1;
 	enum gy_oom_reason reason = GY_OOM_NONE;
 	unsigned class_index = 0;
 	bool zeroed;
@@ -125,12 +126,12 @@ static void model_release(size_t index, uint64_t *rng)
 
 	gy_page_heap_check();
 	for (unsigned i = 0; i < count; i++) {
-		struct iovec range = { gy_page_start(ranges[i].first_page),
-				       ranges[i].pages * GY_PAGE_BYTES };
+		struct iovec range = {gy_page_start(ranges[i].first_page),
+				      ranges[i].pages * GY_PAGE_BYTES};
 
 		model_own(UINT16_MAX, ranges[i].first_page, ranges[i].pages, 0);
 		if (done) {
-			struct gy_release_result result = { 0, 0, 0 };
+			struct gy_release_result result = {0, 0, 0};
 
 			cr_assert_eq(gy_release(&range, 1, ranges[i].part, &result), 0);
 		}
@@ -195,7 +196,8 @@ Test(page_heap, HUGE_3_released_pages_read_as_zero_and_the_rest_is_told_apart)
 	bool zeroed;
 
 	most_pages = 300;
-	spans[0] = gy_page_heap_take(1, 1, 0, false, &zeroed, &reason); /* so that there is a huge page */
+	spans[0] = gy_page_heap_take(1, 1, 0, false, &zeroed,
+				     &reason); /* so that there is a huge page */
 	cr_assert(zeroed);
 	model_own(1, spans[0]->first_page, 1, 0);
 	dirty(spans[0]->first_page, 1);
@@ -230,7 +232,7 @@ Test(page_heap, extending_stops_at_a_neighbour_and_shrinking_makes_room)
 
 /* ---- policy ---- */
 #define ROOMS 4
-static const size_t room[ROOMS] = { 10, 40, 100, 200 };
+static const size_t room[ROOMS] = {10, 40, 100, 200};
 
 /* Huge pages with that much room each, at their ends. */
 static void make_rooms(struct gy_span *whole[ROOMS])
@@ -239,8 +241,8 @@ static void make_rooms(struct gy_span *whole[ROOMS])
 	bool zeroed;
 
 	for (unsigned i = 0; i < ROOMS; i++)
-		whole[i] = gy_page_heap_take(GY_HUGEPAGE_PAGES, GY_HUGEPAGE_PAGES, 0, false, &zeroed,
-					     &reason);
+		whole[i] = gy_page_heap_take(GY_HUGEPAGE_PAGES, GY_HUGEPAGE_PAGES, 0, false,
+					     &zeroed, &reason);
 	for (unsigned i = 0; i < ROOMS; i++)
 		gy_page_heap_shrink(whole[i], GY_HUGEPAGE_PAGES - room[i]);
 }
@@ -255,7 +257,7 @@ Test(page_heap, PAGE_2_the_fullest_that_fits_is_filled_first)
 	static const struct {
 		size_t pages;
 		unsigned expected;
-	} cases[] = { { 11, 1 }, { 101, 3 }, { 41, 3 }, { 10, 0 }, { 29, 1 }, { 1, 3 }, { 60, 2 } };
+	} cases[] = {{11, 1}, {101, 3}, {41, 3}, {10, 0}, {29, 1}, {1, 3}, {60, 2}};
 	struct gy_span *whole[ROOMS], *span;
 	enum gy_oom_reason reason;
 	bool zeroed;
@@ -263,7 +265,8 @@ Test(page_heap, PAGE_2_the_fullest_that_fits_is_filled_first)
 	make_rooms(whole);
 	for (unsigned i = 0; i < ARRAY_SIZE(cases); i++) {
 		span = gy_page_heap_take(cases[i].pages, 1, 0, false, &zeroed, &reason);
-		cr_assert_eq(hugepage_of(span), hugepage_of(whole[cases[i].expected]), "case %u", i);
+		cr_assert_eq(hugepage_of(span), hugepage_of(whole[cases[i].expected]), "case %u",
+			     i);
 		gy_page_heap_check();
 	}
 }
@@ -353,7 +356,8 @@ Test(page_heap, what_is_worth_a_collapse)
 
 	dense = gy_page_heap_take(GY_HUGEPAGE_PAGES, GY_HUGEPAGE_PAGES, 0, false, &zeroed, &reason);
 	thin = gy_page_heap_take(GY_HUGEPAGE_PAGES, GY_HUGEPAGE_PAGES, 0, false, &zeroed, &reason);
-	broken = gy_page_heap_take(GY_HUGEPAGE_PAGES, GY_HUGEPAGE_PAGES, 0, false, &zeroed, &reason);
+	broken =
+		gy_page_heap_take(GY_HUGEPAGE_PAGES, GY_HUGEPAGE_PAGES, 0, false, &zeroed, &reason);
 	cr_assert_not(gy_page_heap_worth_collapse(hugepage_of(dense)), "one large block's");
 	gy_page_heap_shrink(dense, GY_HUGEPAGE_PAGES - 2);
 	gy_page_heap_shrink(thin, GY_HUGEPAGE_PAGES / 2);
@@ -384,8 +388,8 @@ Test(page_heap, alignment_up_to_many_huge_pages)
 
 			cr_assert_not_null(span, "%zu pages aligned to %zu: %d", pages, alignment,
 					   (int)reason);
-			cr_assert_eq((uintptr_t)gy_span_start(span) % (alignment * GY_PAGE_BYTES), 0u,
-				     "%zu pages aligned to %zu", pages, alignment);
+			cr_assert_eq((uintptr_t)gy_span_start(span) % (alignment * GY_PAGE_BYTES),
+				     0u, "%zu pages aligned to %zu", pages, alignment);
 			gy_page_heap_check();
 			gy_page_heap_give(span);
 		}
@@ -446,7 +450,7 @@ Test(page_heap, a_limit_holds_for_small_spans_too)
 static void *churn(void *argument)
 {
 	uint64_t rng = (uintptr_t)argument;
-	struct gy_span *held[24] = { NULL };
+	struct gy_span *held[24] = {NULL};
 
 	for (unsigned n = 0; n < (UNIT_SLOW ? 3000u : 20000u); n++) {
 		unsigned at = (unsigned)(unit_random(&rng) % ARRAY_SIZE(held));
@@ -462,8 +466,8 @@ static void *churn(void *argument)
 			held[at] = NULL;
 			continue;
 		}
-		held[at] = gy_page_heap_take(1 + unit_random(&rng) % (n % 50 ? 20 : 400), 1,
-					     n % 2, false, &zeroed, &reason);
+		held[at] = gy_page_heap_take(1 + unit_random(&rng) % (n % 50 ? 20 : 400), 1, n % 2,
+					     false, &zeroed, &reason);
 		if (!held[at])
 			return argument;
 		word = (uintptr_t *)(void *)gy_span_start(held[at]);

@@ -215,11 +215,13 @@ Test(scavenger, trim_keeps_what_it_is_told_to_keep)
 	check_books();
 }
 
-/* Where transparent huge pages serve the heap: one touch brings two MiB, and the books know (HUGE-4). */
+/* Where transparent huge pages serve the heap: one touch brings two MiB, and the books know
+ * (HUGE-4). */
 Test(scavenger, HUGE_4_huge_pages_are_counted_and_given_back_whole)
 {
 	uint64_t rng = 1;
-	void *ballast = gy_heap_alloc(150 * MB, 0); /* never touched: what follows is past the plain part */
+	void *ballast =
+		gy_heap_alloc(150 * MB, 0); /* never touched: what follows is past the plain part */
 	unsigned count = allocate(30 * MB, 1000, &rng), advised = 0;
 
 	for (size_t h = 0; h < gy_map.hugepage_count; h++)
@@ -347,7 +349,8 @@ Test(scavenger, a_quiet_heap_is_left_alone)
 	cr_assert_gt(calls, 0u);
 	for (size_t h = 0; h < gy_map.hugepage_count; h++)
 		if (gy_map.hugepages[h].state == GY_HUGEPAGE_PARTIAL)
-			cr_assert(gy_map.hugepages[h].scanned, "huge page %zu is looked at in vain", h);
+			cr_assert(gy_map.hugepages[h].scanned, "huge page %zu is looked at in vain",
+				  h);
 	for (unsigned i = 0; i < 50; i++)
 		step(10000, 100);
 	cr_assert_eq(stats().release_calls, calls);
@@ -376,7 +379,8 @@ Test(scavenger, SCAV_2_what_the_kernel_refuses_stays_and_is_counted_so)
 	check_books();
 }
 
-/* What began on small pages and has filled up becomes huge pages, a few a step; nobody's bytes change. */
+/* What began on small pages and has filled up becomes huge pages, a few a step; nobody's bytes
+ * change. */
 Test(scavenger, dense_parts_of_a_large_heap_are_collapsed)
 {
 	uint64_t rng = 1;
@@ -391,7 +395,8 @@ Test(scavenger, dense_parts_of_a_large_heap_are_collapsed)
 		check_block(i);
 	check_books();
 	if (!advised)
-		cr_skip("the kernel made no huge page (MADV_COLLAPSE is of Linux 6.1, and needs free memory)");
+		cr_skip("the kernel made no huge page (MADV_COLLAPSE is of Linux 6.1, and needs "
+			"free memory)");
 	free_but(count, 0);
 	gy_heap_free(ballast, 0);
 	gy_heap_trim(0);
@@ -477,7 +482,8 @@ static void release_beside_users(uint64_t backend, unsigned ms)
 	gy_option_values[GY_OPT_release_backend] = backend;
 	WRITE_RELAXED(stop, 0u);
 	for (uintptr_t i = 0; i < 3; i++)
-		cr_assert_eq(pthread_create(&threads[i], NULL, user, (void *)(i + 1 + backend * 10)), 0);
+		cr_assert_eq(
+			pthread_create(&threads[i], NULL, user, (void *)(i + 1 + backend * 10)), 0);
 	while (unit_now_ms() < end)
 		bytes += gy_heap_trim(0);
 	WRITE_RELAXED(stop, 1u);

@@ -25,7 +25,8 @@ Test(size_class, CLASS_1_geometric_steps_are_at_most_an_eighth)
 		unsigned bytes = gy_size_classes[i].bytes, before = gy_size_classes[i - 1].bytes;
 
 		cr_assert_gt(bytes, before, "class %u", i);
-		cr_assert_leq((bytes - before) * 8, before, "class %u: %u after %u", i, bytes, before);
+		cr_assert_leq((bytes - before) * 8, before, "class %u: %u after %u", i, bytes,
+			      before);
 		cr_assert_eq(bytes % 128, 0u, "class %u", i);
 	}
 }
@@ -34,7 +35,8 @@ Test(size_class, CLASS_2_tails_are_at_most_an_eighth)
 {
 	for (unsigned i = 1; i <= LAST; i++) {
 		const struct gy_size_class *size = &gy_size_classes[i];
-		size_t span = size->pages * GY_PAGE_BYTES, used = (size_t)size->objects * size->bytes;
+		size_t span = size->pages * GY_PAGE_BYTES,
+		       used = (size_t)size->objects * size->bytes;
 
 		cr_assert_gt(size->pages, 0, "class %u", i);
 		cr_assert_gt(size->objects, 0, "class %u", i);
@@ -49,7 +51,8 @@ Test(size_class, CLASS_2_tails_are_at_most_an_eighth)
 Test(size_class, spans_fit_their_records)
 {
 	for (unsigned i = 1; i <= LAST; i++)
-		cr_assert_leq(gy_size_classes[i].pages * GY_PAGE_BYTES / 4096, (size_t)32, "class %u", i);
+		cr_assert_leq(gy_size_classes[i].pages * GY_PAGE_BYTES / 4096, (size_t)32,
+			      "class %u", i);
 	/* page_info.bin holds 32 times the class */
 	cr_assert_leq(LAST * 32u, (unsigned)UINT16_MAX);
 }
@@ -62,7 +65,8 @@ Test(size_class, CLASS_3_lookup_of_every_request)
 		while (gy_size_classes[expected].bytes < bytes ||
 		       (bytes > 8 && gy_size_classes[expected].bytes % 16))
 			expected++;
-		cr_assert_eq(found, expected, "%zu bytes: class %u, not %u", bytes, found, expected);
+		cr_assert_eq(found, expected, "%zu bytes: class %u, not %u", bytes, found,
+			     expected);
 	}
 }
 
@@ -70,7 +74,8 @@ Test(size_class, CLASS_3_lookup_of_every_request)
 Test(size_class, CLASS_3_blocks_are_aligned_for_what_fits_them)
 {
 	for (size_t bytes = 9; bytes <= GY_CLASS_MAX_BYTES; bytes++)
-		cr_assert_eq(gy_size_classes[gy_class_of_request(bytes)].bytes % 16, 0u, "%zu", bytes);
+		cr_assert_eq(gy_size_classes[gy_class_of_request(bytes)].bytes % 16, 0u, "%zu",
+			     bytes);
 }
 
 Test(size_class, CLASS_4_magic_for_every_offset_of_every_span)
@@ -93,11 +98,13 @@ Test(size_class, CLASS_4_magic_for_every_offset_of_every_span)
 Test(size_class, aligned_lookup_is_the_smallest_that_fits)
 {
 	for (size_t alignment = 1; alignment <= GY_PAGE_BYTES; alignment *= 2) {
-		for (size_t bytes = 0; bytes <= GY_CLASS_MAX_BYTES + 100; bytes += bytes < 2000 ? 1 : 37) {
+		for (size_t bytes = 0; bytes <= GY_CLASS_MAX_BYTES + 100;
+		     bytes += bytes < 2000 ? 1 : 37) {
 			unsigned found = gy_class_of_aligned(bytes, alignment), expected = 0;
 			size_t rounded = (MAX(bytes, 1) + alignment - 1) / alignment * alignment;
 
-			/* The smallest class that malloc may use and whose blocks are all aligned. */
+			/* The smallest class that malloc may use and whose blocks are all
+			 * aligned. */
 			for (unsigned i = LAST; i > 0; i--)
 				if (gy_size_classes[i].bytes >= rounded &&
 				    gy_size_classes[i].bytes % alignment == 0 &&
@@ -109,11 +116,11 @@ Test(size_class, aligned_lookup_is_the_smallest_that_fits)
 				continue;
 			}
 			cr_assert_geq(gy_size_classes[found].bytes, bytes);
-			cr_assert_eq(gy_size_classes[found].bytes % alignment, 0u, "%zu aligned to %zu",
-				     bytes, alignment);
+			cr_assert_eq(gy_size_classes[found].bytes % alignment, 0u,
+				     "%zu aligned to %zu", bytes, alignment);
 			if (alignment >= 16)
-				cr_assert_eq(found, expected, "%zu aligned to %zu: %u, not %u", bytes,
-					     alignment, gy_size_classes[found].bytes,
+				cr_assert_eq(found, expected, "%zu aligned to %zu: %u, not %u",
+					     bytes, alignment, gy_size_classes[found].bytes,
 					     gy_size_classes[expected].bytes);
 		}
 	}

@@ -30,8 +30,8 @@ static struct gy_span *take(size_t pages, unsigned class_index)
 /* SPAN-4, from a page to half a dozen huge pages, at every page. */
 Test(span, SPAN_4_every_page_leads_to_its_span)
 {
-	static const size_t lengths[] = { 1,   2,   7,	 64,  255,  256,  257, 300,
-					  511, 512, 513, 700, 1024, 1025, 1500 };
+	static const size_t lengths[] = {1,   2,   7,   64,  255,  256,  257, 300,
+					 511, 512, 513, 700, 1024, 1025, 1500};
 	struct gy_span *spans[ARRAY_SIZE(lengths)];
 
 	cr_assert(gy_heap_start());

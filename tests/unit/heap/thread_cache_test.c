@@ -1,7 +1,8 @@
-/* thread_cache_test.c - the slow half of a thread's cache: growth, budgets, stealing, begin and end.
+/* thread_cache_test.c - the slow half of a thread's cache: growth, budgets, stealing, begin and
+ * end.
  *
- * The background thread stays off, so that nobody takes a cache back in between (mutator/idle_test.c
- * does that). Sampling is off but where it is the subject.
+ * The background thread stays off, so that nobody takes a cache back in between
+ * (mutator/idle_test.c does that). Sampling is off but where it is the subject.
  */
 #include "heap/thread_cache.h"
 
@@ -98,7 +99,7 @@ Test(thread_cache, pointing_reaches_every_hot_variable)
 
 Test(thread_cache, capacity_grows_with_misses_up_to_a_bound)
 {
-	static const size_t sizes[] = { 16, 64, 1024, 8192, 32768 };
+	static const size_t sizes[] = {16, 64, 1024, 8192, 32768};
 
 	for (unsigned s = 0; s < ARRAY_SIZE(sizes); s++) {
 		unsigned c = gy_class_of_request(sizes[s]), last = 0, count = 0;
@@ -107,7 +108,8 @@ Test(thread_cache, capacity_grows_with_misses_up_to_a_bound)
 
 		/* in swings of rising size: found empty, found full, in turn */
 		for (unsigned n = 0; n < 16; n++) {
-			count = MIN(4u << n, (unsigned)(ARRAY_SIZE(blocks) * 16 / MAX(16, sizes[s])));
+			count = MIN(4u << n,
+				    (unsigned)(ARRAY_SIZE(blocks) * 16 / MAX(16, sizes[s])));
 			for (unsigned i = 0; i < count; i++)
 				blocks[i] = unit_malloc(sizes[s]);
 			for (unsigned i = 0; i < count; i++)
@@ -252,8 +254,8 @@ static uint64_t blocks_out(void)
 	uint64_t out = 0;
 
 	for (unsigned c = 1; c < GY_CLASS_COUNT; c++)
-		out += gy_centrals[0][c].taken - gy_centrals[0][c].given +
-		       gy_centrals[1][c].taken - gy_centrals[1][c].given;
+		out += gy_centrals[0][c].taken - gy_centrals[0][c].given + gy_centrals[1][c].taken -
+		       gy_centrals[1][c].given;
 	return out;
 }
 
@@ -295,7 +297,8 @@ static uint64_t mallocs_of(unsigned c)
 	uint64_t mallocs = 0;
 
 	for (unsigned sampled = 0; sampled < 2; sampled++)
-		mallocs += gy_centrals[sampled][c].retired_mallocs + gy_centrals[sampled][c].direct_mallocs;
+		mallocs += gy_centrals[sampled][c].retired_mallocs +
+			   gy_centrals[sampled][c].direct_mallocs;
 	for (const struct gy_thread_cache *cache = gy_registry.first; cache; cache = cache->next)
 		mallocs += gy_cache_mallocs(cache, c);
 	return mallocs;
@@ -303,7 +306,7 @@ static uint64_t mallocs_of(unsigned c)
 
 Test(thread_cache, CACHE_4_allocations_are_counted_exactly)
 {
-	static const uint64_t periods[] = { 0, 1, 1000, 65536, 512 << 10 };
+	static const uint64_t periods[] = {0, 1, 1000, 65536, 512 << 10};
 	unsigned c = gy_class_of_request(100);
 	uint64_t expected = 0;
 	pthread_t threads[3];
@@ -323,7 +326,8 @@ Test(thread_cache, CACHE_4_allocations_are_counted_exactly)
 			     (unsigned long long)expected);
 		counted_worker(NULL);
 		expected += COUNTED;
-		cr_assert_eq(mallocs_of(c), expected, "period %llu", (unsigned long long)periods[p]);
+		cr_assert_eq(mallocs_of(c), expected, "period %llu",
+			     (unsigned long long)periods[p]);
 		cr_assert_eq(blocks_out(), cached(own(), c));
 	}
 }

@@ -1,4 +1,5 @@
-/* fork_test.c - fork out of the middle of everything: the child's heap is whole, and so stays the parent's. */
+/* fork_test.c - fork out of the middle of everything: the child's heap is whole, and so stays the
+ * parent's. */
 #include "mutator/fork.h"
 
 #include "base/config.h"
@@ -34,19 +35,21 @@ static uint64_t turns; /* [atomic] */
 static void *churn(void *argument)
 {
 	uint64_t rng = (uintptr_t)argument;
-	unsigned char *blocks[300] = { NULL };
+	unsigned char *blocks[300] = {NULL};
 	uint32_t bytes[300];
 
 	while (!READ_RELAXED(stop)) {
 		unsigned at = (unsigned)(unit_random(&rng) % 300);
 
 		if (blocks[at]) {
-			if (blocks[at][0] != (unsigned char)at || blocks[at][bytes[at] - 1] != (unsigned char)at)
+			if (blocks[at][0] != (unsigned char)at ||
+			    blocks[at][bytes[at] - 1] != (unsigned char)at)
 				return argument;
 			unit_free(blocks[at]);
 			blocks[at] = NULL;
 		} else {
-			bytes[at] = 16 + (uint32_t)(unit_random(&rng) % (unit_random(&rng) % 100 ? 3000 : 200000));
+			bytes[at] = 16 + (uint32_t)(unit_random(&rng) %
+						    (unit_random(&rng) % 100 ? 3000 : 200000));
 			blocks[at] = unit_malloc(bytes[at]);
 			blocks[at][0] = blocks[at][bytes[at] - 1] = (unsigned char)at;
 		}
@@ -163,8 +166,11 @@ Test(fork, FORK_1_out_of_a_churning_process)
 	}
 	for (uintptr_t i = 0; i < THREADS; i++)
 		cr_assert_eq(pthread_create(&threads[i], NULL,
-					    i < 4 ? churn : i == 4 ? release : come_and_go,
-					    (void *)(i < 4 ? i + 1 : 0)), 0);
+					    i < 4    ? churn
+					    : i == 4 ? release
+						     : come_and_go,
+					    (void *)(i < 4 ? i + 1 : 0)),
+			     0);
 	for (unsigned n = 0; n < forks; n++) {
 		unsigned depth = n % 5 == 0;
 		uint64_t before = READ_RELAXED(turns);

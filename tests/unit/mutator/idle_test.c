@@ -1,7 +1,8 @@
 /* idle_test.c - whose cache is taken: of threads asleep outside of the heap, and of no others.
  *
- * The background thread is off; the tests call the taker themselves, with a clock of their own. Each
- * thread has a cache worth taking, and after it is let go it allocates and frees with what it finds.
+ * The background thread is off; the tests call the taker themselves, with a clock of their own.
+ * Each thread has a cache worth taking, and after it is let go it allocates and frees with what it
+ * finds.
  */
 #include "mutator/idle.h"
 
@@ -33,8 +34,8 @@ struct sleeper {
 	void (*sleep)(struct sleeper *sleeper);
 	pthread_t thread;
 	int pipe_fd[2];
-	uint32_t word;			/* [atomic] a futex */
-	uint32_t ready, go, done;	/* [atomic] */
+	uint32_t word;            /* [atomic] a futex */
+	uint32_t ready, go, done; /* [atomic] */
 	pid_t tid;
 	struct gy_tls *tls;
 	struct gy_thread_cache *cache; /* what it had before it slept */
@@ -90,7 +91,7 @@ static void sleep_in_read(struct sleeper *sleeper)
 
 static void sleep_in_poll(struct sleeper *sleeper)
 {
-	struct pollfd entry = { .fd = sleeper->pipe_fd[0], .events = POLLIN };
+	struct pollfd entry = {.fd = sleeper->pipe_fd[0], .events = POLLIN};
 
 	while (poll(&entry, 1, -1) < 0 && errno == EINTR)
 		;
@@ -312,7 +313,7 @@ Test(idle, a_thread_with_a_very_deep_stack_keeps_its_cache)
 
 static GY_NOINLINE void sleep_with_an_address(struct sleeper *sleeper)
 {
-	volatile uintptr_t words[8] = { [3] = (uintptr_t)&unit_fast_alloc + 4 };
+	volatile uintptr_t words[8] = {[3] = (uintptr_t)&unit_fast_alloc + 4};
 
 	sleep_in_read(sleeper);
 	sleeper->broken |= words[3] != (uintptr_t)&unit_fast_alloc + 4;
@@ -339,7 +340,8 @@ static void coroutine_main(void)
 
 static void sleep_in_a_coroutine(struct sleeper *sleeper)
 {
-	void *stack = mmap(NULL, 262144, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	void *stack =
+		mmap(NULL, 262144, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 
 	coroutine_sleeper = sleeper;
 	getcontext(&coroutine);
@@ -359,7 +361,8 @@ Test(idle, a_thread_on_another_stack_keeps_its_cache)
 		cr_skip("a sanitizer follows no change of stacks");
 	start(&sleeper, sleep_in_a_coroutine);
 	until_asleep(&sleeper);
-	/* the stack may have been mapped just below the thread's: then it is searched, guard page and all */
+	/* the stack may have been mapped just below the thread's: then it is searched, guard page
+	 * and all */
 	is_not_taken(&sleeper, 10);
 	finish(&sleeper);
 }
@@ -398,9 +401,9 @@ static void spin_and_sleep(struct sleeper *sleeper)
 
 static void spin_on_an_alternate_stack(struct sleeper *sleeper)
 {
-	stack_t stack = { .ss_sp = mmap(NULL, 65536, PROT_READ | PROT_WRITE,
-					MAP_PRIVATE | MAP_ANONYMOUS, -1, 0),
-			  .ss_size = 65536 };
+	stack_t stack = {.ss_sp = mmap(NULL, 65536, PROT_READ | PROT_WRITE,
+				       MAP_PRIVATE | MAP_ANONYMOUS, -1, 0),
+			 .ss_size = 65536};
 
 	(void)sleeper;
 	sigaltstack(&stack, NULL);
@@ -412,7 +415,7 @@ static void spin_on_an_alternate_stack(struct sleeper *sleeper)
 static void interrupt(struct sleeper *sleeper, void (*where)(void), void (*how)(struct sleeper *),
 		      int flags)
 {
-	struct sigaction action = { .sa_handler = handler, .sa_flags = flags };
+	struct sigaction action = {.sa_handler = handler, .sa_flags = flags};
 
 	sigaction(SIGUSR1, &action, NULL);
 	spin = where;
@@ -452,7 +455,8 @@ Test(idle, FAST_1_also_on_an_alternate_stack)
 	finish_interrupted(&sleeper);
 }
 
-/* The same with the interrupted function elsewhere: then it is taken, so the tests above show something. */
+/* The same with the interrupted function elsewhere: then it is taken, so the tests above show
+ * something. */
 Test(idle, FAST_1_a_handler_asleep_on_top_of_something_else_does_not)
 {
 	struct sleeper sleeper;
@@ -516,8 +520,8 @@ Test(idle, use_in_between_starts_the_time_anew)
 /* ---- without what it needs ---- */
 Test(idle, without_membarrier_or_proc_everybody_keeps_everything)
 {
-	static const enum gy_sys_call calls[] = { GY_SYS_membarrier, GY_SYS_open, GY_SYS_read,
-						  GY_SYS_process_vm_readv };
+	static const enum gy_sys_call calls[] = {GY_SYS_membarrier, GY_SYS_open, GY_SYS_read,
+						 GY_SYS_process_vm_readv};
 	struct sleeper sleeper;
 
 	start(&sleeper, sleep_in_read);
@@ -563,7 +567,7 @@ static void *small_sleeper(void *argument)
 
 Test(idle, small_caches_are_left_alone)
 {
-	struct sleeper sleeper = { .ready = 0 };
+	struct sleeper sleeper = {.ready = 0};
 
 	cr_assert_eq(pipe2(sleeper.pipe_fd, O_CLOEXEC), 0);
 	cr_assert_eq(pthread_create(&sleeper.thread, NULL, small_sleeper, &sleeper), 0);

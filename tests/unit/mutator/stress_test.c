@@ -1,7 +1,9 @@
-/* stress_test.c - threads that allocate, free, sleep, start and end at random, while caches are taken
- * back and memory is released at full speed beside them; a shadow tells whether blocks ever overlap.
+/* stress_test.c - threads that allocate, free, sleep, start and end at random, while caches are
+ * taken back and memory is released at full speed beside them; a shadow tells whether blocks ever
+ * overlap.
  *
- * The taker is asked with a clock that runs an hour a look, so that every thread that sleeps is idle.
+ * The taker is asked with a clock that runs an hour a look, so that every thread that sleeps is
+ * idle.
  */
 #include "base/config.h"
 #include "control/stats.h"
@@ -28,8 +30,8 @@ static void quiet(void)
 TestSuite(stress, .init = quiet);
 
 static uint64_t *shared[SHARED]; /* [atomic: exchanged] blocks on their way between threads */
-static uint32_t stop;		 /* [atomic] */
-static uint64_t allocated;	 /* [atomic] */
+static uint32_t stop;            /* [atomic] */
+static uint64_t allocated;       /* [atomic] */
 
 /* A block says where it is and how long: two that overlap destroy each other's words. */
 static uint64_t *make(uint64_t *rng)
@@ -78,7 +80,7 @@ static bool step(uint64_t **mine, unsigned count, uint64_t *rng)
 
 static bool run_for(unsigned steps, uint64_t *rng)
 {
-	uint64_t *mine[200] = { NULL };
+	uint64_t *mine[200] = {NULL};
 	bool good = true;
 
 	for (unsigned n = 0; good && n < steps && !READ_RELAXED(stop); n++) {
@@ -126,7 +128,8 @@ static void *keeps_starting(void *argument)
 		void *result;
 
 		for (unsigned i = 0; i < 4; i++)
-			failed |= (uintptr_t)pthread_create(&threads[i], NULL, short_lived, (void *)++seed);
+			failed |= (uintptr_t)pthread_create(&threads[i], NULL, short_lived,
+							    (void *)++seed);
 		for (unsigned i = 0; i < 4 && !failed; i++) {
 			pthread_join(threads[i], &result);
 			failed |= (uintptr_t)result;
@@ -138,8 +141,10 @@ static void *keeps_starting(void *argument)
 static void start(pthread_t threads[THREADS])
 {
 	for (uintptr_t i = 0; i < THREADS; i++)
-		cr_assert_eq(pthread_create(&threads[i], NULL, i < THREADS - 2 ? long_lived : keeps_starting,
-					    (void *)((i + 1) << 24)), 0);
+		cr_assert_eq(pthread_create(&threads[i], NULL,
+					    i < THREADS - 2 ? long_lived : keeps_starting,
+					    (void *)((i + 1) << 24)),
+			     0);
 }
 
 static void finish(pthread_t threads[THREADS])
@@ -167,8 +172,8 @@ static void finish(pthread_t threads[THREADS])
 	cr_assert_eq(totals.threads, 1u);
 }
 
-/* Threads that end while the taker looks at them, again and again, and finds no proof: what it puts back
- * must not be put back into a thread that has no cache any more. */
+/* Threads that end while the taker looks at them, again and again, and finds no proof: what it puts
+ * back must not be put back into a thread that has no cache any more. */
 static pthread_key_t late_key;
 static uint32_t given_back; /* [atomic] */
 
@@ -217,7 +222,8 @@ Test(stress, a_thread_that_ends_gets_nothing_put_back)
 	void *failed;
 
 	cr_assert_eq(pthread_key_create(&late_key, late), 0);
-	gy_option_values[GY_OPT_fault_call] = GY_SYS_process_vm_readv; /* no proof is ever complete */
+	gy_option_values[GY_OPT_fault_call] =
+		GY_SYS_process_vm_readv; /* no proof is ever complete */
 	gy_option_values[GY_OPT_fault_count] = UINT64_MAX;
 	cr_assert_eq(pthread_create(&thread, NULL, keeps_ending, &late_key), 0);
 	for (; unit_now_ms() < end; looks++) {
@@ -230,7 +236,8 @@ Test(stress, a_thread_that_ends_gets_nothing_put_back)
 	cr_assert_null(failed);
 	cr_assert_gt(looks, 50u);
 	cr_assert_eq(gy_idle_taken(), 0u);
-	cr_assert_eq(given_back, 0u, "%u times a cache was put back into a thread that had ended", given_back);
+	cr_assert_eq(given_back, 0u, "%u times a cache was put back into a thread that had ended",
+		     given_back);
 	gy_heap_check();
 }
 
@@ -247,7 +254,8 @@ Test(stress, caches_are_taken_at_full_speed)
 
 		gy_idle_take(clock_ns += 3600000000000, &more);
 	}
-	cr_assert_gt(gy_idle_taken(), UNIT_SLOW ? 20u : 100u, "%llu taken", (unsigned long long)gy_idle_taken());
+	cr_assert_gt(gy_idle_taken(), UNIT_SLOW ? 20u : 100u, "%llu taken",
+		     (unsigned long long)gy_idle_taken());
 	finish(threads);
 }
 

@@ -74,7 +74,7 @@ static void put_v1(const char *group, const char *max, const char *usage, const 
 
 #define expect_memory(self, limit_, usage_)                                                        \
 	do {                                                                                       \
-		struct gy_cgroup_memory found = { 1, 1 };                                          \
+		struct gy_cgroup_memory found = {1, 1};                                            \
                                                                                                    \
 		gy_cgroup_read(root, self, &found);                                                \
 		cr_assert_eq(found.limit, (uint64_t)(limit_), "limit %llu",                        \
@@ -124,7 +124,8 @@ Test(limits, v2_no_limit_anywhere)
 
 Test(limits, v1_limit_use_and_cache)
 {
-	put_v1("/x/y", "3000000\n", "2500000\n", "cache 9\ntotal_inactive_file 400000\ntotal_active_file 600000\n");
+	put_v1("/x/y", "3000000\n", "2500000\n",
+	       "cache 9\ntotal_inactive_file 400000\ntotal_active_file 600000\n");
 	put_v1("/x", "9223372036854771712\n", "2500000\n", NULL);
 	expect_memory("9:cpu:/z\n4:memory:/x/y\n0::/\n", 3000000, 1500000);
 	expect_memory("4:hugetlb,memory:/x/y\n", 3000000, 1500000);
@@ -222,8 +223,8 @@ static void within_address_space(void *argument)
 	child_check(gy_limit_address_space(90 * mb, 0, 0));
 	child_check(!gy_limit_address_space(110 * mb, 0, 0));
 	/* a reservation that is not in use does not count */
-	child_check(mmap(NULL, 80 * mb, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0) !=
-		    MAP_FAILED);
+	child_check(mmap(NULL, 80 * mb, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1,
+			 0) != MAP_FAILED);
 	child_check(!gy_limit_address_space(90 * mb, 0, 0));
 	child_check(gy_limit_address_space(90 * mb, 80 * mb, 0));
 	child_check(!gy_limit_address_space(90 * mb, 80 * mb, 40 * mb));

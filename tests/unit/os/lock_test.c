@@ -135,7 +135,7 @@ Test(lock, usable_in_a_child_forked_under_contention)
 /* ---- LOCK-1 ---- */
 static struct gy_lock outer = GY_LOCK_INIT(GY_RANK_registry);
 static struct gy_lock inner = GY_LOCK_INIT(GY_RANK_central);
-static struct gy_lock equal[2] = { GY_LOCK_INIT(GY_RANK_central), GY_LOCK_INIT(GY_RANK_central) };
+static struct gy_lock equal[2] = {GY_LOCK_INIT(GY_RANK_central), GY_LOCK_INIT(GY_RANK_central)};
 
 static void in_order(void *argument)
 {
@@ -190,13 +190,14 @@ Test(lock, LOCK_1_in_order_is_silent)
 
 Test(lock, LOCK_1_a_breach_panics_naming_both_in_full_checks)
 {
-	static void (*const breaches[])(void *) = { out_of_order, out_of_order_by_try };
+	static void (*const breaches[])(void *) = {out_of_order, out_of_order_by_try};
 
 	for (unsigned i = 0; i < ARRAY_SIZE(breaches); i++) {
 		struct unit_child child = unit_child_run(breaches[i], NULL);
 
 		if (GYRE_CHECK_FULL)
-			unit_assert_abort(child, "LOCK-1: 'registry' taken while 'central' is held");
+			unit_assert_abort(child,
+					  "LOCK-1: 'registry' taken while 'central' is held");
 		else
 			unit_assert_exit(child, 0);
 	}
@@ -212,7 +213,8 @@ Test(lock, LOCK_1_equal_ranks_go_upwards_and_a_lock_is_released_by_its_holder)
 		unit_assert_exit(child, 0);
 	child = unit_child_run(releases_what_it_does_not_hold, NULL);
 	if (GYRE_CHECK_FULL)
-		unit_assert_abort(child, "LOCK-1: a lock is released that this thread does not hold");
+		unit_assert_abort(child,
+				  "LOCK-1: a lock is released that this thread does not hold");
 	else
 		unit_assert_exit(child, 0);
 }

@@ -104,7 +104,8 @@ Test(native_thread, NATIVE_3_it_notices_a_change_of_user)
 	if (geteuid() != 0)
 		cr_skip("it takes root to change the user");
 	if (GY_TSAN || GY_ASAN)
-		cr_skip("a sanitizer build's thread is one of the C library's, which setuid reaches");
+		cr_skip("a sanitizer build's thread is one of the C library's, which setuid "
+			"reaches");
 	cr_assert_eq(gy_native_thread_start(look_twice), 0);
 	wait_done();
 	cr_assert(seen.same_ids);
@@ -133,7 +134,8 @@ Test(native_thread, NATIVE_4_a_stack_serves_one_at_a_time)
 	int error = -EAGAIN;
 
 	if (GY_TSAN || GY_ASAN)
-		cr_skip("a sanitizer build's thread is one of the C library's, with a stack of its own");
+		cr_skip("a sanitizer build's thread is one of the C library's, with a stack of its "
+			"own");
 	cr_assert_eq(gy_native_thread_start(look_twice), 0);
 	wait_done();
 	cr_assert_eq(gy_native_thread_start(look_around), -EAGAIN);

@@ -1,7 +1,7 @@
 /* release_test.c - the three back ends on real memory, and one standing in for another.
  *
- * Memory given back reads as zero, and is not resident any more (mincore). A back end that fails hands
- * the batch on; one that says it never will is not asked again.
+ * Memory given back reads as zero, and is not resident any more (mincore). A back end that fails
+ * hands the batch on; one that says it never will is not asked again.
  */
 #include "os/release.h"
 #include "os/release_uring.h"
@@ -17,7 +17,8 @@
 #include <sys/syscall.h>
 #include <sys/uio.h>
 
-/* Not by os/loader.h, which says that it may be missing: this reference takes it out of the archive. */
+/* Not by os/loader.h, which says that it may be missing: this reference takes it out of the
+ * archive. */
 void *gy_loader_open(const char *name);
 
 #define MB ((size_t)1 << 20)
@@ -57,7 +58,7 @@ static unsigned alternate(struct iovec *ranges, size_t step, unsigned most)
 	unsigned count = 0;
 
 	for (size_t at = 0; at + step <= AREA && count < most; at += 2 * step)
-		ranges[count++] = (struct iovec){ area + at, step };
+		ranges[count++] = (struct iovec){area + at, step};
 	return count;
 }
 
@@ -78,8 +79,8 @@ static void assert_gone(const struct iovec *ranges, unsigned count)
 
 static void release_by(uint64_t backend, size_t step, unsigned most, bool part)
 {
-	static const unsigned expected[] = { 0, 0, 1, 2 };
-	struct gy_release_result result = { 0, 0, 99 };
+	static const unsigned expected[] = {0, 0, 1, 2};
+	struct gy_release_result result = {0, 0, 99};
 	struct iovec ranges[GY_RELEASE_BATCH];
 	unsigned count = alternate(ranges, step, most);
 
@@ -95,7 +96,7 @@ static void release_by(uint64_t backend, size_t step, unsigned most, bool part)
 /* Does the kernel allow it at all? Old kernels refuse process_madvise(MADV_DONTNEED) on oneself. */
 static bool backend_works(uint64_t backend)
 {
-	struct iovec range = { area, 4096 };
+	struct iovec range = {area, 4096};
 	uint64_t calls = 0;
 	int error;
 
@@ -125,7 +126,7 @@ static void need_io_uring(void)
 	cr_assert(backend_works(IO_URING));
 }
 
-static const size_t steps[] = { 4096, 8192, 65536, 2 * MB };
+static const size_t steps[] = {4096, 8192, 65536, 2 * MB};
 
 Test(release, the_table_names_its_back_ends_in_the_order_of_the_option)
 {
@@ -169,7 +170,7 @@ Test(release, io_uring_gives_back_and_reads_zero)
 /* One call for a whole batch, where that is the point. */
 Test(release, process_madvise_needs_one_call_for_a_batch)
 {
-	struct gy_release_result result = { 0, 0, 0 };
+	struct gy_release_result result = {0, 0, 0};
 	struct iovec ranges[GY_RELEASE_BATCH];
 	unsigned count = alternate(ranges, 8192, GY_RELEASE_BATCH);
 
@@ -181,7 +182,7 @@ Test(release, process_madvise_needs_one_call_for_a_batch)
 	cr_assert_eq(result.calls, 1u);
 	choose(MADVISE);
 	memset(area, 0x77, AREA);
-	result = (struct gy_release_result){ 0, 0, 0 };
+	result = (struct gy_release_result){0, 0, 0};
 	cr_assert_eq(gy_release(ranges, count, false, &result), 0);
 	cr_assert_eq(result.calls, (uint64_t)count);
 }
@@ -196,9 +197,9 @@ Test(release, part_of_a_transparent_huge_page_leaves_the_rest)
 	madvise(area, AREA, MADV_DONTNEED);
 	memset(area, 0x77, AREA);
 	for (size_t at = 0; at < AREA; at += 8 * 8192)
-		ranges[count++] = (struct iovec){ area + at, 3 * 8192 };
+		ranges[count++] = (struct iovec){area + at, 3 * 8192};
 	for (uint64_t backend = AUTO; backend <= MADVISE; backend++) {
-		struct gy_release_result result = { 0, 0, 0 };
+		struct gy_release_result result = {0, 0, 0};
 
 		choose(backend);
 		gy_release_prepare();
@@ -213,18 +214,18 @@ static const struct {
 	enum gy_sys_call call;
 	unsigned serves; /* index of the back end that must do it instead */
 } failures[] = {
-	{ AUTO, GY_SYS_process_madvise, 2 },
-	{ AUTO, GY_SYS_pidfd_open, 2 },
-	{ PROCESS_MADVISE, GY_SYS_process_madvise, 2 },
-	{ PROCESS_MADVISE, GY_SYS_pidfd_open, 2 },
-	{ IO_URING, GY_SYS_io_uring_setup, 0 },
-	{ IO_URING, GY_SYS_io_uring_enter, 0 },
+	{AUTO, GY_SYS_process_madvise, 2},
+	{AUTO, GY_SYS_pidfd_open, 2},
+	{PROCESS_MADVISE, GY_SYS_process_madvise, 2},
+	{PROCESS_MADVISE, GY_SYS_pidfd_open, 2},
+	{IO_URING, GY_SYS_io_uring_setup, 0},
+	{IO_URING, GY_SYS_io_uring_enter, 0},
 };
 
 static void fails_over(void *argument)
 {
 	unsigned which = *(const unsigned *)argument;
-	struct gy_release_result result = { 0, 0, 99 };
+	struct gy_release_result result = {0, 0, 99};
 	struct iovec ranges[GY_RELEASE_BATCH];
 	unsigned count = alternate(ranges, 8192, 300);
 
@@ -256,8 +257,8 @@ Test(release, a_failing_back_end_hands_on_and_is_not_asked_again)
 
 Test(release, when_all_fail_the_error_comes_back_and_nothing_is_counted)
 {
-	struct gy_release_result result = { 0, 0, 0 };
-	struct iovec range = { area, 8192 };
+	struct gy_release_result result = {0, 0, 0};
+	struct iovec range = {area, 8192};
 
 	choose(MADVISE);
 	fail_calls(GY_SYS_madvise, UINT64_MAX);
@@ -273,7 +274,7 @@ Test(release, when_all_fail_the_error_comes_back_and_nothing_is_counted)
 /* A loop that fails in the middle does the rest, and says that not all was done. */
 Test(release, a_failure_in_the_middle_is_told)
 {
-	struct gy_release_result result = { 0, 0, 0 };
+	struct gy_release_result result = {0, 0, 0};
 	struct iovec ranges[10];
 	unsigned count = alternate(ranges, 8192, 10);
 
@@ -289,8 +290,8 @@ Test(release, a_failure_in_the_middle_is_told)
  * allocated. */
 Test(release, a_release_opens_nothing)
 {
-	struct gy_release_result result = { 0, 0, 0 };
-	struct iovec range = { area, 65536 };
+	struct gy_release_result result = {0, 0, 0};
+	struct iovec range = {area, 65536};
 
 	choose(IO_URING);
 	cr_assert_eq(gy_release(&range, 1, false, &result), 0);
@@ -301,7 +302,7 @@ Test(release, a_release_opens_nothing)
 /* URING-1: the ring is the parent's; the child opens its own and does not disturb it. */
 static void child_uses_its_own_ring(void *argument)
 {
-	struct iovec range = { area, 65536 };
+	struct iovec range = {area, 65536};
 	uint64_t calls = 0;
 
 	(void)argument;
@@ -314,7 +315,7 @@ static void child_uses_its_own_ring(void *argument)
 Test(release, URING_1_a_forked_child_has_a_ring_of_its_own)
 {
 	struct unit_child child;
-	struct iovec range = { area, 65536 };
+	struct iovec range = {area, 65536};
 	uint64_t calls = 0;
 
 	need_io_uring();

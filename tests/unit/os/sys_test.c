@@ -1,4 +1,5 @@
-/* sys_test.c - the wrappers: errno stays, failures are -errno, and faults come when they are asked for. */
+/* sys_test.c - the wrappers: errno stays, failures are -errno, and faults come when they are asked
+ * for. */
 #include "os/sys.h"
 
 #include "base/config.h"
@@ -13,7 +14,7 @@ static const struct {
 	int number, error;
 	const char *name;
 } calls[] = {
-#define SYS_CALL(number, name, error, text) { number, error, #name },
+#define SYS_CALL(number, name, error, text) {number, error, #name},
 #include "os/sys_calls.def"
 #undef SYS_CALL
 };
@@ -66,7 +67,7 @@ Test(sys, SYS_2_failures_are_returned_and_errno_stays)
 	uint32_t word = 7;
 	void *address = NULL;
 	struct rlimit limit;
-	struct iovec range = { bad, 4096 };
+	struct iovec range = {bad, 4096};
 
 	errno = 4711;
 	cr_assert_lt(gy_sys_mmap(&address, 0, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1), 0);
@@ -74,7 +75,8 @@ Test(sys, SYS_2_failures_are_returned_and_errno_stays)
 	cr_assert_eq(gy_sys_mprotect(bad, 4096, PROT_READ), -EINVAL);
 	cr_assert_lt(gy_sys_madvise((void *)4096, 4096, MADV_DONTNEED), 0);
 	cr_assert_eq(gy_sys_process_madvise(-1, &range, 1, MADV_COLD), (ssize_t)-EBADF);
-	cr_assert_lt(gy_sys_mremap((void *)4096, 4096, (void *)8192, MREMAP_MAYMOVE | MREMAP_FIXED), 0);
+	cr_assert_lt(gy_sys_mremap((void *)4096, 4096, (void *)8192, MREMAP_MAYMOVE | MREMAP_FIXED),
+		     0);
 	cr_assert_eq(gy_sys_memfd_create("x", ~0u), -EINVAL);
 	cr_assert_eq(gy_sys_ftruncate(-1, 0), -EBADF);
 	cr_assert_eq(gy_sys_fcntl(-1, F_GETFD, 0), -EBADF);
@@ -99,7 +101,8 @@ Test(sys, injected_faults_reach_the_callers)
 
 	errno = 0;
 	fail_calls(GY_SYS_mmap, 0, UINT64_MAX);
-	cr_assert_eq(gy_sys_mmap(&address, 4096, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1), -ENOMEM);
+	cr_assert_eq(gy_sys_mmap(&address, 4096, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1),
+		     -ENOMEM);
 	fail_calls(GY_SYS_open, 0, UINT64_MAX);
 	cr_assert_eq(gy_sys_read_file("/proc/self/statm", buffer, 64), (ssize_t)-EMFILE);
 	fail_calls(GY_SYS_read, 0, UINT64_MAX);
@@ -174,7 +177,7 @@ static void *wake_later(void *argument)
 
 Test(sys, futex_waits_until_woken_or_until_its_time)
 {
-	struct timespec timeout = { 0, 20000000 };
+	struct timespec timeout = {0, 20000000};
 	uint64_t begin = gy_now_ns();
 	pthread_t thread;
 

@@ -1,4 +1,5 @@
-/* thread_state_test.c - what the kernel says of a thread that sleeps, of one that runs, of its stack. */
+/* thread_state_test.c - what the kernel says of a thread that sleeps, of one that runs, of its
+ * stack. */
 #include "os/thread_state.h"
 
 #include "base/config.h"
@@ -12,8 +13,8 @@
 
 struct subject {
 	int pipe_fd[2];
-	uint32_t stop;	   /* [atomic] */
-	pid_t tid;	   /* [atomic] */
+	uint32_t stop;     /* [atomic] */
+	pid_t tid;         /* [atomic] */
 	uintptr_t planted; /* a word on its stack */
 	uintptr_t frame, ceiling;
 	uint64_t turns; /* [atomic] */
@@ -74,7 +75,7 @@ static uint64_t sleeping_sp(pid_t tid)
 
 Test(thread_state, a_sleeping_thread_is_seen_with_its_stack_pointer)
 {
-	struct subject subject = { .planted = 0 };
+	struct subject subject = {.planted = 0};
 	pthread_t thread = start(&subject, sleeper);
 	uint64_t sp = sleeping_sp(subject.tid), again, switches = gy_thread_switches(subject.tid);
 
@@ -92,7 +93,7 @@ Test(thread_state, a_sleeping_thread_is_seen_with_its_stack_pointer)
 
 Test(thread_state, a_running_thread_is_not_asleep)
 {
-	struct subject subject = { .planted = 0 };
+	struct subject subject = {.planted = 0};
 	pthread_t thread = start(&subject, runner);
 	uint64_t sp, turns = 0;
 
@@ -123,7 +124,7 @@ static void *napper(void *argument)
 
 Test(thread_state, each_sleep_changes_the_count_of_switches)
 {
-	struct subject subject = { .planted = 0 };
+	struct subject subject = {.planted = 0};
 	pthread_t thread = start(&subject, napper);
 	uint64_t last;
 
@@ -145,7 +146,7 @@ Test(thread_state, each_sleep_changes_the_count_of_switches)
 
 Test(thread_state, a_planted_word_is_found_on_a_sleeping_stack)
 {
-	struct subject subject = { .planted = 0x1234567890a0 };
+	struct subject subject = {.planted = 0x1234567890a0};
 	pthread_t thread = start(&subject, sleeper);
 	uint64_t sp = sleeping_sp(subject.tid);
 
@@ -162,15 +163,18 @@ Test(thread_state, a_planted_word_is_found_on_a_sleeping_stack)
 Test(thread_state, a_word_is_found_wherever_it_lies)
 {
 	size_t words = 3 * 512 + 77;
-	uintptr_t *stack = mmap(NULL, 16384, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	uintptr_t *stack =
+		mmap(NULL, 16384, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 
 	for (size_t i = 0; i < words; i++) {
 		stack[i] = 0xabcdef;
 		cr_assert(gy_stack_mentions((uintptr_t)stack, (uintptr_t)(stack + words), 0xabcdef,
-					    0xabcdf0), "word %zu", i);
+					    0xabcdf0),
+			  "word %zu", i);
 		stack[i] = 0;
 	}
-	cr_assert_not(gy_stack_mentions((uintptr_t)stack, (uintptr_t)(stack + words), 1, UINTPTR_MAX));
+	cr_assert_not(
+		gy_stack_mentions((uintptr_t)stack, (uintptr_t)(stack + words), 1, UINTPTR_MAX));
 	munmap(stack, 16384);
 }
 
@@ -191,11 +195,12 @@ Test(thread_state, a_stack_that_cannot_be_read_counts_as_mentioning)
 
 Test(thread_state, the_ceiling_is_above_every_frame)
 {
-	struct subject subject = { .planted = 0 };
+	struct subject subject = {.planted = 0};
 	pthread_t thread = start(&subject, sleeper);
 
 	cr_assert_gt(gy_stack_ceiling(), (uintptr_t)__builtin_frame_address(0));
-	cr_assert_lt(gy_stack_ceiling() - (uintptr_t)__builtin_frame_address(0), (uintptr_t)8 << 20);
+	cr_assert_lt(gy_stack_ceiling() - (uintptr_t)__builtin_frame_address(0),
+		     (uintptr_t)8 << 20);
 	sleeping_sp(subject.tid);
 	cr_assert_gt(subject.ceiling, subject.frame);
 	cr_assert_lt(subject.ceiling - subject.frame, (uintptr_t)8 << 20);

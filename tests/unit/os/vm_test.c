@@ -103,7 +103,8 @@ Test(vm, advice_about_huge_pages_is_accepted_or_named)
 	cr_assert(error == 0 || error == -EINVAL, "%d", error);
 	memset(start, 1, 2 * MB);
 	error = gy_vm_collapse(start, 2 * MB);
-	cr_assert(error == 0 || error == -EINVAL || error == -ENOMEM || error == -EAGAIN || error == -EBUSY,
+	cr_assert(error == 0 || error == -EINVAL || error == -ENOMEM || error == -EAGAIN ||
+			  error == -EBUSY,
 		  "%d", error);
 	for (size_t i = 0; i < 2 * MB; i++)
 		cr_assert_eq(start[i], 1);
