@@ -1,6 +1,5 @@
 /* page_test.c - the control page as an observer sees it: through a mapping of its own, trusting
- * nothing.
- */
+ * nothing. */
 #include "control/page.h"
 
 #include "base/config.h"
