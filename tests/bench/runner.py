@@ -276,7 +276,7 @@ def machine():
     lines = [
         "- date: %s; commit: %s" % (datetime.date.today().isoformat(), commit or "unknown"),
         "- machine: %s, %d CPUs, %.0f GiB, kernel %s, transparent huge pages: %s; load average at the end: %.1f" %
-        (model, os.cpu_count(), memory_gib, platform.release(), huge, os.getloadavg()[0]),
+        (model, os.cpu_count(), memory_gib, re.match(r"[\d.]*\d", platform.release()).group(0), huge, os.getloadavg()[0]),
         "- peers: " + ", ".join("%s %s" % (name, package_version(package))
                                 for name, (_, package) in PEERS.items()),
     ]
