@@ -44,7 +44,7 @@ static void fork_child(void)
 
 __attribute__((constructor(101))) static void runtime_init(void)
 {
-	static const struct gy_fork_hooks hooks = { fork_prepare, fork_parent, fork_child };
+	static const struct gy_fork_hooks hooks = {fork_prepare, fork_parent, fork_child};
 
 	gy_heap_start();
 	gy_fork_init(&hooks);

@@ -49,8 +49,8 @@
 #define GY_ASAN 0
 #endif
 
-/* A function that reads what other threads write without a lock and without atomics, by design (numbers
- * and hints, never trusted): ThreadSanitizer must not look at it. */
+/* A function that reads what other threads write without a lock and without atomics, by design
+ * (numbers and hints, never trusted): ThreadSanitizer must not look at it. */
 #if GY_TSAN && defined(__clang__)
 #define GY_RACY_READER __attribute__((no_sanitize("thread"), noinline))
 #elif GY_TSAN /* noipa: or the load moves into the caller */

@@ -14,7 +14,7 @@
 #define START false
 #define LIVE true
 /* One level of expansion turns a kind into its two fields. */
-#define OPTION_ROW(...) { __VA_ARGS__ },
+#define OPTION_ROW(...) {__VA_ARGS__},
 #define OPTION(name, kind, default_value, minimum, maximum, changes, text)                         \
 	OPTION_ROW(#name, kind, default_value, minimum, maximum, changes, text)
 
@@ -44,8 +44,8 @@ static bool word_is(const char *word, size_t length, const char *candidate)
 
 static int parse_bool(const char *word, size_t length, uint64_t *value)
 {
-	static const char *const yes[] = { "on", "true", "yes", "1" };
-	static const char *const no[] = { "off", "false", "no", "0" };
+	static const char *const yes[] = {"on", "true", "yes", "1"};
+	static const char *const no[] = {"off", "false", "no", "0"};
 
 	for (size_t i = 0; i < ARRAY_SIZE(yes); i++) {
 		if (word_is(word, length, yes[i]) || word_is(word, length, no[i])) {

@@ -14,7 +14,10 @@ struct gy_text {
 	size_t capacity, length;
 };
 
-#define GY_TEXT(buffer) { (buffer), sizeof(buffer), 0 }
+#define GY_TEXT(buffer)                                                                            \
+	{                                                                                          \
+		(buffer), sizeof(buffer), 0                                                        \
+	}
 
 void gy_text_add(struct gy_text *text, const char *string);
 void gy_text_add_u64(struct gy_text *text, uint64_t value);

@@ -16,8 +16,7 @@
 #endif
 
 #define PROBE(group, name, count, arguments, meaning)                                              \
-	volatile unsigned short gyre_##name##_semaphore                                            \
-		__attribute__((section(".probes"), used));                                         \
+	volatile unsigned short gyre_##name##_semaphore __attribute__((section(".probes"), used)); \
 	GY_NOINLINE GY_COLD void gy_probe_##name(const uint64_t *values)                           \
 	{                                                                                          \
 		SITE##count(name, values);                                                         \

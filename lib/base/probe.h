@@ -27,7 +27,7 @@
 #define GY_PROBE_FIRE(name, ...)                                                                   \
 	do {                                                                                       \
 		if (GY_PROBE_ENABLED(name)) {                                                      \
-			const uint64_t gy_probe_values[] = { __VA_ARGS__ };                        \
+			const uint64_t gy_probe_values[] = {__VA_ARGS__};                          \
 			gy_probe_##name(gy_probe_values);                                          \
 		}                                                                                  \
 	} while (0)

@@ -15,8 +15,8 @@
  * BG-2  It is never started from inside the dynamic loader, which may hold its locks and allocates
  *       (gy_called_from_loader); the next slow path does it.
  * BG-3  It allocates nothing from the heap that it serves, its start apart.
- * BG-5  It ends when the process changes its user or group: it would keep the old rights (NATIVE-3). The
- *       next slow path starts another, with those of its starter.
+ * BG-5  It ends when the process changes its user or group: it would keep the old rights
+ *       (NATIVE-3). The next slow path starts another, with those of its starter.
  * BG-4  A start that fails is tried again after a second, not at every slow path.
  */
 #include "control/background.h"
@@ -40,7 +40,8 @@
 #define SLEEP_MOST_NS SECOND
 #define AGING_NS (10 * SECOND)
 #define SMALL_PUBLISH_NS (SECOND / 10)
-#define LOOK_EVERY 64 /* slow paths of a process without the thread between two looks at the clock */
+#define LOOK_EVERY                                                                                 \
+	64 /* slow paths of a process without the thread between two looks at the clock */
 
 enum { NONE, STARTING, RUNNING, LEFT };
 
@@ -50,7 +51,7 @@ static struct {
 	uint64_t retry_ns;
 	uint32_t unpaged; /* sleeps on this where there is no control page */
 	uint32_t slow_paths;
-} background = { .lock = GY_LOCK_INIT(GY_RANK_background) };
+} background = {.lock = GY_LOCK_INIT(GY_RANK_background)};
 
 /* Something that changes whenever the heap is at work. */
 GY_RACY_READER static uint64_t activity(void)
@@ -58,16 +59,18 @@ GY_RACY_READER static uint64_t activity(void)
 	uint64_t sum = 0;
 
 	for (unsigned c = 1; c < GY_CLASS_COUNT; c++)
-		sum += READ_RELAXED(gy_centrals[0][c].taken) + READ_RELAXED(gy_centrals[0][c].given);
+		sum += READ_RELAXED(gy_centrals[0][c].taken) +
+		       READ_RELAXED(gy_centrals[0][c].given);
 	return sum;
 }
 
 static void sleep_ns(uint64_t ns, uint32_t seen)
 {
-	struct timespec timeout = { (time_t)(ns / SECOND), (long)(ns % SECOND) };
+	struct timespec timeout = {(time_t)(ns / SECOND), (long)(ns % SECOND)};
 	uint32_t *word = gy_control_request_word();
 
-	gy_sys_futex_wait(word ? word : &background.unpaged, word ? seen : 0, &timeout, word != NULL);
+	gy_sys_futex_wait(word ? word : &background.unpaged, word ? seen : 0, &timeout,
+			  word != NULL);
 }
 
 static void run(void)
@@ -76,7 +79,7 @@ static void run(void)
 	uint64_t runs = 0, seen = 0;
 	uint32_t tid = (uint32_t)gy_sys_gettid();
 
-	gy_thread_cache_forbid(); /* BG-3 */
+	gy_thread_cache_forbid();                    /* BG-3 */
 	while (gy_native_thread_has_process_ids()) { /* BG-5 */
 		uint32_t *word = gy_control_request_word();
 		uint32_t request = word ? READ_RELAXED(*word) : 0;
@@ -98,9 +101,9 @@ static void run(void)
 		if (more || work != seen)
 			sleep = SLEEP_LEAST_NS;
 		else
-			sleep = MIN(sleep * 2, idle_waits || now_ns - active_ns < AGING_NS ?
-						       SLEEP_AGING_NS :
-						       SLEEP_MOST_NS);
+			sleep = MIN(sleep * 2, idle_waits || now_ns - active_ns < AGING_NS
+						       ? SLEEP_AGING_NS
+						       : SLEEP_MOST_NS);
 		seen = work;
 		sleep_ns(sleep, request);
 	}

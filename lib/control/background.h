@@ -4,8 +4,8 @@
 
 #include "base/compiler.h"
 
-/* What a slow path does besides its work: starts the thread once the heap is large enough, and where
- * there is none, answers the control page. Under no lock. */
+/* What a slow path does besides its work: starts the thread once the heap is large enough, and
+ * where there is none, answers the control page. Under no lock. */
 void gy_background_slow_path(uintptr_t caller_pc);
 void gy_background_fork_prepare(void);
 void gy_background_fork_parent(void);

@@ -35,35 +35,35 @@
 
 struct gyre_control_totals {
 	/* as Go's MemStats, in bytes unless named otherwise */
-	uint64_t heap_alloc;	     /* bytes in blocks that are allocated */
-	uint64_t heap_inuse;	     /* bytes in spans that hold or held blocks */
-	uint64_t heap_idle;	     /* bytes in spans that hold none, released ones included */
-	uint64_t heap_released;	     /* bytes given back to the kernel, in idle and in spans */
-	uint64_t heap_sys;	     /* bytes made usable (inuse + idle) */
-	uint64_t heap_reserved;	     /* bytes of address range */
+	uint64_t heap_alloc;         /* bytes in blocks that are allocated */
+	uint64_t heap_inuse;         /* bytes in spans that hold or held blocks */
+	uint64_t heap_idle;          /* bytes in spans that hold none, released ones included */
+	uint64_t heap_released;      /* bytes given back to the kernel, in idle and in spans */
+	uint64_t heap_sys;           /* bytes made usable (inuse + idle) */
+	uint64_t heap_reserved;      /* bytes of address range */
 	uint64_t metadata_bytes;     /* bytes of side arrays and caches made usable */
-	uint64_t mallocs;	     /* blocks allocated since start */
-	uint64_t frees;		     /* blocks freed since start */
+	uint64_t mallocs;            /* blocks allocated since start */
+	uint64_t frees;              /* blocks freed since start */
 	uint64_t thread_cache_bytes; /* free blocks in thread caches */
-	uint64_t central_bytes;	     /* free blocks in central lists and spans */
-	uint64_t large_bytes;	     /* bytes in large blocks */
-	uint64_t large_blocks;	     /* number of large blocks */
-	uint64_t large_mallocs;	     /* large blocks allocated since start */
-	uint64_t threads;	     /* threads with a cache */
-	uint64_t hugepages;	     /* 2 MiB pages made usable */
+	uint64_t central_bytes;      /* free blocks in central lists and spans */
+	uint64_t large_bytes;        /* bytes in large blocks */
+	uint64_t large_blocks;       /* number of large blocks */
+	uint64_t large_mallocs;      /* large blocks allocated since start */
+	uint64_t threads;            /* threads with a cache */
+	uint64_t hugepages;          /* 2 MiB pages made usable */
 	uint64_t hugepages_free;     /* of these: wholly free, still backed */
 	uint64_t hugepages_intact;   /* of these: never broken up by a release */
 	uint64_t hugepages_released; /* of these: wholly given back */
 	uint64_t released_total;     /* bytes given back since start */
-	uint64_t release_calls;	     /* system calls that gave memory back */
-	uint64_t growths;	     /* times the heap grew */
-	uint64_t caches_taken;	     /* idle caches taken back */
-	uint64_t ooms;		     /* allocations that failed with ENOMEM */
-	uint64_t misuses;	     /* misuse caught and carried on from */
-	uint64_t samples;	     /* allocations sampled since start */
-	uint64_t samples_live;	     /* of these, not yet freed */
-	uint64_t samples_lost;	     /* samples that found no bucket or record */
-	uint64_t memory_limit;	     /* bytes the heap refuses to grow past; 0 none */
+	uint64_t release_calls;      /* system calls that gave memory back */
+	uint64_t growths;            /* times the heap grew */
+	uint64_t caches_taken;       /* idle caches taken back */
+	uint64_t ooms;               /* allocations that failed with ENOMEM */
+	uint64_t misuses;            /* misuse caught and carried on from */
+	uint64_t samples;            /* allocations sampled since start */
+	uint64_t samples_live;       /* of these, not yet freed */
+	uint64_t samples_lost;       /* samples that found no bucket or record */
+	uint64_t memory_limit;       /* bytes the heap refuses to grow past; 0 none */
 	uint64_t background_runs;    /* wake-ups of the background thread */
 	uint64_t spare[6];
 };
@@ -71,11 +71,11 @@ struct gyre_control_totals {
 struct gyre_control_class {
 	uint32_t object_bytes, span_bytes;
 	uint32_t span_objects, pad;
-	uint64_t spans;		 /* spans of this class */
-	uint64_t live;		 /* blocks allocated and not freed */
-	uint64_t thread_cached;	 /* free blocks in thread caches */
+	uint64_t spans;          /* spans of this class */
+	uint64_t live;           /* blocks allocated and not freed */
+	uint64_t thread_cached;  /* free blocks in thread caches */
 	uint64_t central_cached; /* free blocks in the central transfer array */
-	uint64_t span_free;	 /* free blocks in spans */
+	uint64_t span_free;      /* free blocks in spans */
 	uint64_t released_bytes; /* bytes inside these spans that the kernel has back */
 	uint64_t mallocs, frees; /* since start */
 	uint64_t refills, flushes;
@@ -86,12 +86,12 @@ struct gyre_control_option {
 };
 
 struct gyre_control_bucket {
-	uint32_t seq;		 /* CTL-3 */
-	uint32_t depth;		 /* frames used; 0: bucket empty */
+	uint32_t seq;   /* CTL-3 */
+	uint32_t depth; /* frames used; 0: bucket empty */
 	uint64_t hash;
 	uint64_t alloc_objects, alloc_bytes; /* sampled, unscaled */
 	uint64_t free_objects, free_bytes;
-	uint64_t alloc_weight, free_weight; /* scaled to all allocations, bytes */
+	uint64_t alloc_weight, free_weight;                 /* scaled to all allocations, bytes */
 	uint64_t alloc_weight_objects, free_weight_objects; /* scaled, in 1/16 blocks */
 	uint64_t frames[GYRE_CONTROL_FRAMES]; /* return addresses, caller of malloc first */
 };
@@ -100,19 +100,19 @@ struct gyre_control {
 	char magic[8];
 	uint32_t abi, header_bytes;
 	uint64_t total_bytes;
-	uint32_t pid, pad;	       /* in the process's own pid namespace */
-	uint64_t start_ns;	       /* CLOCK_MONOTONIC */
+	uint32_t pid, pad; /* in the process's own pid namespace */
+	uint64_t start_ns; /* CLOCK_MONOTONIC */
 	uint64_t heap_base, heap_reserved_bytes;
 	uint32_t page_bytes, sample_bytes_log2; /* the latter: 0 if the period is no power of 2 */
-	uint64_t sample_bytes;	       /* mean bytes between samples; 0 off */
+	uint64_t sample_bytes;                  /* mean bytes between samples; 0 off */
 	char version[GYRE_CONTROL_TEXT];
 	uint64_t class_offset, option_offset, bucket_offset;
 	uint32_t class_count, option_count, bucket_count;
 	uint32_t class_bytes, option_bytes, bucket_bytes; /* size of one entry */
-	uint32_t request, answered;    /* see the opening comment */
-	uint32_t background_tid;       /* 0: no background thread */
-	uint32_t snapshot_seq;	       /* CTL-2 */
-	uint64_t snapshot_ns;	       /* CLOCK_MONOTONIC at which the snapshot was made */
+	uint32_t request, answered;                       /* see the opening comment */
+	uint32_t background_tid;                          /* 0: no background thread */
+	uint32_t snapshot_seq;                            /* CTL-2 */
+	uint64_t snapshot_ns; /* CLOCK_MONOTONIC at which the snapshot was made */
 	struct gyre_control_totals totals;
 };
 

@@ -2,8 +2,8 @@
  *
  * A sealed memfd, mapped shared, its descriptor at a high number where it is in nobody's way. Who
  * publishes a snapshot: the background thread, when asked and about once a second while anything
- * happens; in a process too small to have one, the slow paths (a refill, a large block), when asked or
- * when the last snapshot is old.
+ * happens; in a process too small to have one, the slow paths (a refill, a large block), when asked
+ * or when the last snapshot is old.
  *
  * PAGE-1  The page is made once per process. In a forked child it still is the parent's: the child
  *         forgets it (never writes to it again) and makes its own at its next slow path.
@@ -44,13 +44,13 @@
 static struct {
 	struct gy_lock lock;
 	struct gyre_control *page; /* [atomic: release in init, acquire elsewhere] */
-	bool tried;		   /* [lock] */
+	bool tried;                /* [lock] */
 	int fd;
 	dev_t device;
 	ino_t inode;
-	uint32_t background_tid;   /* [atomic: relaxed] */
-	uint64_t background_runs;  /* [atomic: relaxed] */
-} control = { .lock = GY_LOCK_INIT(GY_RANK_control), .fd = -1 };
+	uint32_t background_tid;  /* [atomic: relaxed] */
+	uint64_t background_runs; /* [atomic: relaxed] */
+} control = {.lock = GY_LOCK_INIT(GY_RANK_control), .fd = -1};
 
 static size_t class_offset(void)
 {
@@ -71,7 +71,8 @@ static size_t bucket_offset(void)
 
 static size_t total_bytes(void)
 {
-	return (bucket_offset() + GYRE_CONTROL_BUCKETS * sizeof(struct gyre_control_bucket) + 4095) &
+	return (bucket_offset() + GYRE_CONTROL_BUCKETS * sizeof(struct gyre_control_bucket) +
+		4095) &
 	       ~(size_t)4095;
 }
 
@@ -87,7 +88,7 @@ bool gy_control_exists(void)
 
 static int open_memfd(size_t bytes)
 {
-	struct rlimit limit = { HIGH_FD, HIGH_FD };
+	struct rlimit limit = {HIGH_FD, HIGH_FD};
 	long high = HIGH_FD;
 	struct stat status;
 	int fd, moved;
@@ -120,8 +121,8 @@ static void fill_options(struct gyre_control *page)
 	struct gyre_control_option *options = (void *)((char *)page + option_offset());
 
 	for (unsigned i = 0; i < GY_OPT_COUNT; i++) {
-		struct gy_text text = { options[i].value, sizeof(options[i].value), 0 };
-		struct gy_text name = { options[i].name, sizeof(options[i].name), 0 };
+		struct gy_text text = {options[i].value, sizeof(options[i].value), 0};
+		struct gy_text name = {options[i].name, sizeof(options[i].name), 0};
 
 		if (!options[i].name[0])
 			gy_text_add(&name, gy_option_table[i].name);
@@ -131,7 +132,7 @@ static void fill_options(struct gyre_control *page)
 
 static void fill_header(struct gyre_control *page)
 {
-	struct gy_text version = { page->version, sizeof(page->version), 0 };
+	struct gy_text version = {page->version, sizeof(page->version), 0};
 	uint64_t period = gy_option(GY_OPT_sample);
 
 	page->abi = GYRE_CONTROL_ABI;
@@ -198,7 +199,7 @@ bool gy_control_is_asked(void)
 void gy_control_publish(void)
 {
 	struct gyre_control *page = current();
-	static struct gyre_control_totals totals;			 /* [lock: control] */
+	static struct gyre_control_totals totals;                   /* [lock: control] */
 	static struct gyre_control_class classes[GY_STATS_CLASSES]; /* [lock: control] */
 	uint32_t request;
 

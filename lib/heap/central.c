@@ -16,8 +16,8 @@
  * CENTRAL-3  A span with free_count > 0 is on lists[share_of(span)]; others are on none.
  * CENTRAL-4  A kernel page in gone_bits holds free blocks only; taking one of them clears it.
  * CENTRAL-5  taken - given = blocks outside of this structure.
- * CENTRAL-6  A release that has pages of a span in hand has borrowed at least one of its blocks, so the
- *            span cannot become empty and go meanwhile. (The tail alone is never borrowed.)
+ * CENTRAL-6  A release that has pages of a span in hand has borrowed at least one of its blocks, so
+ *            the span cannot become empty and go meanwhile. (The tail alone is never borrowed.)
  *
  * Not here: which thread holds what (thread_cache.c), when pages go back (scavenger.c).
  * Sources: tcmalloc's central_freelist.h and transfer_cache.h; Go's mcentral.go.
@@ -110,7 +110,7 @@ static void span_touch(struct gy_span *span, bool quiet)
 static void publish_pages(const struct gy_span *span, bool on)
 {
 	const struct gy_size_class *size = &gy_size_classes[span->class_index];
-	struct gy_page_info info = { 0, 0, 0 };
+	struct gy_page_info info = {0, 0, 0};
 
 	if (on) {
 		uint32_t start = (uint32_t)(uintptr_t)gy_span_start(span);
@@ -148,8 +148,7 @@ static void span_drop(struct gy_central *central, struct gy_span *span)
 	span_unlist(central, span);
 	central->spans--;
 	central->span_free -= span->objects;
-	central->gone_bytes -=
-		(uint64_t)__builtin_popcount(span->gone_bits) * GY_SPAN_GONE_UNIT;
+	central->gone_bytes -= (uint64_t)__builtin_popcount(span->gone_bits) * GY_SPAN_GONE_UNIT;
 	if (!gy_central_is_sampled(central))
 		publish_pages(span, false);
 	gy_page_heap_give(span);
@@ -183,12 +182,12 @@ static unsigned span_take_blocks(struct gy_central *central, struct gy_span *spa
 			word &= word - 1;
 			blocks[count - 1 - taken] = start + index * bytes;
 			if (unlikely(span->gone_bits)) {
-				uint32_t back = span->gone_bits & kernel_pages_of(index * bytes,
-										  (index + 1) * bytes);
+				uint32_t back = span->gone_bits &
+						kernel_pages_of(index * bytes, (index + 1) * bytes);
 
 				span->gone_bits &= ~back;
-				central->gone_bytes -= (uint64_t)__builtin_popcount(back) *
-						       GY_SPAN_GONE_UNIT;
+				central->gone_bytes -=
+					(uint64_t)__builtin_popcount(back) * GY_SPAN_GONE_UNIT;
 			}
 			taken++;
 		}
@@ -241,14 +240,15 @@ static void span_settle(struct gy_central *central, struct gy_span *span, unsign
 	span->free_count = (uint16_t)(span->free_count + got);
 	central->span_free += got;
 	span_touch(span, quiet);
-	if (span->free_count == span->objects && central->spans > (gy_central_is_sampled(central) ? EMPTY_SAMPLED : 0))
+	if (span->free_count == span->objects &&
+	    central->spans > (gy_central_is_sampled(central) ? EMPTY_SAMPLED : 0))
 		span_drop(central, span);
 	else
 		span_relist(central, span);
 }
 
-/* [lock] Blocks into their spans, a span's worth at a time (neighbours in a bin are often neighbours
- * in memory). Returns how many; a block that was free already comes back in *doubled. */
+/* [lock] Blocks into their spans, a span's worth at a time (neighbours in a bin are often
+ * neighbours in memory). Returns how many; a block that was free already comes back in *doubled. */
 static unsigned give_to_spans(struct gy_central *central, void *const *blocks, unsigned count,
 			      bool quiet, void **doubled)
 {
@@ -420,7 +420,8 @@ static uint32_t free_kernel_pages(const struct gy_span *span)
 		unsigned last = gy_object_index(span->class_index, end - 1);
 
 		last = MIN(last, span->objects - 1u);
-		/* A page of the tail alone holds no block that could be borrowed to pin the span. */
+		/* A page of the tail alone holds no block that could be borrowed to pin the span.
+		 * */
 		if (first <= last && gy_range_all(span->free_bits, first, last - first + 1))
 			pages |= 1u << u;
 	}
@@ -461,12 +462,13 @@ uint32_t gy_central_borrow(const struct gy_span_ref *ref, uint32_t before, bool 
 	if (__atomic_load_n(&span->kind, __ATOMIC_ACQUIRE) == GY_SPAN_SMALL &&
 	    READ_RELAXED(span->first_page) == ref->first_page &&
 	    READ_RELAXED(span->class_index) == ref->class_index &&
-	    READ_RELAXED(span->sampled) == ref->sampled &&
-	    !span->borrowed && (!before || (int32_t)(span->tick - before) < 0)) {
+	    READ_RELAXED(span->sampled) == ref->sampled && !span->borrowed &&
+	    (!before || (int32_t)(span->tick - before) < 0)) {
 		pages = free_kernel_pages(span) & ~span->gone_bits;
 		/* CENTRAL-6: the tail's pages are the last ones, so the lowest tells. */
-		if (pages && gy_object_index(span->class_index, (size_t)__builtin_ctz(pages) *
-								 GY_SPAN_GONE_UNIT) >= span->objects)
+		if (pages && gy_object_index(span->class_index,
+					     (size_t)__builtin_ctz(pages) * GY_SPAN_GONE_UNIT) >=
+				     span->objects)
 			pages = 0;
 		if (pages && !dry_run) {
 			unsigned count = flip_blocks(span, pages, false);

@@ -9,16 +9,16 @@
 
 struct gy_central {
 	struct gy_lock lock;
-	uint8_t lists_map;    /* bit per list that holds a span */
+	uint8_t lists_map;                       /* bit per list that holds a span */
 	struct gy_span *lists[GY_CENTRAL_LISTS]; /* spans with room, by share of free blocks */
-	void **slots;		 /* transfer array: blocks on their way between threads */
+	void **slots; /* transfer array: blocks on their way between threads */
 	uint32_t slot_count, slot_capacity;
 	uint64_t spans, span_free, borrowed;
-	uint64_t taken, given;	 /* blocks, since start: out = taken - given */
+	uint64_t taken, given;   /* blocks, since start: out = taken - given */
 	uint64_t direct_mallocs; /* blocks taken one by one, past the thread caches */
-	uint64_t gone_bytes;	 /* inside these spans, back with the kernel */
+	uint64_t gone_bytes;     /* inside these spans, back with the kernel */
 	uint64_t refills, flushes;
-	uint64_t slots_tick;	 /* when the transfer array last moved */
+	uint64_t slots_tick; /* when the transfer array last moved */
 	/* Folded in from caches that ended; see thread_cache.c. */
 	uint64_t retired_mallocs;
 	uint64_t lost; /* blocks in caches that a fork left without a thread */

@@ -9,9 +9,9 @@
  * A thread that cannot have a cache (its end has begun, or memory lacks for one) takes and gives
  * blocks one by one: slower, never wrong.
  *
- * HEAP-1  A block's first word holds gy_freed_mark() from its free until its next allocation, unless
- *         its page went to the kernel meanwhile. Finding the mark at a free is a suspicion only:
- *         suspect_is_free() proves it before anything is reported.
+ * HEAP-1  A block's first word holds gy_freed_mark() from its free until its next allocation,
+ *         unless its page went to the kernel meanwhile. Finding the mark at a free is a suspicion
+ *         only: suspect_is_free() proves it before anything is reported.
  * HEAP-2  realloc keeps a small block where it is only if the new size is above half of the block
  *         (or of the same class): so free_sized may doubt any size of half the block or less.
  * HEAP-3  free changes neither errno nor the block's bytes beyond its first word.
@@ -34,10 +34,10 @@
 
 static struct {
 	struct gy_lock lock;
-	uint8_t up;	    /* [atomic: release in start, acquire in started] */
+	uint8_t up;         /* [atomic: release in start, acquire in started] */
 	uint8_t configured; /* [lock] */
 	uint8_t steps_done; /* [lock] a start that failed for want of memory goes on from there */
-} start = { .lock = GY_LOCK_INIT(GY_RANK_init) };
+} start = {.lock = GY_LOCK_INIT(GY_RANK_init)};
 
 bool gy_heap_started(void)
 {
@@ -46,8 +46,8 @@ bool gy_heap_started(void)
 
 bool gy_heap_start(void)
 {
-	static int (*const steps[])(void) = { gy_metadata_init, gy_page_heap_init, gy_central_init,
-					      gy_thread_cache_init };
+	static int (*const steps[])(void) = {gy_metadata_init, gy_page_heap_init, gy_central_init,
+					     gy_thread_cache_init};
 	bool call_hook = false, up;
 
 	if (likely(gy_heap_started()))
@@ -72,8 +72,8 @@ bool gy_heap_start(void)
 
 /* The calling thread's cache, wherever it is in its life. Between begin and end the idle taker
  * leaves it alone (HEAP-5): we may sleep on a lock with a pointer to it in hand. The second look at
- * gy_tls is one half of a Dekker protocol whose other half is the taker's membarrier: either it sees
- * us busy, or we see that it has pointed gy_tls away. */
+ * gy_tls is one half of a Dekker protocol whose other half is the taker's membarrier: either it
+ * sees us busy, or we see that it has pointed gy_tls away. */
 static struct gy_thread_cache *cache_begin(void)
 {
 	for (;;) {
@@ -179,8 +179,8 @@ static void *small_alloc(unsigned class_index, size_t bytes, uintptr_t caller_pc
 	void *block;
 
 	if (unlikely(cache == GY_NO_CACHE))
-		return gy_heap_started() ? small_direct(class_index, bytes) :
-					   out_of_memory(bytes, GY_OOM_RANGE);
+		return gy_heap_started() ? small_direct(class_index, bytes)
+					 : out_of_memory(bytes, GY_OOM_RANGE);
 	block = small_cached(cache, class_index, bytes, caller_pc);
 	cache_end(cache);
 	return block;
@@ -295,7 +295,8 @@ static void push_free(struct gy_thread_cache *cache, unsigned class_index, void 
 	*(uintptr_t *)block = gy_freed_mark();
 	if (unlikely(bin->top == bin->limit)) { /* no cache, or no memory for slots */
 		if (!gy_central_give_one(&gy_centrals[0][class_index], block))
-			gy_misuse(GY_MISUSE_DOUBLE_FREE, block, class_index, 0, function, caller_pc);
+			gy_misuse(GY_MISUSE_DOUBLE_FREE, block, class_index, 0, function,
+				  caller_pc);
 		return;
 	}
 	*bin->top = block; /* CACHE-3: the slot before top */
@@ -417,13 +418,12 @@ static bool size_is_plausible(const struct gy_span *span, size_t bytes, size_t a
 	size_t held = gy_span_bytes(span);
 
 	if (span->kind == GY_SPAN_LARGE)
-		return bytes <= held && (alignment || bytes > held / 2 ||
-					 bytes > GY_CLASS_MAX_BYTES / 2);
+		return bytes <= held &&
+		       (alignment || bytes > held / 2 || bytes > GY_CLASS_MAX_BYTES / 2);
 	held = gy_size_classes[span->class_index].bytes;
 	if (bytes > held)
 		return false;
-	return alignment || bytes > held / 2 ||
-	       gy_class_of_request(bytes) == span->class_index;
+	return alignment || bytes > held / 2 || gy_class_of_request(bytes) == span->class_index;
 }
 
 void gy_heap_free_sized(void *block, size_t bytes, size_t alignment, uintptr_t caller_pc)
@@ -441,8 +441,8 @@ void gy_heap_free_sized(void *block, size_t bytes, size_t alignment, uintptr_t c
 		/* Of a pointer into a block, that is what matters: free_block tells. */
 		if (whole && !size_is_plausible(span, bytes, alignment))
 			gy_misuse(GY_MISUSE_WRONG_SIZE, block,
-				  span->kind == GY_SPAN_LARGE ? 0 : span->class_index, bytes, "free",
-				  caller_pc);
+				  span->kind == GY_SPAN_LARGE ? 0 : span->class_index, bytes,
+				  "free", caller_pc);
 		else if (whole && alignment && (uintptr_t)block % alignment)
 			gy_misuse(GY_MISUSE_WRONG_ALIGNMENT, block,
 				  span->kind == GY_SPAN_LARGE ? 0 : span->class_index, alignment,
@@ -474,9 +474,10 @@ static size_t block_bytes(const void *block, struct gy_span **span, const char *
 		return 0;
 	}
 	if ((*span)->kind == GY_SPAN_SMALL && *(const uintptr_t *)block == gy_freed_mark() &&
-	    ((*span)->sampled ? gy_central_holds(&gy_centrals[1][(*span)->class_index], block) :
-				suspect_is_free((*span)->class_index, block))) {
-		gy_misuse(GY_MISUSE_DOUBLE_FREE, block, (*span)->class_index, 0, function, caller_pc);
+	    ((*span)->sampled ? gy_central_holds(&gy_centrals[1][(*span)->class_index], block)
+			      : suspect_is_free((*span)->class_index, block))) {
+		gy_misuse(GY_MISUSE_DOUBLE_FREE, block, (*span)->class_index, 0, function,
+			  caller_pc);
 		return 0;
 	}
 	return bytes;
@@ -544,7 +545,8 @@ static void *realloc_large(struct gy_span *span, void *block, size_t bytes, uint
 	} else if (pages <= span->pages && pages > span->pages / 2) {
 		return block;
 	}
-	/* A sampled block that shrinks comes here too: there is less room than it has whole pages. */
+	/* A sampled block that shrinks comes here too: there is less room than it has whole pages.
+	 * */
 	fresh = pages > span->pages ? realloc_move(span, bytes, caller_pc) : NULL;
 	return fresh ? fresh : realloc_copy(block, old_bytes, bytes, caller_pc);
 }

@@ -1,13 +1,14 @@
 /* hugepage.c - the records of huge pages: bitmaps, lists, counts. See hugepage.h.
  *
- * What the scavenger reads without the lock, to see whether a visit is worth while, and what free reads to
- * find its span, is written whole (WRITE_RELAXED): state, owner, tick, scanned, broken and the counts.
+ * What the scavenger reads without the lock, to see whether a visit is worth while, and what free
+ * reads to find its span, is written whole (WRITE_RELAXED): state, owner, tick, scanned, broken and
+ * the counts.
  */
 #include "heap/hugepage.h"
 
 #include <string.h>
 
-struct gy_pages gy_pages = { .lock = GY_LOCK_INIT(GY_RANK_page_heap) };
+struct gy_pages gy_pages = {.lock = GY_LOCK_INIT(GY_RANK_page_heap)};
 uint32_t gy_heap_tick;
 
 static uint32_t *list_of(const struct gy_hugepage *hugepage)
@@ -76,11 +77,10 @@ static unsigned run_around(const uint64_t *used, unsigned first, unsigned count)
 	unsigned begin = first, end;
 
 	while (begin && !gy_bit_get(used, begin - 1)) {
-		uint64_t below = begin % 64 ? used[begin / 64] << (64 - begin % 64) :
-					      used[begin / 64 - 1];
+		uint64_t below =
+			begin % 64 ? used[begin / 64] << (64 - begin % 64) : used[begin / 64 - 1];
 
-		begin -= below ? (unsigned)__builtin_clzll(below) :
-				 (begin % 64 ? begin % 64 : 64);
+		begin -= below ? (unsigned)__builtin_clzll(below) : (begin % 64 ? begin % 64 : 64);
 	}
 	end = gy_bit_next(used, GY_HUGEPAGE_PAGES, first + count, true);
 	return end - begin;
@@ -124,7 +124,7 @@ unsigned gy_hugepage_use(struct gy_hugepage *hugepage, unsigned first, unsigned 
 	WRITE_RELAXED(hugepage->released_count, (uint16_t)(hugepage->released_count - bare));
 	if (hugepage->advised)
 		gy_hugepage_forget_released(hugepage); /* HUGE-4 */
-	if (run == hugepage->longest_free) /* else the longest is another, and stays */
+	if (run == hugepage->longest_free)             /* else the longest is another, and stays */
 		hugepage->longest_free = (uint16_t)gy_hugepage_longest_run(hugepage->used);
 	WRITE_RELAXED(hugepage->tick, READ_RELAXED(gy_heap_tick));
 	WRITE_RELAXED(hugepage->scanned, 0);
@@ -149,8 +149,8 @@ void gy_hugepage_give(struct gy_hugepage *hugepage, unsigned first, unsigned cou
 		gy_pages.stats.released_pages += count;
 	}
 	WRITE_RELAXED(hugepage->owner, NULL);
-	hugepage->longest_free = (uint16_t)MAX(hugepage->longest_free,
-					       run_around(hugepage->used, first, count));
+	hugepage->longest_free =
+		(uint16_t)MAX(hugepage->longest_free, run_around(hugepage->used, first, count));
 	INVARIANT(HUGE_2, hugepage->longest_free == gy_hugepage_longest_run(hugepage->used));
 	if (hugepage->used_count) {
 		WRITE_RELAXED(hugepage->state, GY_HUGEPAGE_PARTIAL);

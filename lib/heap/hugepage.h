@@ -22,13 +22,13 @@
 
 extern struct gy_pages {
 	struct gy_lock lock;
-	uint32_t partial[2][GY_RUN_LENGTHS];		     /* PAGE-2: index + 1 of the first; 0: none */
+	uint32_t partial[2][GY_RUN_LENGTHS]; /* PAGE-2: index + 1 of the first; 0: none */
 	uint64_t partial_map[2][(GY_RUN_LENGTHS + 63) / 64]; /* which lists hold one */
-	uint32_t free[2];				     /* PAGE-2 */
-	uint64_t *free_map;				     /* PAGE-3 */
+	uint32_t free[2];                                    /* PAGE-2 */
+	uint64_t *free_map;                                  /* PAGE-3 */
 	struct gy_span *span_pool[2]; /* unused records, by `next`: of few and of many bits */
-	uint64_t in_hand_pages;				     /* PAGE-1 */
-	uint64_t unchecked_pages; /* handed out without memory since the limit was asked */
+	uint64_t in_hand_pages;       /* PAGE-1 */
+	uint64_t unchecked_pages;     /* handed out without memory since the limit was asked */
 	struct gy_page_heap_stats stats;
 } gy_pages GY_HIDDEN;
 

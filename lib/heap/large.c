@@ -1,12 +1,12 @@
 /* large.c - blocks of whole pages.
  *
- * Programs that allocate buffers do so again and again in the same few sizes. So freed spans of up to
- * KEEP_PAGES pages are kept, by exact length, last in first out, and serve the next request of that
- * length without the page heap: its lists, bitmaps and side arrays are not touched. What is kept is
- * bounded (KEEP_BYTES), ages, and goes home when memory is short.
+ * Programs that allocate buffers do so again and again in the same few sizes. So freed spans of up
+ * to KEEP_PAGES pages are kept, by exact length, last in first out, and serve the next request of
+ * that length without the page heap: its lists, bitmaps and side arrays are not touched. What is
+ * kept is bounded (KEEP_BYTES), ages, and goes home when memory is short.
  *
- * LARGE-1  A freed span has kind GY_SPAN_NONE, set under the lock: of two frees of a block one finds
- *          no block there.
+ * LARGE-1  A freed span has kind GY_SPAN_NONE, set under the lock: of two frees of a block one
+ *          finds no block there.
  * LARGE-2  kept[n] holds spans of n pages exactly; kept_pages is their sum.
  * LARGE-3  The counters are of blocks that the program has; what is kept is counted apart.
  *
@@ -23,7 +23,7 @@ static struct {
 	struct gy_lock lock;
 	struct gy_span *kept[KEEP_PAGES + 1]; /* LARGE-2 */
 	struct gy_large_stats stats;
-} large = { .lock = GY_LOCK_INIT(GY_RANK_large) };
+} large = {.lock = GY_LOCK_INIT(GY_RANK_large)};
 
 static struct gy_span *take_kept(size_t pages, bool sampled)
 {

@@ -1,4 +1,5 @@
-/* large.h - blocks of whole pages: taken, given, grown; and a few kept for the next. See large.c. */
+/* large.h - blocks of whole pages: taken, given, grown; and a few kept for the next. See large.c.
+ * */
 #ifndef GY_HEAP_LARGE_H
 #define GY_HEAP_LARGE_H
 
@@ -6,7 +7,7 @@
 
 struct gy_large_stats {
 	uint64_t pages, blocks, mallocs; /* allocated now; since start */
-	uint64_t kept_pages;		 /* freed, kept for the next of that length */
+	uint64_t kept_pages;             /* freed, kept for the next of that length */
 };
 
 struct gy_span *gy_large_take(size_t pages, size_t alignment_pages, bool sampled, bool *zeroed,

@@ -25,11 +25,11 @@ struct gy_address_map gy_map GY_ALIGNED(64);
 
 static struct {
 	struct gy_lock lock;
-	char *next, *end; /* [lock] the chunk that gy_metadata_take cuts from */
+	char *next, *end;        /* [lock] the chunk that gy_metadata_take cuts from */
 	char *spare, *spare_end; /* [lock] META-5 */
 	struct free_block *blocks[BLOCK_LOG2_MAX + 1];
 	uint64_t bytes; /* [atomic: relaxed] */
-} own = { .lock = GY_LOCK_INIT(GY_RANK_metadata) };
+} own = {.lock = GY_LOCK_INIT(GY_RANK_metadata)};
 
 static size_t side_bytes(size_t hugepages, size_t per_hugepage)
 {
@@ -44,7 +44,8 @@ static size_t side_bytes(size_t hugepages, size_t per_hugepage)
 static int reserve(size_t heap_bytes)
 {
 	size_t hugepages = heap_bytes / GY_HUGEPAGE_BYTES;
-	size_t info = side_bytes(hugepages, PAGE_INFO_PER), spans = side_bytes(hugepages, SPAN_OF_PER);
+	size_t info = side_bytes(hugepages, PAGE_INFO_PER),
+	       spans = side_bytes(hugepages, SPAN_OF_PER);
 	size_t records = side_bytes(hugepages, HUGEPAGE_PER);
 	void *start;
 	char *side;
@@ -102,9 +103,9 @@ int gy_metadata_cover(size_t hugepages)
 	struct {
 		char *start;
 		size_t per_hugepage;
-	} sides[] = { { (char *)gy_map.page_info, PAGE_INFO_PER },
-		      { (char *)gy_map.span_of, SPAN_OF_PER },
-		      { (char *)gy_map.hugepages, HUGEPAGE_PER } };
+	} sides[] = {{(char *)gy_map.page_info, PAGE_INFO_PER},
+		     {(char *)gy_map.span_of, SPAN_OF_PER},
+		     {(char *)gy_map.hugepages, HUGEPAGE_PER}};
 
 	for (size_t i = 0; i < ARRAY_SIZE(sides); i++) {
 		/* A part made usable already stays so when a later one fails: harmless. */

@@ -15,9 +15,9 @@
  * META-3  page_info[p].bin is 0 unless p belongs to a small span whose blocks thread caches may
  *         hold; 0 sends free to its slow path, which looks at span_of.
  * META-4  Memory from gy_metadata_take is zeroed and is never given back to the kernel.
- * META-5  With the side arrays, memory for the records of their pages is set aside, untouched: where
- *         a limit has made the kernel refuse everything (RLIMIT_DATA, strict overcommit), free pages of
- *         the heap can still be used for other sizes than before.
+ * META-5  With the side arrays, memory for the records of their pages is set aside, untouched:
+ *         where a limit has made the kernel refuse everything (RLIMIT_DATA, strict overcommit),
+ *         free pages of the heap can still be used for other sizes than before.
  */
 #ifndef GY_HEAP_METADATA_H
 #define GY_HEAP_METADATA_H
@@ -38,19 +38,19 @@ struct gy_hugepage;
  * bias is (u32)(-(u32)span_start * magic). */
 struct gy_page_info {
 	uint32_t bias;
-	uint16_t bin;	/* byte offset of the class's bin in a thread cache; META-3 */
+	uint16_t bin; /* byte offset of the class's bin in a thread cache; META-3 */
 	uint16_t spare;
 };
 
 struct gy_address_map {
-	uintptr_t base;			 /* META-1 */
-	size_t page_count;		 /* META-2; [atomic: relaxed] */
+	uintptr_t base;    /* META-1 */
+	size_t page_count; /* META-2; [atomic: relaxed] */
 	struct gy_page_info *page_info;
 	struct gy_span **span_of;
 	struct gy_hugepage *hugepages;
-	size_t hugepage_count;		 /* made usable; [lock: page_heap] */
-	size_t hugepage_reserved;	 /* [const] */
-	size_t hugepage_sides;		 /* covered by usable side arrays; [lock: page_heap] */
+	size_t hugepage_count;    /* made usable; [lock: page_heap] */
+	size_t hugepage_reserved; /* [const] */
+	size_t hugepage_sides;    /* covered by usable side arrays; [lock: page_heap] */
 };
 
 extern struct gy_address_map gy_map GY_ALIGNED(64) GY_HIDDEN;

@@ -12,8 +12,8 @@ static uint64_t count; /* [atomic: relaxed] */
 
 static uint64_t block_bytes(const struct gy_span *span)
 {
-	return span->kind == GY_SPAN_LARGE ? gy_span_bytes(span) :
-					     gy_size_classes[span->class_index].bytes;
+	return span->kind == GY_SPAN_LARGE ? gy_span_bytes(span)
+					   : gy_size_classes[span->class_index].bytes;
 }
 
 static void add_not_a_start(struct gy_text *text, const struct gy_span *span, const void *block)
@@ -43,9 +43,9 @@ void gy_misuse(enum gy_misuse_kind kind, const void *block, unsigned class_index
 	       const char *function, uintptr_t caller_pc)
 {
 	const struct gy_span *span = gy_is_ours(block) ? gy_span_of_page(gy_page_of(block)) : NULL;
-	uint64_t bytes = class_index ? gy_size_classes[class_index].bytes :
-			 span	     ? block_bytes(span) :
-				       0;
+	uint64_t bytes = class_index ? gy_size_classes[class_index].bytes
+			 : span      ? block_bytes(span)
+				     : 0;
 	char buffer[320];
 	struct gy_text text = GY_TEXT(buffer);
 
@@ -79,8 +79,8 @@ void gy_misuse(enum gy_misuse_kind kind, const void *block, unsigned class_index
 	case GY_MISUSE_WRONG_ALIGNMENT:
 		gy_text_add(&text, kind == GY_MISUSE_WRONG_SIZE ? " with " : " with alignment ");
 		gy_text_add_u64(&text, detail);
-		gy_text_add(&text, kind == GY_MISUSE_WRONG_SIZE ? " bytes, but the block has " :
-								  ", but the block has ");
+		gy_text_add(&text, kind == GY_MISUSE_WRONG_SIZE ? " bytes, but the block has "
+								: ", but the block has ");
 		gy_text_add_u64(&text, bytes);
 		gy_text_add(&text, " bytes");
 		break;

@@ -15,10 +15,11 @@
  *                         goes on being used for small requests.
  *   give                  clears the pages; a huge page with none used is free again.
  *   grow                  makes the next huge pages of the range usable, a few at a time.
- *   huge pages            are asked for when a free one begins to serve small blocks, which will touch
- *                         all of it; not among the first GY_FIRST_PLAIN (a small process does not fault in
- *                         2 MiB to hold a few blocks), and not for large blocks, which programs
- *                         often leave mostly untouched.
+ *   huge pages            are asked for when a free one begins to serve small blocks, which will
+ *   touch
+ *                         all of it; not among the first GY_FIRST_PLAIN (a small process does not
+ *                         fault in 2 MiB to hold a few blocks), and not for large blocks, which
+ *                         programs often leave mostly untouched.
  *
  * PAGE-1  Every page below gy_map.page_count is used by one span, in a release's hands (counted as
  *         used, no span), or free.
@@ -44,8 +45,8 @@
 #include <errno.h>
 #include <string.h>
 
-#define GROW_MAX 16   /* huge pages made usable at a time, at most */
-#define MUCH 512       /* huge pages at once for which the machine is asked whether it has them */
+#define GROW_MAX 16      /* huge pages made usable at a time, at most */
+#define MUCH 512         /* huge pages at once for which the machine is asked whether it has them */
 #define SPAN_RECORDS 32u /* made at a time */
 #define CHARGE_PAGES (GY_HUGEPAGE_PAGES / 2) /* the limit is asked once for so many */
 
@@ -381,8 +382,8 @@ static struct gy_span *take_locked(size_t pages, size_t alignment_pages, unsigne
 	size_t first = 0, bare;
 
 	if (pages < GY_HUGEPAGE_PAGES && alignment_pages <= GY_HUGEPAGE_PAGES)
-		*reason = find_small((unsigned)pages, (unsigned)alignment_pages,
-				     class_index != 0, &first);
+		*reason = find_small((unsigned)pages, (unsigned)alignment_pages, class_index != 0,
+				     &first);
 	else
 		*reason = find_large(pages, alignment_pages, &first);
 	if (*reason)
@@ -407,7 +408,8 @@ static struct gy_span *take_locked(size_t pages, size_t alignment_pages, unsigne
 	span->gone_bits = 0;
 	span->tick = READ_RELAXED(gy_heap_tick);
 	/* Pairs with the acquire in gy_central_borrow: kind is the last field to change. */
-	__atomic_store_n(&span->kind, class_index ? GY_SPAN_SMALL : GY_SPAN_LARGE, __ATOMIC_RELEASE);
+	__atomic_store_n(&span->kind, class_index ? GY_SPAN_SMALL : GY_SPAN_LARGE,
+			 __ATOMIC_RELEASE);
 	*zeroed = run_use(span, first, pages) == pages;
 	return span;
 }

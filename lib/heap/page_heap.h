@@ -6,14 +6,14 @@
 
 enum gy_oom_reason {
 	GY_OOM_NONE,
-	GY_OOM_RANGE,	 /* the reserved range is used up */
-	GY_OOM_REFUSED,	 /* the kernel refused */
-	GY_OOM_LIMIT,	 /* the memory limit */
+	GY_OOM_RANGE,    /* the reserved range is used up */
+	GY_OOM_REFUSED,  /* the kernel refused */
+	GY_OOM_LIMIT,    /* the memory limit */
 	GY_OOM_OVERFLOW, /* no object can be that large, here or anywhere */
 };
 
 struct gy_page_heap_stats {
-	uint64_t used_pages;	 /* in spans */
+	uint64_t used_pages;     /* in spans */
 	uint64_t released_pages; /* free, and not backed by memory */
 	uint64_t hugepages, hugepages_free, hugepages_released, hugepages_broken;
 	uint64_t growths, released_total_bytes, release_calls;

@@ -1,8 +1,8 @@
 /* page_release.c - the page heap's side of giving memory back, and its own check.
  *
- * The scavenger decides (scavenger.c); here pages are taken in hand and put back, under the lock, so
- * that between the two calls nobody else can have them (SCAV-1): a page in hand is marked used and
- * belongs to no span (PAGE-1).
+ * The scavenger decides (scavenger.c); here pages are taken in hand and put back, under the lock,
+ * so that between the two calls nobody else can have them (SCAV-1): a page in hand is marked used
+ * and belongs to no span (PAGE-1).
  */
 #include "heap/hugepage.h"
 
@@ -35,7 +35,7 @@ unsigned gy_page_heap_release_begin(size_t index, bool whole_only, struct gy_pag
 	}
 	for (unsigned i = 0; i < count; i++) {
 		gy_hugepage_use(hugepage, (unsigned)(ranges[i].first_page % GY_HUGEPAGE_PAGES),
-			  ranges[i].pages);
+				ranges[i].pages);
 		gy_pages.in_hand_pages += ranges[i].pages;
 	}
 out:
@@ -51,7 +51,7 @@ void gy_page_heap_release_end(const struct gy_page_range *ranges, unsigned count
 		struct gy_hugepage *hugepage = &gy_map.hugepages[index];
 
 		gy_hugepage_give(hugepage, (unsigned)(ranges[i].first_page % GY_HUGEPAGE_PAGES),
-			   ranges[i].pages, done);
+				 ranges[i].pages, done);
 		gy_pages.in_hand_pages -= ranges[i].pages;
 		if (done && hugepage->state == GY_HUGEPAGE_PARTIAL && !hugepage->broken) {
 			gy_hugepage_unlist(hugepage);
@@ -86,7 +86,8 @@ void gy_page_heap_mark_broken(size_t page)
 	gy_lock_release(&gy_pages.lock);
 	/* Or khugepaged would make it whole again, given-back parts included. */
 	if (advised)
-		gy_vm_no_hugepages(gy_page_start(page - page % GY_HUGEPAGE_PAGES), GY_HUGEPAGE_BYTES);
+		gy_vm_no_hugepages(gy_page_start(page - page % GY_HUGEPAGE_PAGES),
+				   GY_HUGEPAGE_BYTES);
 }
 
 bool gy_page_heap_worth_collapse(size_t index)
@@ -94,7 +95,8 @@ bool gy_page_heap_worth_collapse(size_t index)
 	struct gy_hugepage *hugepage = &gy_map.hugepages[index];
 	bool worth;
 
-	if (READ_RELAXED(hugepage->used_count) < DENSE_PAGES || READ_RELAXED(hugepage->collapse_tried))
+	if (READ_RELAXED(hugepage->used_count) < DENSE_PAGES ||
+	    READ_RELAXED(hugepage->collapse_tried))
 		return false;
 	gy_lock_acquire(&gy_pages.lock);
 	worth = gy_map.hugepage_count > GY_FIRST_PLAIN && hugepage->state == GY_HUGEPAGE_PARTIAL &&
@@ -134,8 +136,8 @@ unsigned gy_page_heap_spans_in(size_t index, struct gy_span_ref *refs)
 			if (!span || span == last || READ_RELAXED(span->kind) != GY_SPAN_SMALL)
 				continue;
 			last = span;
-			refs[count++] = (struct gy_span_ref){ span, span->first_page,
-							      span->class_index, span->sampled };
+			refs[count++] = (struct gy_span_ref){span, span->first_page,
+							     span->class_index, span->sampled};
 		}
 	}
 	gy_lock_release(&gy_pages.lock);
@@ -152,11 +154,12 @@ void gy_page_heap_check(void)
 		unsigned set = gy_range_count(hugepage->used, 0, GY_HUGEPAGE_PAGES);
 		unsigned gone = gy_range_count(hugepage->released, 0, GY_HUGEPAGE_PAGES);
 
-		CHECK(set == hugepage->used_count);	   /* HUGE-1 */
+		CHECK(set == hugepage->used_count); /* HUGE-1 */
 		CHECK(gone == hugepage->released_count);
 		for (unsigned w = 0; w < 4; w++)
 			CHECK(!(hugepage->used[w] & hugepage->released[w]));
-		CHECK(gy_hugepage_longest_run(hugepage->used) == hugepage->longest_free); /* HUGE-2 */
+		CHECK(gy_hugepage_longest_run(hugepage->used) ==
+		      hugepage->longest_free); /* HUGE-2 */
 		CHECK(gy_bit_get(gy_pages.free_map, (unsigned)i) ==
 		      (hugepage->state == GY_HUGEPAGE_FREE)); /* PAGE-3 */
 		used += set;

@@ -19,8 +19,9 @@
  * SCAV-1  Pages and blocks in hand are out of everybody's reach (marked used, or borrowed) while
  *         the kernel drops them; no lock of the heap is held during the system call.
  * SCAV-2  What the kernel refused stays backed and is counted so.
- * SCAV-3  One pass at a time: the trim lock. Nothing is allocated under it, so that an emergency, which
- *         comes from inside an allocation, may wait for it; what a back end must open it opens before.
+ * SCAV-3  One pass at a time: the trim lock. Nothing is allocated under it, so that an emergency,
+ *         which comes from inside an allocation, may wait for it; what a back end must open it
+ *         opens before.
  * SCAV-4  The pace is release_rate; gyre_trim and emergencies are not paced.
  */
 #include "heap/scavenger.h"
@@ -34,10 +35,10 @@
 
 #define MS 1000000ull
 #define BREAK_SHARE 8 /* an eighth of a huge page must come back for it to be broken up */
-#define COLLAPSES 2 /* huge pages made in one step: half a millisecond each */
+#define COLLAPSES 2   /* huge pages made in one step: half a millisecond each */
 #define RANGES_MAX (GY_HUGEPAGE_PAGES / 2)
 #define SPANS_MAX GY_HUGEPAGE_PAGES
-#define SPAN_RANGES 16 /* separate runs among a span's 32 kernel pages, at most */
+#define SPAN_RANGES 16  /* separate runs among a span's 32 kernel pages, at most */
 #define BROKEN_UNITS 16 /* a broken huge page is worth a visit for this many kernel pages */
 
 static struct gy_lock trim_lock = GY_LOCK_INIT(GY_RANK_trim);
@@ -49,7 +50,7 @@ static struct {
 	struct gy_page_range pages[RANGES_MAX];
 	struct gy_span_ref spans[SPANS_MAX];
 	uint32_t span_units[SPANS_MAX];
-	size_t cursor;	  /* the next huge page to look at */
+	size_t cursor;    /* the next huge page to look at */
 	uint64_t allowed; /* bytes that may be given back now (SCAV-4) */
 	uint64_t passes;
 } work;
@@ -57,7 +58,7 @@ static struct {
 /* Drops work.ranges; true if the kernel has them all. */
 static bool drop(bool part)
 {
-	struct gy_release_result result = { 0, 0, 0 };
+	struct gy_release_result result = {0, 0, 0};
 	uint64_t begin_ns = gy_now_ns();
 	int error = gy_release(work.ranges, work.count, part, &result);
 
@@ -76,7 +77,7 @@ static void add_range(char *start, size_t bytes)
 		last->iov_len += bytes;
 		return;
 	}
-	work.ranges[work.count++] = (struct iovec){ start, bytes };
+	work.ranges[work.count++] = (struct iovec){start, bytes};
 }
 
 /* 1 and 2: free pages of one huge page. Bytes given back. */
@@ -143,7 +144,8 @@ static size_t blocks_worth(size_t index, uint32_t before)
 	size_t units = 0;
 
 	for (unsigned i = 0; i < count; i++)
-		units += (size_t)__builtin_popcount(gy_central_borrow(&work.spans[i], before, true));
+		units +=
+			(size_t)__builtin_popcount(gy_central_borrow(&work.spans[i], before, true));
 	return units * GY_SPAN_GONE_UNIT;
 }
 
@@ -154,7 +156,8 @@ static bool is_older(uint32_t tick, uint32_t before)
 
 enum visit_depth { VISIT_WHOLE, VISIT_PAGES, VISIT_OBJECTS };
 
-/* Looks at one huge page; bytes given back. `before`: idle since before that tick; 0: never mind. */
+/* Looks at one huge page; bytes given back. `before`: idle since before that tick; 0: never mind.
+ * */
 static size_t visit(size_t index, uint32_t whole_before, uint32_t part_before,
 		    enum visit_depth depth)
 {
@@ -170,14 +173,14 @@ static size_t visit(size_t index, uint32_t whole_before, uint32_t part_before,
 			return 0;
 		return release_pages(index, true);
 	}
-	if (state != GY_HUGEPAGE_PARTIAL || depth == VISIT_WHOLE || READ_RELAXED(hugepage->scanned) ||
-	    (part_before && !is_older(tick, part_before)))
+	if (state != GY_HUGEPAGE_PARTIAL || depth == VISIT_WHOLE ||
+	    READ_RELAXED(hugepage->scanned) || (part_before && !is_older(tick, part_before)))
 		return 0;
 	free_bytes = (size_t)(GY_HUGEPAGE_PAGES - READ_RELAXED(hugepage->used_count) -
 			      READ_RELAXED(hugepage->released_count))
 		     << GY_PAGE_SHIFT;
-	least = READ_RELAXED(hugepage->broken) ? BROKEN_UNITS * GY_SPAN_GONE_UNIT :
-						 GY_HUGEPAGE_BYTES / BREAK_SHARE;
+	least = READ_RELAXED(hugepage->broken) ? BROKEN_UNITS * GY_SPAN_GONE_UNIT
+					       : GY_HUGEPAGE_BYTES / BREAK_SHARE;
 	if (!part_before)
 		least = GY_SPAN_GONE_UNIT;
 	if (free_bytes < least && objects)

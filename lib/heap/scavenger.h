@@ -6,8 +6,8 @@
 
 #include <stdbool.h>
 
-/* One paced step of the background thread; `elapsed_ns` since the last one. Returns true while there
- * is more to do (come back soon). */
+/* One paced step of the background thread; `elapsed_ns` since the last one. Returns true while
+ * there is more to do (come back soon). */
 bool gy_scavenger_step(uint64_t elapsed_ns);
 /* Everything idle, now, but for `keep_bytes`; bytes given back. */
 size_t gy_scavenger_trim(size_t keep_bytes);

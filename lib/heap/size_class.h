@@ -39,7 +39,7 @@ struct gy_size_class {
 };
 
 extern const struct gy_size_class gy_size_classes[GY_CLASS_COUNT] GY_HIDDEN;
-extern const uint8_t gy_class_of_small[GY_SMALL_STEPS] GY_HIDDEN;	  /* by (bytes + 7) / 8 */
+extern const uint8_t gy_class_of_small[GY_SMALL_STEPS] GY_HIDDEN;   /* by (bytes + 7) / 8 */
 extern const uint8_t gy_class_of_medium[GY_MEDIUM_STEPS] GY_HIDDEN; /* by (bytes + 127) / 128 */
 
 /* @bytes up to GY_CLASS_MAX_BYTES */

@@ -34,17 +34,17 @@ enum gy_span_kind { GY_SPAN_NONE, GY_SPAN_SMALL, GY_SPAN_LARGE };
 
 struct gy_span {
 	uint32_t first_page, pages;
-	uint8_t kind;	 /* enum gy_span_kind */
+	uint8_t kind; /* enum gy_span_kind */
 	uint8_t class_index;
 	uint8_t sampled; /* its blocks (or block) are samples */
-	uint8_t list;	 /* index of the list it is on, or GY_SPAN_NO_LIST */
+	uint8_t list;    /* index of the list it is on, or GY_SPAN_NO_LIST */
 	uint16_t objects, free_count;
 	uint16_t borrowed;  /* free blocks that a release has in hand */
 	uint32_t gone_bits; /* kernel pages given back; GY_SPAN_GONE_UNIT each */
-	uint32_t tick;	    /* when blocks last came or went */
+	uint32_t tick;      /* when blocks last came or went */
 	struct gy_span *next, *prev;
 	uint64_t requested_bytes; /* large: what was asked for */
-	uint8_t bit_words;	  /* [const] length of free_bits: records come in two sizes */
+	uint8_t bit_words;        /* [const] length of free_bits: records come in two sizes */
 	uint64_t free_bits[];
 };
 
@@ -63,14 +63,14 @@ enum gy_hugepage_state {
 struct gy_hugepage {
 	uint64_t used[4], released[4];
 	uint16_t used_count, released_count, longest_free;
-	uint8_t state;	/* enum gy_hugepage_state */
-	uint8_t broken; /* part of it went back to the kernel */
-	uint8_t listed; /* is on a list of the page heap */
-	uint8_t scanned; /* nothing came or went since the scavenger looked */
-	uint8_t advised; /* was asked to be a transparent huge page */
+	uint8_t state;          /* enum gy_hugepage_state */
+	uint8_t broken;         /* part of it went back to the kernel */
+	uint8_t listed;         /* is on a list of the page heap */
+	uint8_t scanned;        /* nothing came or went since the scavenger looked */
+	uint8_t advised;        /* was asked to be a transparent huge page */
 	uint8_t collapse_tried; /* once is enough, until it has been free */
-	uint32_t tick;	/* when pages or blocks last came or went */
-	uint32_t next, prev; /* index + 1; 0: none */
+	uint32_t tick;          /* when pages or blocks last came or went */
+	uint32_t next, prev;    /* index + 1; 0: none */
 	struct gy_span *owner;
 	uint64_t pad[4];
 };

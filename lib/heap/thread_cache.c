@@ -1,18 +1,19 @@
-/* thread_cache.c - the slow half of a thread's cache: filling, emptying, growing, beginning, ending.
+/* thread_cache.c - the slow half of a thread's cache: filling, emptying, growing, beginning,
+ * ending.
  *
  * A bin begins with no slots. Its first refill gives it a few; from then on each miss doubles what
  * it may hold. A miss of the same kind as the one before (only filled, or only emptied: one thread
  * produces, another consumes) does so up to a batch: more would only hoard. A bin that is found
- * empty and full in turn swings, and may grow to BIN_BYTES, as long as the thread's budget and that of
- * all threads last. Where the budget is used up, another bin of the thread that has not missed
+ * empty and full in turn swings, and may grow to BIN_BYTES, as long as the thread's budget and that
+ * of all threads last. Where the budget is used up, another bin of the thread that has not missed
  * lately gives up half its capacity. So a thread's capacity goes where its misses are.
  *
  *   refill   a batch (batch_of) from the central list
  *   flush    as many, the older ones (the bin's bottom), to the central list
  *
- * A cache begins with its thread's first slow path, and ends in a pthread key's destructor; what the
- * thread allocates or frees after that (other keys' destructors) goes to the central lists one by
- * one. Caches that other threads had when a process forked are left alone in the child: a copy
+ * A cache begins with its thread's first slow path, and ends in a pthread key's destructor; what
+ * the thread allocates or frees after that (other keys' destructors) goes to the central lists one
+ * by one. Caches that other threads had when a process forked are left alone in the child: a copy
  * taken while they ran cannot be trusted across cache lines. Their blocks count as lost.
  *
  * Sources: tcmalloc's thread_cache.cc (slow start, stealing of capacity).
@@ -34,7 +35,7 @@
 #define BATCH_BYTES ((size_t)16 << 10)
 #define BATCH_MIN 2u
 #define BATCH_MAX 512u
-#define LOOK_EVERY 2u /* slow paths */
+#define LOOK_EVERY 2u    /* slow paths */
 #define FIRST_BYTES 512u /* of capacity at a bin's first refill */
 #define FIRST_MIN 4u
 #define FIRST_MAX 16u
@@ -43,16 +44,16 @@
 const struct gy_thread_cache gy_cache_none;
 __thread struct gy_tls gy_tls GY_TLS_INITIAL_EXEC = {
 	.cache = GY_NO_CACHE,
-	.small_bin = { [0 ... GY_SMALL_STEPS - 1] = NO_BIN },
+	.small_bin = {[0 ... GY_SMALL_STEPS - 1] = NO_BIN},
 };
 
 static __thread GY_TLS_INITIAL_EXEC struct {
 	struct gy_thread_cache *own; /* the thread's cache, also while it is taken */
-	bool ended;		     /* its destructor ran: no cache any more */
+	bool ended;                  /* its destructor ran: no cache any more */
 	bool beginning;
 } self;
 
-struct gy_registry gy_registry = { .lock = GY_LOCK_INIT(GY_RANK_registry) };
+struct gy_registry gy_registry = {.lock = GY_LOCK_INIT(GY_RANK_registry)};
 
 static pthread_key_t end_key;
 static bool end_key_made;
@@ -71,7 +72,8 @@ static unsigned capacity_max(unsigned class_index)
 /* Blocks that move between cache and central list at once, at most. */
 static unsigned batch_max(unsigned class_index)
 {
-	return (unsigned)MIN(BATCH_MAX, MAX(BATCH_BYTES / gy_size_classes[class_index].bytes, BATCH_MIN));
+	return (unsigned)MIN(BATCH_MAX,
+			     MAX(BATCH_BYTES / gy_size_classes[class_index].bytes, BATCH_MIN));
 }
 
 static void set_capacity(struct gy_thread_cache *cache, unsigned class_index, unsigned capacity)
@@ -127,8 +129,7 @@ static void give_bottom(struct gy_thread_cache *cache, unsigned class_index, uns
 	count = (unsigned)MIN(count, held);
 	if (!count)
 		return;
-	gy_central_give(&gy_centrals[0][class_index], bin->floor, count,
-			reason == GY_FLUSH_IDLE);
+	gy_central_give(&gy_centrals[0][class_index], bin->floor, count, reason == GY_FLUSH_IDLE);
 	memmove(bin->floor, bin->floor + count, (held - count) * sizeof(*bin->floor));
 	bin->top -= count;
 	cache->cold[class_index].flushes++;
@@ -196,8 +197,8 @@ static void grow_capacity(struct gy_thread_cache *cache, unsigned class_index, e
 
 /* ------------------------------------------------------------------ refill, flush */
 
-/* Blocks to move now: half of a small bin, a batch of a middling one, a quarter of a large one (what
- * stays is moved down, so little at a time would be dear). */
+/* Blocks to move now: half of a small bin, a batch of a middling one, a quarter of a large one
+ * (what stays is moved down, so little at a time would be dear). */
 static unsigned batch_of(const struct gy_thread_cache *cache, unsigned class_index)
 {
 	unsigned capacity = cache->cold[class_index].capacity;
@@ -207,7 +208,8 @@ static unsigned batch_of(const struct gy_thread_cache *cache, unsigned class_ind
 }
 
 /* Every few slow paths one bin is looked at: one that has not moved since the last time round gives
- * back what it holds, so that sizes a program no longer uses do not hold memory from those it does. */
+ * back what it holds, so that sizes a program no longer uses do not hold memory from those it does.
+ * */
 static void look_at_one(struct gy_thread_cache *cache)
 {
 	unsigned class_index = cache->look_at++ / LOOK_EVERY % (GY_CLASS_COUNT - 1) + 1;
@@ -279,8 +281,8 @@ void gy_thread_cache_rearm(struct gy_thread_cache *cache, unsigned class_index)
 {
 	struct gy_bin *bin = &cache->bins[class_index];
 	struct gy_bin_cold *cold = &cache->cold[class_index];
-	int64_t interval = gy_heap_hooks.sample_interval(gy_size_classes[class_index].bytes,
-							 &cache->rng);
+	int64_t interval =
+		gy_heap_hooks.sample_interval(gy_size_classes[class_index].bytes, &cache->rng);
 
 	cold->counted += (uint64_t)((int64_t)cold->start - bin->countdown);
 	cold->start = (int32_t)MIN(interval - 1, INT32_MAX);
@@ -365,8 +367,8 @@ static void thread_end(void *value)
 void gy_tls_point(struct gy_tls *tls, struct gy_thread_cache *cache)
 {
 	for (unsigned i = 0; i < GY_SMALL_STEPS; i++) {
-		struct gy_bin *bin = cache == GY_NO_CACHE ? NO_BIN :
-							    &cache->bins[gy_class_of_small[i]];
+		struct gy_bin *bin =
+			cache == GY_NO_CACHE ? NO_BIN : &cache->bins[gy_class_of_small[i]];
 
 		WRITE_RELAXED(tls->small_bin[i], bin);
 	}
@@ -431,7 +433,8 @@ struct gy_thread_cache *gy_thread_cache_attach(void)
 	gy_lock_release(&gy_registry.lock);
 	self.own = cache;
 	gy_tls_point(&gy_tls, cache);
-	/* May allocate; the cache is in place. Refused, nobody would tell us of the thread's end. */
+	/* May allocate; the cache is in place. Refused, nobody would tell us of the thread's end.
+	 * */
 	if (pthread_setspecific(end_key, cache)) {
 		thread_end(cache);
 		cache = GY_NO_CACHE;

@@ -12,8 +12,8 @@
  * Sampling rides on the same path: each bin counts its allocations down to the next sample, and
  * that countdown is also what the statistics count allocations by.
  *
- * CACHE-1  bins[c] lies at byte 32 * c of the structure: page_info holds that offset, ready for use.
- *          bins[0] is always empty, always full, and has magic 0: whatever is
+ * CACHE-1  bins[c] lies at byte 32 * c of the structure: page_info holds that offset, ready for
+ *          use. bins[0] is always empty, always full, and has magic 0: whatever is
  *          not a small block falls through to a slow path there.
  * CACHE-2  Only its thread changes a cache (gy_tls points to it), or a taker that has proved the
  *          thread to be asleep outside of it (mutator/idle.c), or nobody any more (thread end).
@@ -34,42 +34,42 @@
 struct gy_bin {
 	void **top, **floor, **limit;
 	int32_t countdown; /* CACHE-4 */
-	uint32_t magic;	   /* CLASS-4; 0 in bins[0] */
+	uint32_t magic;    /* CLASS-4; 0 in bins[0] */
 };
 
 _Static_assert(sizeof(struct gy_bin) == 32, "CACHE-1");
 
 /* What a bin's slow paths need. */
 struct gy_bin_cold {
-	uint64_t counted;    /* CACHE-4 */
-	int32_t start;	     /* countdown when it was last set */
+	uint64_t counted; /* CACHE-4 */
+	int32_t start;    /* countdown when it was last set */
 	uint32_t refills, flushes;
-	uint16_t capacity;   /* limit - floor */
-	uint8_t slots_log2;  /* bytes of the slot array; 0: none */
-	uint8_t miss;	     /* it missed since capacity was last sought here */
-	uint8_t last_miss;   /* enum miss */
+	uint16_t capacity;      /* limit - floor */
+	uint8_t slots_log2;     /* bytes of the slot array; 0: none */
+	uint8_t miss;           /* it missed since capacity was last sought here */
+	uint8_t last_miss;      /* enum miss */
 	int32_t seen_countdown; /* what the bin looked like when it was last looked at */
 	void **seen_top;
 };
 
 struct gy_thread_cache {
-	struct gy_bin bins[GY_CLASS_COUNT];	/* CACHE-1 */
+	struct gy_bin bins[GY_CLASS_COUNT]; /* CACHE-1 */
 	struct gy_bin_cold cold[GY_CLASS_COUNT];
-	uint64_t rng;		/* [self] */
+	uint64_t rng;            /* [self] */
 	uint64_t capacity_bytes; /* sum of capacity * block size */
 	int64_t large_countdown; /* bytes of large blocks until the next sample */
-	unsigned steal_at;	/* whose capacity goes next */
-	unsigned look_at;	/* which bin is looked at next; LOOK_EVERY slow paths each */
-	unsigned busy;		/* [self] a slow path has a pointer to this cache (mutator/idle.c) */
+	unsigned steal_at;       /* whose capacity goes next */
+	unsigned look_at;        /* which bin is looked at next; LOOK_EVERY slow paths each */
+	unsigned busy; /* [self] a slow path has a pointer to this cache (mutator/idle.c) */
 
 	/* The registry's view; mutator/idle.c. */
 	struct gy_thread_cache *next, *prev; /* [lock: registry] */
-	struct gy_lock owner;		     /* held to attach, and to take the cache back */
-	struct gy_tls *tls;		     /* [const] the thread's gy_tls */
-	uintptr_t stack_top;		     /* [const] above every frame of the thread */
-	pid_t tid;			     /* [const] */
-	uint8_t taken;			     /* [lock: owner] gy_tls was pointed away */
-	uint64_t idle_print;		     /* [lock: registry] what it looked like at the last look */
+	struct gy_lock owner;                /* held to attach, and to take the cache back */
+	struct gy_tls *tls;                  /* [const] the thread's gy_tls */
+	uintptr_t stack_top;                 /* [const] above every frame of the thread */
+	pid_t tid;                           /* [const] */
+	uint8_t taken;                       /* [lock: owner] gy_tls was pointed away */
+	uint64_t idle_print; /* [lock: registry] what it looked like at the last look */
 	uint64_t idle_since_ns;
 } GY_ALIGNED(64);
 
@@ -134,10 +134,10 @@ GY_INLINE uint64_t gy_cache_mallocs(const struct gy_thread_cache *cache, unsigne
 /* The registry: every cache, under its lock. */
 extern struct gy_registry {
 	struct gy_lock lock;
-	struct gy_thread_cache *first; /* [lock] */
+	struct gy_thread_cache *first;  /* [lock] */
 	struct gy_thread_cache *unused; /* [lock] structures of ended threads, by next */
-	uint64_t count;		       /* [lock] */
-	uint64_t capacity_bytes;       /* [atomic: relaxed] of all caches */
+	uint64_t count;                 /* [lock] */
+	uint64_t capacity_bytes;        /* [atomic: relaxed] of all caches */
 } gy_registry;
 
 void gy_thread_cache_fork_child(void);

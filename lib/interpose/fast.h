@@ -1,16 +1,17 @@
 /* fast.h - the inline halves of malloc and free: what runs when nothing special happens.
  *
- * Every function that a program allocates or frees through is a copy of one of these, in the section
- * gyre_fast_text: 15 instructions to allocate and 24 to free, no lock, no atomic, no call.
+ * Every function that a program allocates or frees through is a copy of one of these, in the
+ * section gyre_fast_text: 15 instructions to allocate and 24 to free, no lock, no atomic, no call.
  *
  * allocate  size -> bin (one table load), bin not empty, countdown to the next sample not over,
  *           pop, clear the block's first word (HEAP-1)
- * free      page -> page_info; in our range, a block's start (one multiplication, CLASS-4), not marked
+ * free      page -> page_info; in our range, a block's start (one multiplication, CLASS-4), not
+ * marked
  *           as freed, bin not full; mark it, push
  *
  * FAST-1  These functions call nothing: their slow halves are jumped to. So while one is under way
- *         its address is in the thread's registers or, if a signal interrupted it, in a signal frame on
- *         the stack; the idle taker (mutator/idle.c) looks for exactly that.
+ *         its address is in the thread's registers or, if a signal interrupted it, in a signal
+ *         frame on the stack; the idle taker (mutator/idle.c) looks for exactly that.
  * FAST-2  Each instruction boundary leaves the cache consistent (CACHE-3): the slot is written
  *         before top moves up, and read before it moves down matters to nobody but us.
  * FAST-3  A function reads gy_tls once; a slow half reads it anew.
@@ -55,8 +56,8 @@ GY_INLINE bool is_block_start(const void *block, const struct gy_page_info *page
 	return product < bin->magic;
 }
 
-GY_INLINE struct gy_bin *bin_of_page(struct gy_thread_cache *cache, const struct gy_page_info *pages,
-				     size_t page)
+GY_INLINE struct gy_bin *bin_of_page(struct gy_thread_cache *cache,
+				     const struct gy_page_info *pages, size_t page)
 {
 	size_t offset;
 

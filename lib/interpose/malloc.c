@@ -3,8 +3,8 @@
  * The four that every program uses; the rest of the family stands in aligned.c, extra.c and
  * cxx_*.c. See fast.h for the fast paths and heap/heap.c for the slow ones.
  *
- * As glibc: malloc(0) returns a block of its own; realloc(p, 0) frees p and returns NULL; free keeps
- * errno (POSIX.1-2024); a size above PTRDIFF_MAX is refused with ENOMEM.
+ * As glibc: malloc(0) returns a block of its own; realloc(p, 0) frees p and returns NULL; free
+ * keeps errno (POSIX.1-2024); a size above PTRDIFF_MAX is refused with ENOMEM.
  */
 #include "interpose/fast.h"
 #include "interpose/interpose.h"

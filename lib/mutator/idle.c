@@ -39,13 +39,13 @@
 #include <unistd.h>
 
 #define MS 1000000ull
-#define TAKEN_MAX 64 /* caches in one look: the registry is locked meanwhile */
+#define TAKEN_MAX 64   /* caches in one look: the registry is locked meanwhile */
 #define FEW_BYTES 4096 /* a cache of less capacity is left alone */
 
 extern const char __start_gyre_fast_text[] __attribute__((weak, visibility("hidden")));
 extern const char __stop_gyre_fast_text[] __attribute__((weak, visibility("hidden")));
 
-static uint64_t taken_total; /* [atomic: relaxed] */
+static uint64_t taken_total;  /* [atomic: relaxed] */
 static uint8_t barrier_state; /* 0 not asked, 1 registered, 2 lacks; [lock: registry] */
 
 static bool barrier_ready(void)
@@ -53,9 +53,8 @@ static bool barrier_ready(void)
 	if (!gy_option(GY_OPT_membarrier))
 		return false;
 	if (!barrier_state)
-		barrier_state = gy_sys_membarrier(MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED) < 0 ?
-					2 :
-					1;
+		barrier_state =
+			gy_sys_membarrier(MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED) < 0 ? 2 : 1;
 	return barrier_state == 1;
 }
 

@@ -15,7 +15,8 @@
 #define REREAD_NS 1000000000ull
 #define NEAR_DIVISOR 8 /* within an eighth of the limit, use is read each time */
 /* What is handed out shows in the cgroup's use only when it is touched, a huge page at a time. So
- * this much stays free below the limit: a sixty-fourth, at least MARGIN_LEAST, at most an eighth. */
+ * this much stays free below the limit: a sixty-fourth, at least MARGIN_LEAST, at most an eighth.
+ * */
 #define MARGIN_DIVISOR 64
 #define MARGIN_LEAST ((uint64_t)4 << 20)
 
@@ -29,7 +30,8 @@ static uint64_t parse_u64(const char *text)
 }
 
 /* The number in a one-line file; `none` where it lacks or says "max". */
-static uint64_t read_number(const char *root, const char *directory, const char *file, uint64_t none)
+static uint64_t read_number(const char *root, const char *directory, const char *file,
+			    uint64_t none)
 {
 	char path[512], buffer[64];
 	struct gy_text text = GY_TEXT(path);
@@ -38,7 +40,8 @@ static uint64_t read_number(const char *root, const char *directory, const char 
 	gy_text_add(&text, directory);
 	gy_text_add(&text, "/");
 	gy_text_add(&text, file);
-	if (gy_sys_read_file(path, buffer, sizeof(buffer)) <= 0 || buffer[0] < '0' || buffer[0] > '9')
+	if (gy_sys_read_file(path, buffer, sizeof(buffer)) <= 0 || buffer[0] < '0' ||
+	    buffer[0] > '9')
 		return none;
 	return parse_u64(buffer);
 }
@@ -75,12 +78,11 @@ struct hierarchy {
 };
 
 static const struct hierarchy v2 = {
-	"/sys/fs/cgroup", "memory.max", "memory.current", { "inactive_file", "active_file" }
-};
-static const struct hierarchy v1 = { "/sys/fs/cgroup/memory",
-				     "memory.limit_in_bytes",
-				     "memory.usage_in_bytes",
-				     { "total_inactive_file", "total_active_file" } };
+	"/sys/fs/cgroup", "memory.max", "memory.current", {"inactive_file", "active_file"}};
+static const struct hierarchy v1 = {"/sys/fs/cgroup/memory",
+				    "memory.limit_in_bytes",
+				    "memory.usage_in_bytes",
+				    {"total_inactive_file", "total_active_file"}};
 
 /* Walks from our group up to the root; the tightest level (least room) wins. */
 static void read_levels(const char *root, const struct hierarchy *kind, const char *group,
@@ -122,9 +124,9 @@ void gy_cgroup_read(const char *root, const char *self, struct gy_cgroup_memory 
 	for (const char *line = self; line && *line;) {
 		const char *end = strchrnul(line, '\n');
 		const char *controllers = memchr(line, ':', (size_t)(end - line));
-		const char *group = controllers ? memchr(controllers + 1, ':',
-							 (size_t)(end - controllers - 1)) :
-						  NULL;
+		const char *group =
+			controllers ? memchr(controllers + 1, ':', (size_t)(end - controllers - 1))
+				    : NULL;
 
 		if (group) {
 			char name[320];
@@ -146,8 +148,8 @@ void gy_cgroup_read(const char *root, const char *self, struct gy_cgroup_memory 
 
 static struct {
 	struct gy_cgroup_memory memory; /* [lock: page_heap] */
-	uint64_t read_ns;		/* when; 0: never */
-	uint64_t granted;		/* bytes allowed since */
+	uint64_t read_ns;               /* when; 0: never */
+	uint64_t granted;               /* bytes allowed since */
 } cgroup;
 
 static void cgroup_refresh(uint64_t now_ns)

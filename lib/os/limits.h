@@ -11,9 +11,9 @@
 
 #include <stdbool.h>
 
-/* May the heap have `more` bytes of memory, having `resident` now, of which `unasked` were taken since
- * it asked last? *limit gets the limit in force, 0 for none. Reads cgroup files only when the answer
- * is near, or a second old. */
+/* May the heap have `more` bytes of memory, having `resident` now, of which `unasked` were taken
+ * since it asked last? *limit gets the limit in force, 0 for none. Reads cgroup files only when the
+ * answer is near, or a second old. */
 bool gy_limit_memory(uint64_t more, uint64_t unasked, uint64_t resident, uint64_t *limit);
 /* May `more` bytes of a reservation of `reserved` bytes, of which `usable` are in use, be made
  * usable under RLIMIT_AS? */

@@ -18,10 +18,13 @@
 
 struct gy_lock {
 	uint32_t state; /* [atomic: acquire in acquire/try, release in release] */
-	uint32_t rank;	/* [const] */
+	uint32_t rank;  /* [const] */
 };
 
-#define GY_LOCK_INIT(lock_rank) { 0, (lock_rank) }
+#define GY_LOCK_INIT(lock_rank)                                                                    \
+	{                                                                                          \
+		0, (lock_rank)                                                                     \
+	}
 
 void gy_lock_acquire_slow(struct gy_lock *lock);
 void gy_lock_release_slow(struct gy_lock *lock);

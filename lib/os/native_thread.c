@@ -56,7 +56,7 @@ static void *thread_main(void *run)
 	pthread_setname_np(pthread_self(), "gyre");
 	if (count && __atomic_fetch_sub(count, 1, __ATOMIC_RELAXED) == 1)
 		exit(0); /* all the others ended meanwhile */
-	(*(void (**)(void))&run)();
+	(*(void (**)(void)) & run)();
 	if (count)
 		__atomic_fetch_add(count, 1, __ATOMIC_RELAXED);
 	return NULL;
@@ -70,7 +70,7 @@ static int start_pthread(void (*run)(void))
 	void *argument;
 	int error;
 
-	*(void (**)(void))&argument = run;
+	*(void (**)(void)) & argument = run;
 	pthread_attr_init(&attributes);
 	pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
 	/* Where static TLS is large the least is not enough: then the default serves. */
@@ -102,13 +102,13 @@ static size_t tls_reach(uintptr_t thread_pointer)
 
 static uint32_t clone_tid; /* NATIVE-4: written by the kernel */
 
-/* NATIVE-1 to NATIVE-4. The memory is kept for the next start, in a forked child or after the thread
- * ended itself. */
+/* NATIVE-1 to NATIVE-4. The memory is kept for the next start, in a forked child or after the
+ * thread ended itself. */
 static int start_clone(void (*run)(void))
 {
-	const unsigned long flags = CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD |
-				    CLONE_SYSVSEM | CLONE_SETTLS | CLONE_PARENT_SETTID |
-				    CLONE_CHILD_CLEARTID;
+	const unsigned long flags = CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND |
+				    CLONE_THREAD | CLONE_SYSVSEM | CLONE_SETTLS |
+				    CLONE_PARENT_SETTID | CLONE_CHILD_CLEARTID;
 	static char *memory; /* [lock: background's state STARTING] */
 	static size_t reach;
 	uintptr_t self, *tcb, *stack;
@@ -149,8 +149,7 @@ static int start_clone(void (*run)(void))
 			 "1:"
 			 : "=a"(result)
 			 : "0"(SYS_clone), "D"(flags), "S"(stack - 1), "d"(&clone_tid),
-			   "r"(cleared),
-			   "r"(tls), [main] "b"(clone_main), [exit] "i"(SYS_exit)
+			   "r"(cleared), "r"(tls), [main] "b"(clone_main), [exit] "i"(SYS_exit)
 			 : "rcx", "r11", "memory");
 	return result < 0 ? (int)result : 0;
 }

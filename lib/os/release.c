@@ -46,9 +46,9 @@ static int advise_madvise(const struct iovec *ranges, unsigned count, int advice
 }
 
 const struct gy_release_backend gy_release_backends[GY_RELEASE_BACKENDS] = {
-	{ "process_madvise", advise_process_madvise },
-	{ "io_uring", gy_release_uring_advise },
-	{ "madvise", advise_madvise },
+	{"process_madvise", advise_process_madvise},
+	{"io_uring", gy_release_uring_advise},
+	{"madvise", advise_madvise},
 };
 
 #define BACKEND_URING_WORD 2 /* OPTION_WORDS_backend: auto|process_madvise|io_uring|madvise */
@@ -58,10 +58,10 @@ static uint8_t backend_broken[GY_RELEASE_BACKENDS]; /* [lock: trim] */
 /* Backends in the order in which they are tried. io_uring only on request: it saves the caller's
  * time at the price of more time in all, and nobody waits for our caller. */
 static const uint8_t order[4][GY_RELEASE_BACKENDS] = {
-	{ 0, 2, 2 }, /* auto */
-	{ 0, 2, 2 },
-	{ 1, 0, 2 },
-	{ 2, 2, 2 },
+	{0, 2, 2}, /* auto */
+	{0, 2, 2},
+	{1, 0, 2},
+	{2, 2, 2},
 };
 
 static int advise(const struct iovec *ranges, unsigned count, int advice,
@@ -88,7 +88,7 @@ static int advise(const struct iovec *ranges, unsigned count, int advice,
 int gy_release(const struct iovec *ranges, unsigned count, bool part,
 	       struct gy_release_result *result)
 {
-	struct gy_release_result ignored = { 0, 0, 0 };
+	struct gy_release_result ignored = {0, 0, 0};
 	int error;
 
 	if (part)

@@ -19,8 +19,8 @@
 #define GY_RELEASE_BATCH 512u
 
 struct gy_release_result {
-	uint64_t bytes;	  /* given back */
-	uint64_t calls;	  /* system calls */
+	uint64_t bytes;   /* given back */
+	uint64_t calls;   /* system calls */
 	unsigned backend; /* index in the table: what the probe heap_release says */
 };
 
@@ -33,7 +33,8 @@ struct gy_release_backend {
 #define GY_RELEASE_BACKENDS 3u
 extern const struct gy_release_backend gy_release_backends[GY_RELEASE_BACKENDS];
 
-/* Drops the pages of up to GY_RELEASE_BATCH ranges: they read as zero afterwards. `part`: ranges are
+/* Drops the pages of up to GY_RELEASE_BATCH ranges: they read as zero afterwards. `part`: ranges
+ * are
  * parts of transparent huge pages; they are split first (MADV_COLD), or the cgroup stays charged.
  * Returns 0, or -errno where some of it was not done (then none of it may be counted as released).
  * [lock: trim: one caller at a time] */

@@ -2,12 +2,13 @@
  *
  * The library depends on libc alone, so liburing is opened by name when this back end is first
  * used; its header gives the layout and the inline helpers, four functions come by dlsym. Where
- * liburing lacks, or the kernel forbids io_uring, the answer is -ENOSYS and the next back end serves.
+ * liburing lacks, or the kernel forbids io_uring, the answer is -ENOSYS and the next back end
+ * serves.
  *
  * URING-1  One ring, used by the holder of the trim lock; a forked child forgets it (it is the
  *          parent's, and so are its requests).
- * URING-3  It is opened under no lock, because opening allocates; whoever comes meanwhile uses the next
- *          back end.
+ * URING-3  It is opened under no lock, because opening allocates; whoever comes meanwhile uses the
+ *          next back end.
  * URING-2  Every request submitted is reaped before the call returns.
  */
 #include "os/release_uring.h"
@@ -24,7 +25,7 @@
 enum { CLOSED, OPENING, READY, FAILED };
 
 static struct {
-	uint32_t state; /* [atomic: release in open, acquire in advise] */
+	uint32_t state;       /* [atomic: release in open, acquire in advise] */
 	struct io_uring ring; /* [lock: trim, once READY] */
 	int (*queue_init)(unsigned entries, struct io_uring *ring, unsigned flags);
 	struct io_uring_sqe *(*get_sqe)(struct io_uring *ring);

@@ -8,7 +8,8 @@
 
 /* Opens liburing and a ring, once; may allocate. */
 void gy_release_uring_open(void);
-int gy_release_uring_advise(const struct iovec *ranges, unsigned count, int advice, uint64_t *calls);
+int gy_release_uring_advise(const struct iovec *ranges, unsigned count, int advice,
+			    uint64_t *calls);
 void gy_release_uring_forget(void);
 
 #endif

@@ -159,7 +159,8 @@ int gy_sys_getrlimit(int resource, struct rlimit *limit)
 	return result;
 }
 
-int gy_sys_futex_wait(uint32_t *word, uint32_t expected, const struct timespec *timeout, bool shared)
+int gy_sys_futex_wait(uint32_t *word, uint32_t expected, const struct timespec *timeout,
+		      bool shared)
 {
 	int operation = shared ? FUTEX_WAIT : FUTEX_WAIT_PRIVATE;
 	long result;
@@ -208,7 +209,7 @@ ssize_t gy_sys_read_file(const char *path, char *buffer, size_t capacity)
 
 ssize_t gy_sys_read_own_memory(const void *from, void *to, size_t bytes)
 {
-	struct iovec local = { to, bytes }, remote = { (void *)(uintptr_t)from, bytes };
+	struct iovec local = {to, bytes}, remote = {(void *)(uintptr_t)from, bytes};
 	ssize_t result;
 
 	SYS_RUN(process_vm_readv, result, process_vm_readv(getpid(), &local, 1, &remote, 1, 0));

@@ -40,7 +40,8 @@ int gy_sys_fcntl(int fd, int command, long argument);
 int gy_sys_membarrier(int command);
 int gy_sys_pidfd_open(pid_t pid);
 int gy_sys_getrlimit(int resource, struct rlimit *limit);
-int gy_sys_futex_wait(uint32_t *word, uint32_t expected, const struct timespec *timeout, bool shared);
+int gy_sys_futex_wait(uint32_t *word, uint32_t expected, const struct timespec *timeout,
+		      bool shared);
 int gy_sys_futex_wake(uint32_t *word, int count, bool shared);
 void gy_sys_close(int fd);
 /* Reads a whole small file into a NUL-ended buffer; bytes read, or -errno. */
@@ -48,7 +49,8 @@ ssize_t gy_sys_read_file(const char *path, char *buffer, size_t capacity);
 /* Copies memory of this process that may vanish meanwhile; bytes copied, or -errno. */
 ssize_t gy_sys_read_own_memory(const void *from, void *to, size_t bytes);
 pid_t gy_sys_gettid(void);
-/* True if eight bytes at `address` can be read. Touches nothing: the call that copies them in fails. */
+/* True if eight bytes at `address` can be read. Touches nothing: the call that copies them in
+ * fails. */
 bool gy_sys_readable(const void *address);
 uint64_t gy_now_ns(void); /* CLOCK_MONOTONIC */
 

@@ -11,7 +11,7 @@
 
 static void task_path(char *path, size_t capacity, pid_t tid, const char *file)
 {
-	struct gy_text text = { path, capacity, 0 };
+	struct gy_text text = {path, capacity, 0};
 
 	gy_text_add(&text, "/proc/self/task/");
 	gy_text_add_u64(&text, (uint64_t)tid);
@@ -24,9 +24,9 @@ static uint64_t parse(const char *at, unsigned base)
 	uint64_t value = 0;
 
 	for (;; at++) {
-		unsigned digit = *at >= '0' && *at <= '9' ? (unsigned)(*at - '0') :
-				 *at >= 'a' && *at <= 'f' ? (unsigned)(*at - 'a' + 10) :
-							    16;
+		unsigned digit = *at >= '0' && *at <= '9'   ? (unsigned)(*at - '0')
+				 : *at >= 'a' && *at <= 'f' ? (unsigned)(*at - 'a' + 10)
+							    : 16;
 
 		if (digit >= base)
 			return value;

@@ -66,7 +66,8 @@ static void print_option(const char *name, const char *kind, const char *words,
 		printf("\\fIon|off\\fR\n");
 	else
 		printf("\\fI%s\\fR\n", strcmp(kind, "SIZE") ? "number" : "bytes");
-	printf("%c%s.\n", text[0] >= 'a' && text[0] <= 'z' ? text[0] - 'a' + 'A' : text[0], text + 1);
+	printf("%c%s.\n", text[0] >= 'a' && text[0] <= 'z' ? text[0] - 'a' + 'A' : text[0],
+	       text + 1);
 	printf("Default \\fB");
 	print_value(kind, words, value);
 	printf("\\fR");
@@ -76,8 +77,8 @@ static void print_option(const char *name, const char *kind, const char *words,
 		printf(" to ");
 		print_value(kind, NULL, maximum);
 	}
-	printf("; %s.\n", strcmp(changes, "LIVE") ? "read at start"
-						 : "may change while the process runs");
+	printf("; %s.\n",
+	       strcmp(changes, "LIVE") ? "read at start" : "may change while the process runs");
 }
 
 static void print_options(void)

@@ -38,7 +38,7 @@ static void print_lookup(const char *name, unsigned step, unsigned last)
 		unsigned class = 1;
 
 		while (sizes[class] < bytes || (bytes > 8 && sizes[class] % 16))
-			class++;
+			class ++;
 		printf("%s%u", !bytes ? "" : bytes / step % 16 ? ", " : ", \\\n\t", class);
 	}
 	printf("\n");

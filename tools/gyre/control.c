@@ -260,7 +260,8 @@ struct gy_control *gy_control_open(int pid, int *error)
 	control->pid = pid;
 	control->fd = -1;
 	*error = find_descriptor(control);
-	/* CAP_SYS_PTRACE alone opens maps and memory, but not another user's folder of descriptors. */
+	/* CAP_SYS_PTRACE alone opens maps and memory, but not another user's folder of descriptors.
+	 * */
 	if (*error == -ENOENT || *error == -EACCES || *error == -EPERM)
 		*error = find_mapping(control);
 	if (*error) {
@@ -361,7 +362,8 @@ static bool ask(struct gy_control *control, unsigned int wait_ms)
 			return true;
 		if (now_ns() >= end_ns)
 			return false;
-		/* An answer may come without a wake-up (from a slow path of malloc): sleep little. */
+		/* An answer may come without a wake-up (from a slow path of malloc): sleep little.
+		 * */
 		syscall(SYS_futex, &page->answered, FUTEX_WAIT, answered, &tick, NULL, 0);
 	}
 }

@@ -40,7 +40,8 @@ struct gy_snapshot {
  *          -ECHILD (a parent's page), -EAGAIN (being made) */
 struct gy_control *gy_control_open(int pid, int *error);
 void gy_control_close(struct gy_control *control);
-/* gy_control_error - such an error as the end of a sentence about the process; brief: for a table. */
+/* gy_control_error - such an error as the end of a sentence about the process; brief: for a table.
+ * */
 const char *gy_control_error(int error);
 const char *gy_control_error_brief(int error);
 

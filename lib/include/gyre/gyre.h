@@ -19,7 +19,8 @@ extern "C" {
 #define GYRE_VERSION_PATCH 0
 #define GYRE_VERSION "0.1.0"
 
-/* struct gyre_stats - the heap in numbers, after Go's runtime.MemStats. Bytes unless named otherwise. */
+/* struct gyre_stats - the heap in numbers, after Go's runtime.MemStats. Bytes unless named
+ * otherwise. */
 struct gyre_stats {
 	uint64_t heap_alloc;	     /* in blocks that are allocated (HeapAlloc) */
 	uint64_t heap_inuse;	     /* in spans that hold blocks (HeapInuse) */
