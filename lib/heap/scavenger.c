@@ -186,11 +186,11 @@ static size_t visit(size_t index, uint32_t whole_before, uint32_t part_before,
 	if (free_bytes < least && objects)
 		free_bytes += blocks_worth(index, part_before);
 	if (free_bytes >= least) {
+		/* First: khugepaged must not undo what is about to be given back. */
+		gy_page_heap_mark_broken(index * GY_HUGEPAGE_PAGES);
 		bytes = release_pages(index, false);
 		if (objects)
 			bytes += release_blocks(index, part_before);
-		if (bytes)
-			gy_page_heap_mark_broken(index * GY_HUGEPAGE_PAGES);
 	}
 	/* What happened since, the tick tells; a race here costs one more look, or one delay. */
 	if (READ_RELAXED(hugepage->tick) == tick || bytes)
