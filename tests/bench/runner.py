@@ -529,7 +529,7 @@ def command_instr(options):
     if not shutil.which("valgrind"):
         raise SystemExit("valgrind is not installed")
     chosen = allocators(options.allocators.split(",") if options.allocators else None)
-    for extra in options.library or []:
+    for extra in options.libraries or []:
         name, _, path = extra.partition("=")
         chosen.append(Allocator(name, os.path.abspath(path)))
     loops = INSTR_LOOPS[:2] if options.quick else INSTR_LOOPS
@@ -758,7 +758,7 @@ def main():
     parser.add_argument("--scale", type=float, default=1.0, help="multiply the work of each workload")
     parser.add_argument("--json", help="also write the figures to this file")
     parser.add_argument("--no-report", action="store_true")
-    parser.add_argument("--library", action="append", help="instr: NAME=PATH of one more library")
+    parser.add_argument("--library", dest="libraries", action="append", help="instr: NAME=PATH of one more library")
     parser.add_argument("--plain", action="store_true", help="instr: only the pair of 64, NAME COUNT lines")
     parser.add_argument("--dist", help="idle: names of distributions")
     parser.add_argument("--mib", type=int, default=0, help="idle: size of the burst")
