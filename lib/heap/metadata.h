@@ -5,8 +5,8 @@
  *   span_of[p]    | 8 bytes a page: the page's span
  *   hugepages[h]  | 128 bytes a huge page: which pages are used, which the kernel has back
  *
- * Each side array is a reservation of its own, indexed by page (or huge-page) number relative to
- * the range's base, so nothing of ours lies between the user's bytes. Arrays and heap become usable
+ * Range and side arrays are one reservation, the arrays behind the range, each indexed by page (or
+ * huge-page) number relative to the base, so nothing of ours lies between the user's bytes. Arrays and heap become usable
  * together, in steps, at the upper end.
  *
  * META-1  base, and the arrays' addresses, never change after the heap's start.

@@ -52,7 +52,6 @@ static struct {
 	uint32_t span_units[SPANS_MAX];
 	size_t cursor;    /* the next huge page to look at */
 	uint64_t allowed; /* bytes that may be given back now (SCAV-4) */
-	uint64_t passes;
 } work;
 
 /* Drops work.ranges; true if the kernel has them all. */
@@ -248,7 +247,6 @@ bool gy_scavenger_step(uint64_t elapsed_ns)
 			work.cursor = 0;
 		visit(work.cursor++, whole_before, part_before, depth);
 	}
-	work.passes++;
 	if (gy_option(GY_OPT_collapse) && gy_option(GY_OPT_hugepage))
 		collapse_some(count);
 	gy_lock_release(&trim_lock);
