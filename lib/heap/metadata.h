@@ -6,8 +6,8 @@
  *   hugepages[h]  | 128 bytes a huge page: which pages are used, which the kernel has back
  *
  * Range and side arrays are one reservation, the arrays behind the range, each indexed by page (or
- * huge-page) number relative to the base, so nothing of ours lies between the user's bytes. Arrays and heap become usable
- * together, in steps, at the upper end.
+ * huge-page) number relative to the base, so nothing of ours lies between the user's bytes. Arrays
+ * and heap become usable together, in steps, at the upper end.
  *
  * META-1  base, and the arrays' addresses, never change after the heap's start.
  * META-2  page_count grows only, and only after the arrays behind it are usable: whoever sees
