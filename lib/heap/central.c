@@ -106,7 +106,7 @@ static void span_touch(struct gy_span *span, bool quiet)
 		WRITE_RELAXED(hugepage->tick, tick);
 }
 
-/* Writes or clears what free's fast path reads of the span's pages (META-3). */
+/* Writes or clears what free reads first of the span's pages (META-3, META-6). */
 static void publish_pages(const struct gy_span *span, bool on)
 {
 	const struct gy_size_class *size = &gy_size_classes[span->class_index];
@@ -116,7 +116,10 @@ static void publish_pages(const struct gy_span *span, bool on)
 		uint32_t start = (uint32_t)(uintptr_t)gy_span_start(span);
 
 		info.bias = 0u - start * size->magic;
-		info.bin = (uint16_t)(span->class_index * 32u); /* CACHE-1 */
+		if (span->sampled)
+			info.sampled = (uint16_t)(span->class_index | GY_PAGE_SAMPLED);
+		else
+			info.bin = (uint16_t)(span->class_index * 32u); /* CACHE-1 */
 	}
 	for (unsigned i = 0; i < span->pages; i++)
 		gy_map.page_info[span->first_page + i] = info;
@@ -135,8 +138,7 @@ static struct gy_span *span_new(struct gy_central *central, enum gy_oom_reason *
 	span->free_count = size->objects;
 	memset(span->free_bits, 0, span->bit_words * sizeof(*span->free_bits));
 	gy_range_set(span->free_bits, 0, size->objects);
-	if (!gy_central_is_sampled(central))
-		publish_pages(span, true);
+	publish_pages(span, true);
 	central->spans++;
 	central->span_free += size->objects;
 	span_relist(central, span);
@@ -149,8 +151,7 @@ static void span_drop(struct gy_central *central, struct gy_span *span)
 	central->spans--;
 	central->span_free -= span->objects;
 	central->gone_bytes -= (uint64_t)__builtin_popcount(span->gone_bits) * GY_SPAN_GONE_UNIT;
-	if (!gy_central_is_sampled(central))
-		publish_pages(span, false);
+	publish_pages(span, false);
 	gy_page_heap_give(span);
 }
 

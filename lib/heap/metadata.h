@@ -13,7 +13,9 @@
  * META-2  page_count grows only, and only after the arrays behind it are usable: whoever sees
  *         page < page_count may read every array at that page. Written under the page heap's lock.
  * META-3  page_info[p].bin is 0 unless p belongs to a small span whose blocks thread caches may
- *         hold; 0 sends free to its slow path, which looks at span_of.
+ *         hold and whose block that starts there is no sample; 0 sends free to its slow path.
+ * META-6  page_info[p].sampled is other than 0 iff every block that starts in p is a sample or free
+ *         (sampled.h): then it is the class, with GY_PAGE_SAMPLED, and bias is right although bin is 0.
  * META-4  Memory from gy_metadata_take is zeroed and is never given back to the kernel.
  * META-5  With the side arrays, memory for the records of their pages is set aside, untouched:
  *         where a limit has made the kernel refuse everything (RLIMIT_DATA, strict overcommit),
@@ -38,9 +40,11 @@ struct gy_hugepage;
  * bias is (u32)(-(u32)span_start * magic). */
 struct gy_page_info {
 	uint32_t bias;
-	uint16_t bin; /* byte offset of the class's bin in a thread cache; META-3 */
-	uint16_t spare;
+	uint16_t bin;     /* byte offset of the class's bin in a thread cache; META-3 */
+	uint16_t sampled; /* META-6 */
 };
+
+#define GY_PAGE_SAMPLED 0x8000u
 
 struct gy_address_map {
 	uintptr_t base;    /* META-1 */
