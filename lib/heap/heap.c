@@ -385,6 +385,10 @@ static struct gy_span *span_of_block(const void *block, const char *function, ui
 			  0, 0, function, caller_pc);
 		return NULL;
 	}
+	if (unlikely(span->kind == GY_SPAN_COLLECTED)) {
+		gy_misuse(GY_MISUSE_NOT_OURS, block, 0, 0, function, caller_pc);
+		return NULL;
+	}
 	return span;
 }
 

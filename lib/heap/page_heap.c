@@ -380,6 +380,7 @@ static struct gy_span *take_locked(size_t pages, size_t alignment_pages, unsigne
 {
 	struct gy_span *span;
 	size_t first = 0, bare;
+	bool collected;
 
 	if (pages < GY_HUGEPAGE_PAGES && alignment_pages <= GY_HUGEPAGE_PAGES)
 		*reason = find_small((unsigned)pages, (unsigned)alignment_pages, class_index != 0,
@@ -393,6 +394,9 @@ static struct gy_span *take_locked(size_t pages, size_t alignment_pages, unsigne
 		*reason = GY_OOM_LIMIT;
 		return NULL;
 	}
+	collected = class_index == GY_CLASS_COLLECTED;
+	if (collected)
+		class_index = 0;
 	span = span_record_take(gy_size_classes[class_index].objects);
 	if (!span) {
 		*reason = GY_OOM_REFUSED;
@@ -408,7 +412,10 @@ static struct gy_span *take_locked(size_t pages, size_t alignment_pages, unsigne
 	span->gone_bits = 0;
 	span->tick = READ_RELAXED(gy_heap_tick);
 	/* Pairs with the acquire in gy_central_borrow: kind is the last field to change. */
-	__atomic_store_n(&span->kind, class_index ? GY_SPAN_SMALL : GY_SPAN_LARGE,
+	__atomic_store_n(&span->kind,
+			 collected	 ? GY_SPAN_COLLECTED
+			 : class_index ? GY_SPAN_SMALL
+				       : GY_SPAN_LARGE,
 			 __ATOMIC_RELEASE);
 	*zeroed = run_use(span, first, pages) == pages;
 	return span;
@@ -429,7 +436,7 @@ struct gy_span *gy_page_heap_take(size_t pages, size_t alignment_pages, unsigned
 	gy_lock_release(&gy_pages.lock);
 	if (span)
 		GY_PROBE3(span_take, (uintptr_t)gy_span_start(span), gy_span_bytes(span),
-			  gy_size_classes[class_index].bytes);
+			  gy_size_classes[span->class_index].bytes);
 	return span;
 }
 

@@ -24,7 +24,7 @@ struct gy_page_heap_stats {
 int gy_page_heap_init(void);
 
 /* A span of `pages` pages whose start is a multiple of `alignment_pages` pages, for class
- * `class_index` (0: a large block). *zeroed: every byte is known to be 0. NULL: memory lacks
+ * `class_index` (0: a large block; GY_CLASS_COLLECTED: the collector's). *zeroed: every byte is known to be 0. NULL: memory lacks
  * (*reason says why). Any thread; the caller holds no lock, or its class's central lock. */
 struct gy_span *gy_page_heap_take(size_t pages, size_t alignment_pages, unsigned class_index,
 				  bool sampled, bool *zeroed, enum gy_oom_reason *reason);

@@ -30,7 +30,11 @@
 #include "base/bits.h"
 #include "heap/metadata.h"
 
-enum gy_span_kind { GY_SPAN_NONE, GY_SPAN_SMALL, GY_SPAN_LARGE };
+/* COLLECTED: a block of the collector's (gc/record.h); nothing in heap/ looks into it. */
+enum gy_span_kind { GY_SPAN_NONE, GY_SPAN_SMALL, GY_SPAN_LARGE, GY_SPAN_COLLECTED };
+
+/* Stands for a class index where pages are taken for the collector. */
+#define GY_CLASS_COLLECTED 0xffu
 
 struct gy_span {
 	uint32_t first_page, pages;

@@ -1,0 +1,88 @@
+/* space.h - where collected objects come from, and go: cursors, blocks, sweeping. See space.c.
+ *
+ *	thread: cursor   one per (layout, object size) the thread has used: a run of zeroed free slots
+ *	   |             next .. limit in a block that is in this thread's hand; allocation is a bump
+ *	bin              per (layout, object size), a lock: lists of blocks: unswept, partial (swept,
+ *	   |             with room), full (swept, without)
+ *	page heap        spans of kind GY_SPAN_COLLECTED
+ *
+ * A cursor moves from run to run inside its block by the allocated bits, then to another block: one
+ * that it sweeps itself from the bin's unswept list, a partial one, or a new one.
+ *
+ * SPACE-1  A block is on exactly one list of its bin, or in one thread's hand.
+ * SPACE-2  On entering a run, its thread zeroes it (unless known to be zero, or a leaf), then sets its
+ *          allocated bits, and while marking its scanned and then its marks bits: born black.
+ * SPACE-3  At the start of a cycle, in the pause, every block is swept or in hand, and each cursor's
+ *          rest [next, limit) is made black; blocks in hand whose epoch is old are swept in place:
+ *          allocated = marks, marks = scanned = 0, then the rest blackened anew.
+ * SPACE-4  At the flip every block on the lists full and partial becomes unswept at once (lists are
+ *          joined, no block is touched). A thread that finds its block's epoch old, on its way to the
+ *          next run, puts it on the unswept list and takes another; the run it had was all black.
+ * SPACE-5  Sweeping a block: allocated = marks, marks = scanned = 0, epoch = now. No object left: its
+ *          pages go back to the page heap, or stay as the block in hand. Runs finalisation-free: what
+ *          a finaliser or weak reference needs was marked or cleared before the flip.
+ * SPACE-6  gy_space_sweep_all has returned before the next cycle's pause.
+ */
+#ifndef GY_GC_SPACE_H
+#define GY_GC_SPACE_H
+
+#include "gc/layout.h"
+#include "gc/record.h"
+#include "os/lock.h"
+
+struct gy_gc_thread;
+
+struct gy_cursor {
+	char *next, *limit;    /* next == limit: empty. Both NULL at first */
+	uint32_t object_bytes;
+	uint32_t block;	       /* first page of the block in hand; 0: none */
+	uint16_t next_slot;    /* where in the block to look for the next run */
+	uint8_t zeroed;	       /* the block's free slots read as zero: it is new from the kernel */
+	struct gy_bin_gc *bin;
+	struct gy_cursor *following; /* list of the thread's cursors */
+};
+
+/* Cursor lookup by type, direct-mapped: gyre_new's fast path. */
+#define GY_TYPE_SLOTS 64u
+struct gy_type_slot {
+	const struct gyre_type *type;
+	uint64_t fingerprint;
+	struct gy_cursor *cursor;
+};
+
+struct gy_space_stats {
+	uint64_t span_bytes;   /* in blocks and large objects */
+	uint64_t inuse_bytes;  /* allocated bits x size, runs in hand counted whole */
+	uint64_t objects_allocated, bytes_allocated, bytes_freed;
+	uint64_t blocks;
+};
+
+int gy_space_init(void);
+
+/* Slow halves of allocation. NULL: memory lacks (errno is the caller's business). */
+void *gy_space_new(struct gy_gc_thread *thread, const struct gyre_type *type);
+/* `bytes` of objects of this layout; zeroed but for leaves; adds the byte behind the end that lets a
+ * pointer there hold the object. Small or large. */
+void *gy_space_new_sized(struct gy_gc_thread *thread, const struct gy_layout *layout, size_t bytes);
+
+/* In the pause, for each thread: SPACE-3. */
+void gy_space_thread_begin_cycle(struct gy_gc_thread *thread);
+/* After termination: SPACE-4. `epoch`: of the cycle that has marked. */
+void gy_space_flip(uint32_t epoch);
+/* Sweeps up to `blocks` blocks; false when none is left. Any thread. */
+bool gy_space_sweep_some(unsigned blocks);
+void gy_space_sweep_all(void);
+/* Thread end: gives its blocks back to their bins. */
+void gy_space_thread_end(struct gy_gc_thread *thread);
+void gy_space_read_stats(struct gy_space_stats *stats);
+/* Calls visit for every block (first page). The world is stopped, or nothing allocates. */
+void gy_space_each_block(void (*visit)(size_t block, void *argument), void *argument);
+/* Bytes taken from bins since start, all threads: what the pacer watches. [atomic: relaxed] */
+extern uint64_t gy_space_taken_bytes GY_HIDDEN;
+void gy_space_fork_prepare(void);
+void gy_space_fork_parent(void);
+void gy_space_fork_child(void);
+/* CHECK=full: SPACE-1, REC-1. */
+void gy_space_check(void);
+
+#endif
