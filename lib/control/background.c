@@ -58,9 +58,11 @@ GY_RACY_READER static uint64_t activity(void)
 {
 	uint64_t sum = 0;
 
-	for (unsigned c = 1; c < GY_CLASS_COUNT; c++)
-		sum += READ_RELAXED(gy_centrals[0][c].taken) +
-		       READ_RELAXED(gy_centrals[0][c].given);
+	for (unsigned c = 1; c < GY_CLASS_COUNT; c++) {
+		if (gy_central_is_used(false, c))
+			sum += READ_RELAXED(gy_centrals[0][c].taken) +
+			       READ_RELAXED(gy_centrals[0][c].given);
+	}
 	return sum;
 }
 

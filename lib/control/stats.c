@@ -63,6 +63,8 @@ static void gather_class(unsigned c, const struct cached *cached, struct gyre_co
 	for (unsigned sampled = 0; sampled < 2; sampled++) {
 		struct gy_central *central = &gy_centrals[sampled][c];
 
+		if (!gy_central_is_used(sampled, c))
+			continue;
 		gy_lock_acquire(&central->lock);
 		out += central->taken - central->given - central->lost;
 		class->spans += central->spans;

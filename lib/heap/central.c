@@ -36,6 +36,7 @@
 #define EMPTY_SAMPLED 1 /* empty spans of samples kept: samples come one by one */
 
 struct gy_central gy_centrals[2][GY_CLASS_COUNT];
+uint64_t gy_centrals_used[2][(GY_CLASS_COUNT + 63) / 64];
 
 int gy_central_init(void)
 {
@@ -125,6 +126,17 @@ static void publish_pages(const struct gy_span *span, bool on)
 		gy_map.page_info[span->first_page + i] = info;
 }
 
+/* Read first: only a class's first span changes anything. */
+static void note_used(const struct gy_central *central)
+{
+	unsigned class_index = gy_central_class(central);
+	uint64_t *word = &gy_centrals_used[gy_central_is_sampled(central)][class_index / 64];
+	uint64_t bit = 1ull << class_index % 64;
+
+	if (!(READ_RELAXED(*word) & bit))
+		__atomic_fetch_or(word, bit, __ATOMIC_RELAXED);
+}
+
 static struct gy_span *span_new(struct gy_central *central, enum gy_oom_reason *reason)
 {
 	const struct gy_size_class *size = &gy_size_classes[gy_central_class(central)];
@@ -139,6 +151,7 @@ static struct gy_span *span_new(struct gy_central *central, enum gy_oom_reason *
 	memset(span->free_bits, 0, span->bit_words * sizeof(*span->free_bits));
 	gy_range_set(span->free_bits, 0, size->objects);
 	publish_pages(span, true);
+	note_used(central);
 	central->spans++;
 	central->span_free += size->objects;
 	span_relist(central, span);
@@ -385,7 +398,8 @@ size_t gy_central_drain(struct gy_central *central, uint32_t before)
 	void *doubled = NULL;
 	size_t moved;
 
-	if (!has_slots(central))
+	if (!gy_central_is_used(gy_central_is_sampled(central), gy_central_class(central)) ||
+	    !has_slots(central))
 		return 0;
 	gy_lock_acquire(&central->lock);
 	if (before && (int32_t)((uint32_t)central->slots_tick - before) >= 0) {

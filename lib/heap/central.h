@@ -28,6 +28,15 @@ struct gy_central {
  * start: a process that uses few classes touches few of these. */
 extern struct gy_central gy_centrals[2][GY_CLASS_COUNT];
 
+/* A bit per class that has ever had a span; until then its structure is all zero, and whoever only
+ * reads statistics need not touch its page. [atomic: relaxed] */
+extern uint64_t gy_centrals_used[2][(GY_CLASS_COUNT + 63) / 64];
+
+GY_INLINE bool gy_central_is_used(bool sampled, unsigned class_index)
+{
+	return READ_RELAXED(gy_centrals_used[sampled][class_index / 64]) >> class_index % 64 & 1;
+}
+
 GY_INLINE unsigned gy_central_class(const struct gy_central *central)
 {
 	return (unsigned)(central - gy_centrals[0]) % GY_CLASS_COUNT;

@@ -9,7 +9,7 @@
 #define CPUID_POWER 0x80000007u
 #define CPUID_INVARIANT_TSC (1u << 8)
 
-uint32_t gy_ticks_are_counter;
+uint32_t gy_ticks_kind;
 static uint64_t start_ticks, start_ns; /* [const] after the library's start */
 
 static bool have_counter(void)
@@ -25,12 +25,19 @@ static bool have_counter(void)
 #endif
 }
 
-/* Samples taken before this ran have a birth in nanoseconds; there are none, or a handful. */
+uint32_t gy_ticks_find_kind(void)
+{
+	uint32_t kind = have_counter() ? GY_TICKS_COUNTER : GY_TICKS_CLOCK;
+
+	WRITE_RELAXED(gy_ticks_kind, kind);
+	return kind;
+}
+
+/* Lifetimes of samples taken before this ran come out a little wrong; there are none, or few. */
 __attribute__((constructor)) static void start_counter(void)
 {
-	gy_ticks_are_counter = have_counter();
 	start_ns = gy_now_ns();
-	start_ticks = gy_ticks();
+	start_ticks = gy_ticks_counter();
 }
 
 uint64_t gy_ticks_since_ns(uint64_t then)
@@ -39,7 +46,7 @@ uint64_t gy_ticks_since_ns(uint64_t then)
 
 	if (now <= then)
 		return 0;
-	if (!gy_ticks_are_counter)
+	if (READ_RELAXED(gy_ticks_kind) != GY_TICKS_COUNTER)
 		return passed;
 	if (now <= start_ticks)
 		return 0;

@@ -8,6 +8,8 @@
  *
  * TICKS-1  Without a counter that runs at one rate on all processors (x86-64: CPUID's invariant
  *          TSC), ticks are the clock's nanoseconds.
+ *          Which it is, the first sample asks: CPUID leaves a virtual machine, 10-20 us, and most
+ *          processes never take a sample.
  * TICKS-2  A lifetime is never negative, and off by a microsecond at most where the counter is
  *          what it says; a virtual machine that was moved to another host may show a wrong one.
  */
@@ -17,22 +19,35 @@
 #include "base/compiler.h"
 #include "os/clock.h"
 
-extern uint32_t gy_ticks_are_counter; /* [const] after the library's start */
+enum gy_ticks_kind { GY_TICKS_UNKNOWN, GY_TICKS_COUNTER, GY_TICKS_CLOCK };
 
-GY_INLINE uint64_t gy_ticks(void)
+/* enum gy_ticks_kind [atomic: relaxed; every writer writes the same] */
+extern uint32_t gy_ticks_kind;
+
+uint32_t gy_ticks_find_kind(void);
+
+/* The counter itself, whatever it is worth. */
+GY_INLINE uint64_t gy_ticks_counter(void)
 {
 #if defined(__x86_64__)
-	if (likely(gy_ticks_are_counter))
-		return __builtin_ia32_rdtsc();
+	return __builtin_ia32_rdtsc();
 #elif defined(__aarch64__)
 	uint64_t value;
 
-	if (likely(gy_ticks_are_counter)) {
-		__asm__ volatile("mrs %0, cntvct_el0" : "=r"(value));
-		return value;
-	}
+	__asm__ volatile("mrs %0, cntvct_el0" : "=r"(value));
+	return value;
+#else
+	return 0;
 #endif
-	return gy_now_ns();
+}
+
+GY_INLINE uint64_t gy_ticks(void)
+{
+	uint32_t kind = READ_RELAXED(gy_ticks_kind);
+
+	if (unlikely(kind == GY_TICKS_UNKNOWN))
+		kind = gy_ticks_find_kind();
+	return likely(kind == GY_TICKS_COUNTER) ? gy_ticks_counter() : gy_now_ns();
 }
 
 /* Nanoseconds from then, which gy_ticks returned, until now. */
