@@ -12,7 +12,7 @@
 
 #define GYRE_EVENT_FRAMES 32
 #define GYRE_EVENT_COMM 16
-#define GYRE_EVENT_ARGUMENTS 8
+#define GYRE_EVENT_ARGUMENTS 12
 
 enum gyre_event_kind {
 	GYRE_EVENT_ALLOC = 1, /* alloc_sample */

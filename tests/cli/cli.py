@@ -21,6 +21,10 @@ LIB = os.environ.get("GYRE_LIB") or os.path.join(BUILD, "libgyre.so")
 TMP = os.environ.get("TMPDIR") or tempfile.mkdtemp()
 PROBES = ["alloc_sample", "free_sample", "cache_refill", "cache_flush", "large_alloc", "large_free",
           "span_take", "span_give", "heap_grow", "heap_release", "oom", "misuse"]
+GC_PROBES = ["gc_cycle_begin", "gc_phase", "gc_pause_begin", "gc_pause_end", "gc_assist", "gc_pace",
+             "gc_finalise", "gc_cycle_end", "barrier_flush"]
+HEAP_PROBES = PROBES
+PROBES = HEAP_PROBES + GC_PROBES
 failures = 0
 
 

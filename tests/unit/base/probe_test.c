@@ -38,17 +38,17 @@ Test(probe, PROBE_4_the_semaphore_is_a_count)
 /* PROBE-1: every probe of the table has its one function, which can be called. */
 Test(probe, PROBE_1_every_probe_fires)
 {
-	static const uint64_t values[7] = {1, 2, 3, 4, 5, 6, 7};
+	static const uint64_t values[12] = {1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12};
 	unsigned count = 0;
 
 #define PROBE(group, name, arguments_count, arguments, meaning)                                    \
-	cr_assert(arguments_count >= 2 && arguments_count <= 7);                                   \
+	cr_assert(arguments_count >= 2 && arguments_count <= 12);                                   \
 	cr_assert_eq(gyre_##name##_semaphore, 0, #name);                                           \
 	gy_probe_##name(values);                                                                   \
 	count++;
 #include "base/probes.def"
 #undef PROBE
-	cr_assert_geq(count, 12u);
+	cr_assert_geq(count, 21u);
 }
 
 /* The number of arguments that a row claims is the number that its text lists. */
