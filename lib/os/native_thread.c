@@ -32,11 +32,47 @@
 #define GY_NATIVE_CLONE 0
 #endif
 
-static __thread GY_TLS_INITIAL_EXEC char own_tls_mark;
+/* What a thread of ours needs, from its start to the next that takes the slot. */
+struct slot {
+	uint32_t tid; /* NATIVE-4 [atomic: acquire, release]; CLAIMED while it starts */
+	void (*run)(void *argument);
+	void *argument;
+	char *memory; /* stack, thread-local storage, control block; kept for the next */
+};
 
-static uintptr_t own_tls(void)
+#define SLOTS 80u /* 64 marking workers, the background thread, and some that are ending */
+#define CLAIMED UINT32_MAX
+
+static struct slot slots[SLOTS];
+static uint32_t slots_used; /* [atomic: relaxed] the slots behind were never taken */
+
+static struct slot *slot_claim(void)
 {
-	return (uintptr_t)&own_tls_mark;
+	for (uint32_t i = 0; i < SLOTS; i++) {
+		uint32_t used = READ_RELAXED(slots_used), free_slot = 0;
+
+		if (!__atomic_compare_exchange_n(&slots[i].tid, &free_slot, CLAIMED, false,
+						 __ATOMIC_ACQUIRE, __ATOMIC_RELAXED))
+			continue;
+		while (used <= i &&
+		       !__atomic_compare_exchange_n(&slots_used, &used, i + 1, true,
+						    __ATOMIC_RELEASE, __ATOMIC_RELAXED))
+			;
+		return &slots[i];
+	}
+	return NULL;
+}
+
+bool gy_native_thread_is(pid_t tid)
+{
+	uint32_t used = __atomic_load_n(&slots_used, __ATOMIC_ACQUIRE);
+
+	if (tid <= 0)
+		return false;
+	for (uint32_t i = 0; i < used; i++)
+		if (__atomic_load_n(&slots[i].tid, __ATOMIC_ACQUIRE) == (uint32_t)tid)
+			return true;
+	return false;
 }
 
 /* A process ends when its last thread does: the C library counts threads, and the one that brings
@@ -49,46 +85,54 @@ static uint32_t *thread_count(void)
 	return gy_loader_symbol ? gy_loader_symbol(NULL, "__nptl_nthreads") : NULL;
 }
 
-static void *thread_main(void *run)
+static void *thread_main(void *argument)
 {
+	struct slot *slot = argument;
 	uint32_t *count = thread_count();
 
+	__atomic_store_n(&slot->tid, (uint32_t)gy_sys_gettid(), __ATOMIC_RELEASE);
 	pthread_setname_np(pthread_self(), "gyre");
 	if (count && __atomic_fetch_sub(count, 1, __ATOMIC_RELAXED) == 1)
 		exit(0); /* all the others ended meanwhile */
-	(*(void (**)(void)) & run)();
+	slot->run(slot->argument);
 	if (count)
 		__atomic_fetch_add(count, 1, __ATOMIC_RELAXED);
+	__atomic_store_n(&slot->tid, 0, __ATOMIC_RELEASE);
 	return NULL;
 }
 
 /* By the C library: where we cannot make a thread ourselves. */
-static int start_pthread(void (*run)(void))
+static int start_pthread(struct slot *slot)
 {
 	pthread_attr_t attributes;
 	pthread_t thread;
-	void *argument;
 	int error;
 
-	*(void (**)(void)) & argument = run;
 	pthread_attr_init(&attributes);
 	pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
 	/* Where static TLS is large the least is not enough: then the default serves. */
 	pthread_attr_setstacksize(&attributes, MAX(STACK_BYTES, (size_t)PTHREAD_STACK_MIN * 2));
-	error = pthread_create(&thread, &attributes, thread_main, argument);
+	error = pthread_create(&thread, &attributes, thread_main, slot);
 	if (error == EINVAL) {
 		pthread_attr_setstacksize(&attributes, (size_t)1 << 20);
-		error = pthread_create(&thread, &attributes, thread_main, argument);
+		error = pthread_create(&thread, &attributes, thread_main, slot);
 	}
 	pthread_attr_destroy(&attributes);
 	return -error;
 }
 
 #if GY_NATIVE_CLONE
-static void clone_main(void (*run)(void))
+static __thread GY_TLS_INITIAL_EXEC char own_tls_mark;
+
+static uintptr_t own_tls(void)
+{
+	return (uintptr_t)&own_tls_mark;
+}
+
+static void clone_main(struct slot *slot)
 {
 	prctl(PR_SET_NAME, "gyre");
-	run();
+	slot->run(slot->argument);
 }
 
 /* How far below the thread pointer the thread-local variables lie that this thread may touch: the
@@ -100,41 +144,47 @@ static size_t tls_reach(uintptr_t thread_pointer)
 	return gy_round_up(reach + TLS_MARGIN, GY_KERNEL_PAGE_BYTES);
 }
 
-static uint32_t clone_tid; /* NATIVE-4: written by the kernel */
+/* NATIVE-1. The memory is kept for the slot's next thread, also in a forked child. */
+static bool slot_prepare(struct slot *slot, uintptr_t self, uintptr_t **tcb)
+{
+	static size_t known_reach; /* [atomic: relaxed] the same for every thread */
+	size_t reach = READ_RELAXED(known_reach);
+	void *mapped;
 
-/* NATIVE-1 to NATIVE-4. The memory is kept for the next start, in a forked child or after the
- * thread ended itself. */
-static int start_clone(void (*run)(void))
+	if (!reach) {
+		reach = tls_reach(self);
+		WRITE_RELAXED(known_reach, reach);
+	}
+	if (!slot->memory) {
+		if (gy_vm_map(&mapped, STACK_BYTES + reach + TCB_BYTES))
+			return false;
+		slot->memory = mapped;
+		gy_sys_mprotect(mapped, GY_KERNEL_PAGE_BYTES, PROT_NONE); /* guard */
+	}
+	memset(slot->memory + STACK_BYTES, 0, reach + TCB_BYTES);
+	*tcb = (uintptr_t *)(void *)(slot->memory + STACK_BYTES + reach);
+	(*tcb)[0] = (*tcb)[2] = (uintptr_t)*tcb; /* what %fs:0 and %fs:16 are asked for */
+	return true;
+}
+
+/* NATIVE-4: the kernel writes the thread's id to slot->tid before it runs, 0 after it has gone. */
+static int start_clone(struct slot *slot)
 {
 	const unsigned long flags = CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND |
 				    CLONE_THREAD | CLONE_SYSVSEM | CLONE_SETTLS |
 				    CLONE_PARENT_SETTID | CLONE_CHILD_CLEARTID;
-	static char *memory; /* [lock: background's state STARTING] */
-	static size_t reach;
 	uintptr_t self, *tcb, *stack;
 	register uint32_t *cleared __asm__("r10");
 	register uintptr_t tls __asm__("r8");
-	void *mapped;
 	long result;
 
-	if (__atomic_load_n(&clone_tid, __ATOMIC_ACQUIRE)) /* NATIVE-4 */
-		return -EAGAIN;
-
 	__asm__("movq %%fs:0, %0" : "=r"(self));
-	if (!memory) {
-		reach = tls_reach(self);
-		if (gy_vm_map(&mapped, STACK_BYTES + reach + TCB_BYTES))
-			return -EAGAIN;
-		memory = mapped;
-		gy_sys_mprotect(memory, GY_KERNEL_PAGE_BYTES, PROT_NONE); /* guard */
-	}
-	memset(memory + STACK_BYTES, 0, reach + TCB_BYTES);
-	tcb = (uintptr_t *)(void *)(memory + STACK_BYTES + reach);
-	tcb[0] = tcb[2] = (uintptr_t)tcb; /* what %fs:0 and %fs:16 are asked for */
-	stack = (uintptr_t *)(void *)(memory + STACK_BYTES - 64);
-	stack[-1] = (uintptr_t)run;
+	if (!slot_prepare(slot, self, &tcb))
+		return -EAGAIN;
+	stack = (uintptr_t *)(void *)(slot->memory + STACK_BYTES - 64);
+	stack[-1] = (uintptr_t)slot;
 	/* Last before the system call: a function call would take these registers. */
-	cleared = &clone_tid;
+	cleared = &slot->tid;
 	tls = (uintptr_t)tcb;
 	__asm__ volatile("syscall\n\t"
 			 "test %%rax, %%rax\n\t"
@@ -148,38 +198,58 @@ static int start_clone(void (*run)(void))
 			 "hlt\n"
 			 "1:"
 			 : "=a"(result)
-			 : "0"(SYS_clone), "D"(flags), "S"(stack - 1), "d"(&clone_tid),
+			 : "0"(SYS_clone), "D"(flags), "S"(stack - 1), "d"(&slot->tid),
 			   "r"(cleared), "r"(tls), [main] "b"(clone_main), [exit] "i"(SYS_exit)
 			 : "rcx", "r11", "memory");
 	return result < 0 ? (int)result : 0;
 }
 #else
-static int start_clone(void (*run)(void))
+static int start_clone(struct slot *slot)
 {
-	(void)run;
+	(void)slot;
 	return -ENOSYS;
 }
 #endif
 
 void gy_native_thread_fork_child(void)
 {
-#if GY_NATIVE_CLONE
-	clone_tid = 0; /* the parent's thread is not here */
-#endif
+	for (uint32_t i = 0; i < SLOTS; i++)
+		slots[i].tid = 0; /* the parent's threads are not here */
+}
+
+int gy_native_thread_start_arg(void (*run)(void *argument), void *argument)
+{
+	int error = gy_sys_fault(GY_SYS_thread_create);
+	sigset_t all, before;
+	struct slot *slot;
+
+	if (error)
+		return error;
+	slot = slot_claim();
+	if (!slot)
+		return -EAGAIN;
+	slot->run = run;
+	slot->argument = argument;
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &before);
+	error = GY_NATIVE_CLONE ? start_clone(slot) : start_pthread(slot);
+	pthread_sigmask(SIG_SETMASK, &before, NULL);
+	if (error)
+		__atomic_store_n(&slot->tid, 0, __ATOMIC_RELEASE);
+	return error;
+}
+
+static void run_plain(void *run)
+{
+	(*(void (**)(void)) & run)();
 }
 
 int gy_native_thread_start(void (*run)(void))
 {
-	sigset_t all, before;
-	int error = gy_sys_fault(GY_SYS_thread_create);
+	void *argument;
 
-	if (error)
-		return error;
-	sigfillset(&all);
-	pthread_sigmask(SIG_SETMASK, &all, &before);
-	error = GY_NATIVE_CLONE ? start_clone(run) : start_pthread(run);
-	pthread_sigmask(SIG_SETMASK, &before, NULL);
-	return error;
+	*(void (**)(void)) & argument = run;
+	return gy_native_thread_start_arg(run_plain, argument);
 }
 
 /* The effective id, second number behind `key`. */

@@ -1,4 +1,4 @@
-/* native_thread.h - a thread of the library's own.
+/* native_thread.h - threads of the library's own: the background thread, the marking workers.
  *
  * Small stack, every signal blocked (a program's handlers must not find themselves in a thread that
  * the program does not know), detached, named "gyre".
@@ -16,8 +16,9 @@
  * NATIVE-3  The C library does not count it: pthread_exit of the last real thread ends the process,
  *           and setuid does not reach it. It must look for itself
  *           (gy_native_thread_has_process_ids), and end where the process has changed its rights.
- * NATIVE-4  Its stack and storage serve the next one only after the kernel has said that it is gone
- *           (it clears the thread's id on exit); until then a start is refused with -EAGAIN.
+ * NATIVE-4  A slot's stack and storage serve the next thread only after the kernel has said that
+ *           the one before is gone (it clears the thread's id on exit). With all slots in use a
+ *           start is refused with -EAGAIN.
  *
  * Sanitizer builds and other machines use pthread_create. kernel-notes/clone.md
  */
@@ -27,10 +28,14 @@
 #include "base/compiler.h"
 
 #include <stdbool.h>
+#include <sys/types.h>
 
-/* 0 or -errno. May allocate (pthread_create does); the caller holds no lock of ours. One at a time.
- * */
+/* 0 or -errno. May allocate (pthread_create does); the caller holds no lock of ours. Any thread, a
+ * native one too, and several at once. */
+int gy_native_thread_start_arg(void (*run)(void *argument), void *argument);
 int gy_native_thread_start(void (*run)(void));
+/* Is this a thread of ours? Not yet, for an instant, of one that is just starting. Signal-safe. */
+bool gy_native_thread_is(pid_t tid);
 /* In a forked child, before its first start. */
 void gy_native_thread_fork_child(void);
 /* For such a thread: does it have the effective user and group of the process? */

@@ -1,4 +1,4 @@
-/* native_thread_test.c - the library's own thread: every signal blocked, detached, named, small. */
+/* native_thread_test.c - the library's own threads: every signal blocked, detached, named, small. */
 #include "os/native_thread.h"
 
 #include "base/config.h"
@@ -117,7 +117,70 @@ Test(native_thread, NATIVE_3_it_notices_a_change_of_user)
 	cr_assert_not(seen.same_ids);
 }
 
-/* NATIVE-4: the stack of one that runs is not taken for another; in a forked child it is free. */
+/* NATIVE-4: as many as there are slots, each with its argument, stack and errno; then a refusal; a
+ * slot whose thread has gone serves again. */
+enum { MANY = 64, MOST = 200 };
+static struct crowd {
+	uintptr_t stack;
+	pid_t tid;
+	uint32_t ready; /* [atomic: release in crowd_main] */
+	int error_number;
+} crowd[MOST];
+static uint32_t crowd_go;   /* [atomic] a futex */
+static uint32_t crowd_left; /* [atomic: release in crowd_main] */
+
+static void crowd_main(void *argument)
+{
+	struct crowd *self = argument;
+	char local = 0;
+
+	errno = (int)(self - crowd) + 1;
+	self->stack = (uintptr_t)&local;
+	self->tid = gy_sys_gettid();
+	__atomic_store_n(&self->ready, 1, __ATOMIC_RELEASE);
+	while (!__atomic_load_n(&crowd_go, __ATOMIC_ACQUIRE))
+		gy_sys_futex_wait(&crowd_go, 0, NULL, false);
+	self->error_number = errno;
+	__atomic_add_fetch(&crowd_left, 1, __ATOMIC_RELEASE);
+}
+
+static void crowd_wait(unsigned count)
+{
+	for (unsigned i = 0; i < count; i++)
+		while (!__atomic_load_n(&crowd[i].ready, __ATOMIC_ACQUIRE))
+			unit_sleep_ms(1);
+}
+
+static void crowd_leave(unsigned count)
+{
+	__atomic_store_n(&crowd_go, 1, __ATOMIC_RELEASE);
+	gy_sys_futex_wake(&crowd_go, MOST, false);
+	while (__atomic_load_n(&crowd_left, __ATOMIC_ACQUIRE) < count)
+		unit_sleep_ms(1);
+}
+
+Test(native_thread, NATIVE_4_many_live_at_once)
+{
+	for (unsigned i = 0; i < MANY; i++)
+		cr_assert_eq(gy_native_thread_start_arg(crowd_main, &crowd[i]), 0, "thread %u", i);
+	crowd_wait(MANY);
+	for (unsigned i = 0; i < MANY; i++) {
+		cr_assert(gy_native_thread_is(crowd[i].tid));
+		for (unsigned n = 0; n < i; n++) {
+			uintptr_t a = crowd[i].stack, b = crowd[n].stack;
+
+			cr_assert_gt(a > b ? a - b : b - a, 4096u, "%u and %u share a stack", i, n);
+			cr_assert_neq(crowd[i].tid, crowd[n].tid);
+		}
+	}
+	cr_assert_not(gy_native_thread_is(getpid()));
+	cr_assert_not(gy_native_thread_is(0)); /* a free slot is nobody's */
+	crowd_leave(MANY);
+	for (unsigned i = 0; i < MANY; i++)
+		cr_assert_eq(crowd[i].error_number, (int)i + 1);
+}
+
+/* In a forked child all slots are free; their memory serves again. */
 static void starts_its_own(void *argument)
 {
 	(void)argument;
@@ -126,32 +189,35 @@ static void starts_its_own(void *argument)
 	child_check(gy_native_thread_start(look_around) == 0);
 	wait_done();
 	child_check(!strcmp(seen.name, "gyre"));
+	child_check(seen.stack >> 16 == crowd[0].stack >> 16 ||
+		    seen.stack - crowd[0].stack + 65536 < 131072);
 }
 
-Test(native_thread, NATIVE_4_a_stack_serves_one_at_a_time)
+Test(native_thread, NATIVE_4_a_slot_serves_again_when_its_thread_is_gone)
 {
 	struct unit_child child;
+	unsigned started = 0;
 	int error = -EAGAIN;
 
 	if (GY_TSAN || GY_ASAN)
 		cr_skip("a sanitizer build's thread is one of the C library's, with a stack of its "
 			"own");
-	cr_assert_eq(gy_native_thread_start(look_twice), 0);
-	wait_done();
+	while (started < MOST && !gy_native_thread_start_arg(crowd_main, &crowd[started]))
+		started++;
+	cr_assert_geq(started, (unsigned)MANY);
+	cr_assert_lt(started, (unsigned)MOST, "never refused");
+	crowd_wait(started);
 	cr_assert_eq(gy_native_thread_start(look_around), -EAGAIN);
 	child = unit_child_run(starts_its_own, NULL);
 	unit_assert_exit(child, 0);
-	__atomic_store_n(&done, 0, __ATOMIC_RELEASE);
-	__atomic_store_n(&again, 1, __ATOMIC_RELEASE);
-	gy_sys_futex_wake(&again, 1, false);
-	wait_done();
-	__atomic_store_n(&done, 0, __ATOMIC_RELEASE);
+	crowd_leave(started);
 	for (unsigned i = 0; i < 2000 && error; i++) {
 		error = gy_native_thread_start(look_around);
 		unit_sleep_ms(1);
 	}
 	cr_assert_eq(error, 0);
 	wait_done();
+	cr_assert_lt(seen.stack - crowd[0].stack + 65536, 131072u, "the first slot's stack");
 }
 
 /* An address of the loader: its code starts where AT_BASE says, with an ELF header. */
