@@ -21,6 +21,12 @@
  * SPACE-5  Sweeping a block: allocated = marks, marks = scanned = 0, epoch = now. No object left: its
  *          pages go back to the page heap, or stay as the block in hand. Runs finalisation-free: what
  *          a finaliser or weak reference needs was marked or cleared before the flip.
+ * SPACE-7  gyre_gc_marking holds the number of the cycle that marks, N (0: none); gy_gc_epoch the number
+ *          of the last flip. The flip writes gy_gc_epoch = N first, gyre_gc_marking = 0 after it. At
+ *          run entry a thread reads gyre_gc_marking first (acquire), gy_gc_epoch after it; where the
+ *          block's epoch is not gy_gc_epoch it retires the block (SPACE-4); else it blackens the run iff
+ *          gyre_gc_marking == epoch of the block + 1. So no run is entered white in a block that is
+ *          still to be swept, and none black in a block of the next cycle.
  * SPACE-6  gy_space_sweep_all has returned before the next cycle's pause.
  */
 #ifndef GY_GC_SPACE_H
