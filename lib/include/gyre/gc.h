@@ -239,6 +239,9 @@ struct gyre_gc_stats {
 	uint64_t memory_limit_bytes;	   /* 0: none */
 	uint64_t phase;			   /* 0 idle, 1 marking, 2 ending, 3 sweeping */
 	uint64_t failed_stops;		   /* cycles given up: a thread did not stop */
+	uint64_t heap_trigger_bytes;	   /* size at which the next cycle begins */
+	int64_t percent;		   /* gyre_gc_set_percent's; below 0: no cycle by itself */
+	uint64_t workers;		   /* marking threads */
 };
 /* Fills *stats; bytes is sizeof *stats: a library that knows more fields leaves them out, one that
  * knows fewer zeroes the rest. */
