@@ -16,6 +16,11 @@
  *        A bucket's frames never change once `depth` is not 0.
  * CTL-4  The library trusts nothing that it reads here: it reads `request` and compares.
  * CTL-5  An observer trusts nothing either: offsets and counts are checked against the file's size.
+ * CTL-6  `commands` is a set of bits: an observer raises one by an atomic or and then asks for a
+ *        snapshot; the library takes all bits at once, before that snapshot is gathered. It only
+ *        passes them on, so no command can hold a snapshot up.
+ * CTL-7  What a later ABI adds stands behind all that was there, so that a reader of today reads an
+ *        older page: what `header_bytes` does not cover reads as 0.
  *
  * To ask for a fresh snapshot: add 1 to `request`, FUTEX_WAKE it, wait until `answered` equals it
  * (the background thread answers; without one, the next slow path of any thread does). A process
@@ -28,7 +33,8 @@
 
 #define GYRE_CONTROL_NAME "gyre-control"
 #define GYRE_CONTROL_MAGIC "GYREctl\1"
-#define GYRE_CONTROL_ABI 1u
+#define GYRE_CONTROL_ABI 2u
+#define GYRE_CONTROL_ABI_OLDEST 1u /* that an observer of today still reads */
 #define GYRE_CONTROL_FRAMES 32
 #define GYRE_CONTROL_BUCKETS 4096u
 #define GYRE_CONTROL_TEXT 32
@@ -96,6 +102,34 @@ struct gyre_control_bucket {
 	uint64_t frames[GYRE_CONTROL_FRAMES]; /* return addresses, caller of malloc first */
 };
 
+/* The collector's, as struct gyre_gc_stats (gyre/gc.h) explains them. All 0 in a process that has not
+ * asked for a collected object. */
+struct gyre_control_gc {
+	uint64_t used;             /* 1: it has */
+	uint64_t cycles;           /* completed */
+	uint64_t cycles_forced;    /* of these: asked for */
+	uint64_t failed_stops;     /* cycles given up: a thread did not stop */
+	uint64_t phase;            /* 0 idle, 1 marking, 2 ending, 3 sweeping */
+	uint64_t commanded_cycle;  /* CTL-6, COLLECT: answered when cycles + failed_stops reach this */
+	uint64_t pause_max_ns, pause_total_ns, pause_last_ns;
+	uint64_t heap_live_bytes, heap_inuse_bytes, heap_goal_bytes, heap_trigger_bytes;
+	uint64_t heap_span_bytes;
+	uint64_t growth_rate_permille; /* heap goal / heap in use */
+	int64_t percent;               /* below 0: no cycle by itself */
+	uint64_t memory_limit_bytes;   /* 0: none */
+	uint64_t workers;              /* marking threads */
+	uint64_t objects_allocated, bytes_allocated, bytes_freed;
+	uint64_t mark_bytes, mark_total_ns, mark_cpu_ns;
+	uint64_t assists, assist_ns;
+	uint64_t barrier_shades;
+	uint64_t stack_bytes, root_bytes;
+	uint64_t threads_stopped, threads_blocked;
+	uint64_t weak_cleared, finalisers_run;
+	uint64_t spare[7];
+};
+
+#define GYRE_CONTROL_COLLECT 1u /* commands: ask for a cycle */
+
 struct gyre_control {
 	char magic[8];
 	uint32_t abi, header_bytes;
@@ -114,6 +148,11 @@ struct gyre_control {
 	uint32_t snapshot_seq;                            /* CTL-2 */
 	uint64_t snapshot_ns; /* CLOCK_MONOTONIC at which the snapshot was made */
 	struct gyre_control_totals totals;
+	/* ABI 2 */
+	uint32_t commands, spare; /* CTL-6 */
+	struct gyre_control_gc gc; /* CTL-2 */
 };
+
+#define GYRE_CONTROL_HEADER_1 464u /* header_bytes of ABI 1 */
 
 #endif

@@ -11,6 +11,8 @@
  * PAGE-3  The descriptor is closed by us only if it still is our memfd: a program may have closed
  *         every descriptor and opened others since.
  * PAGE-4  Snapshots are written under the control lock, between two increments of snapshot_seq.
+ * PAGE-5  A command is passed on, under no lock of ours, and never carried out here: whoever publishes
+ *         may be the background thread, or a thread of the program inside an allocation.
  *
  * kernel-notes/memfd.md
  */
@@ -19,6 +21,7 @@
 #include "base/bits.h"
 #include "base/config.h"
 #include "control/stats.h"
+#include "gc/cycle.h"
 #include "heap/metadata.h"
 #include "os/lock.h"
 #include "os/sys.h"
@@ -41,6 +44,11 @@
 #endif
 #define HIGH_FD 1000
 
+/* Where the collector is not linked. */
+__attribute__((weak)) void gy_cycle_request(void)
+{
+}
+
 static struct {
 	struct gy_lock lock;
 	struct gyre_control *page; /* [atomic: release in init, acquire elsewhere] */
@@ -50,6 +58,7 @@ static struct {
 	ino_t inode;
 	uint32_t background_tid;  /* [atomic: relaxed] */
 	uint64_t background_runs; /* [atomic: relaxed] */
+	uint64_t commanded_cycle; /* [lock] */
 } control = {.lock = GY_LOCK_INIT(GY_RANK_control), .fd = -1};
 
 static size_t class_offset(void)
@@ -196,23 +205,43 @@ bool gy_control_is_asked(void)
 	return page && READ_RELAXED(page->request) != READ_RELAXED(page->answered);
 }
 
+/* CTL-6: takes the commands; true if a collection was asked for. The first cycle that begins from now
+ * on answers it: those under way count neither as done nor as failed yet. [lock: control] */
+static bool take_commands(struct gyre_control *page, struct gyre_control_gc *gc)
+{
+	uint32_t commands = READ_RELAXED(page->commands);
+
+	if (commands)
+		commands = __atomic_exchange_n(&page->commands, 0, __ATOMIC_ACQ_REL);
+	gy_stats_gather_gc(gc);
+	if (commands & GYRE_CONTROL_COLLECT && gc->used)
+		control.commanded_cycle = gc->cycles + gc->failed_stops + 1 +
+					  (gc->phase == GY_GC_MARKING || gc->phase == GY_GC_ENDING);
+	gc->commanded_cycle = control.commanded_cycle;
+	return commands & GYRE_CONTROL_COLLECT && gc->used;
+}
+
 void gy_control_publish(void)
 {
 	struct gyre_control *page = current();
 	static struct gyre_control_totals totals;                   /* [lock: control] */
 	static struct gyre_control_class classes[GY_STATS_CLASSES]; /* [lock: control] */
+	static struct gyre_control_gc gc;                           /* [lock: control] */
 	uint32_t request;
+	bool collect;
 
 	if (!page)
 		return;
 	gy_lock_acquire(&control.lock);
 	request = __atomic_load_n(&page->request, __ATOMIC_ACQUIRE);
 	gy_stats_gather(&totals, classes);
+	collect = take_commands(page, &gc);
 	totals.background_runs = READ_RELAXED(control.background_runs);
 	/* CTL-2, PAGE-4 */
 	WRITE_RELAXED(page->snapshot_seq, page->snapshot_seq | 1);
 	__atomic_thread_fence(__ATOMIC_RELEASE);
 	page->totals = totals;
+	page->gc = gc;
 	memcpy((char *)page + class_offset(), classes, sizeof(classes));
 	fill_options(page);
 	WRITE_RELAXED(page->snapshot_ns, gy_now_ns());
@@ -222,6 +251,8 @@ void gy_control_publish(void)
 		gy_sys_futex_wake(&page->answered, INT_MAX, true);
 	}
 	gy_lock_release(&control.lock);
+	if (collect)
+		gy_cycle_request(); /* PAGE-5 */
 }
 
 uint64_t gy_control_published_ns(void)
@@ -269,6 +300,7 @@ void gy_control_fork_child(void)
 	control.tried = false;
 	control.background_tid = 0;
 	control.background_runs = 0;
+	control.commanded_cycle = 0;
 	if (control.fd >= 0 && !fstat(control.fd, &status) && status.st_dev == control.device &&
 	    status.st_ino == control.inode)
 		gy_sys_close(control.fd); /* PAGE-3 */

@@ -9,18 +9,22 @@
  *   inuse   = pages in spans, idle = the rest of what was made usable
  *   released = free pages without memory + kernel pages given back inside spans
  *
+ * The collector's numbers are kept by the collector (gc/cycle.h) and copied.
+ *
  * STATS-1  While other threads run, their caches are read racily: numbers may be off by what they
  *          do meanwhile. At rest they are exact. Differences never go below 0.
  */
 #include "control/stats.h"
 
 #include "base/config.h"
+#include "gc/cycle.h"
 #include "heap/large.h"
 #include "heap/misuse.h"
 #include "heap/thread_cache.h"
 #include "mutator/idle.h"
 #include "trace/sampler.h"
 
+#include <gyre/gc.h>
 #include <string.h>
 
 static uint64_t less(uint64_t a, uint64_t b)
@@ -148,4 +152,65 @@ void gy_stats_gather(struct gyre_control_totals *totals,
 	totals->metadata_bytes = gy_metadata_bytes();
 	totals->caches_taken = gy_idle_taken();
 	totals->misuses = gy_misuse_count();
+}
+
+/* Where the collector is not linked. */
+__attribute__((weak)) struct gy_mutator *gy_mutators;
+__attribute__((weak)) void gy_cycle_read_stats(struct gyre_gc_stats *stats)
+{
+	memset(stats, 0, sizeof(*stats));
+}
+
+/* A malloc-only process has none of gc/ in memory: it is not called until a thread has used it. */
+static bool collector_used(void)
+{
+	static bool used; /* [atomic: relaxed] */
+
+	if (!READ_RELAXED(used) && READ_RELAXED(gy_mutators))
+		WRITE_RELAXED(used, true);
+	return READ_RELAXED(used);
+}
+
+void gy_stats_gather_gc(struct gyre_control_gc *gc)
+{
+	struct gyre_gc_stats stats;
+
+	memset(gc, 0, sizeof(*gc));
+	if (!collector_used())
+		return;
+	gy_cycle_read_stats(&stats);
+	*gc = (struct gyre_control_gc){
+		.used = 1,
+		.cycles = stats.cycles,
+		.cycles_forced = stats.cycles_forced,
+		.failed_stops = stats.failed_stops,
+		.phase = stats.phase,
+		.pause_max_ns = stats.pause_max_ns,
+		.pause_total_ns = stats.pause_total_ns,
+		.pause_last_ns = stats.pause_last_ns,
+		.heap_live_bytes = stats.heap_live_bytes,
+		.heap_inuse_bytes = stats.heap_inuse_bytes,
+		.heap_goal_bytes = stats.heap_goal_bytes,
+		.heap_trigger_bytes = stats.heap_trigger_bytes,
+		.heap_span_bytes = stats.heap_span_bytes,
+		.growth_rate_permille = (uint64_t)(stats.heap_growth_rate * 1000 + 0.5),
+		.percent = stats.percent,
+		.memory_limit_bytes = stats.memory_limit_bytes,
+		.workers = stats.workers,
+		.objects_allocated = stats.objects_allocated,
+		.bytes_allocated = stats.bytes_allocated,
+		.bytes_freed = stats.bytes_freed,
+		.mark_bytes = stats.mark_bytes,
+		.mark_total_ns = stats.mark_total_ns,
+		.mark_cpu_ns = stats.mark_cpu_ns,
+		.assists = stats.assists,
+		.assist_ns = stats.assist_ns,
+		.barrier_shades = stats.barrier_shades,
+		.stack_bytes = stats.stack_bytes,
+		.root_bytes = stats.root_bytes,
+		.threads_stopped = stats.threads_stopped,
+		.threads_blocked = stats.threads_blocked,
+		.weak_cleared = stats.weak_cleared,
+		.finalisers_run = stats.finalisers_run,
+	};
 }

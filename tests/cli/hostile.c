@@ -1,9 +1,9 @@
-/* hostile.c - a process that lies about itself: hostile SEED [FILE OFFSET]
+/* hostile.c - a process that lies about itself: hostile { SEED | old } [FILE OFFSET]
  *
  * It publishes a page of the documented layout (control_page.h), then damages it as SEED says: some
  * words of the header get values at the edge of what a reader might trust, names lose their end,
  * the memfd is unsealed, or shrinks and grows while it is read. It lives until stdin closes. Seed 0
- * is an honest page. With a FILE, that is mapped executable from OFFSET, as a library would be:
+ * is an honest page, `old` one of ABI 1. With a FILE, that is mapped executable from OFFSET, as a library would be:
  * the test damages ELF files. Not linked with Gyre: the page alone makes it a target.
  */
 #include <fcntl.h>
@@ -54,6 +54,16 @@ static void honest(void)
 	page->bucket_bytes = sizeof(struct gyre_control_bucket);
 	page->bucket_count = 100;
 	memcpy(page->magic, GYRE_CONTROL_MAGIC, sizeof(page->magic));
+}
+
+/* As a library of ABI 1 made it: its tables began where the header of today goes on. */
+static void old(void)
+{
+	page->abi = 1;
+	page->header_bytes = GYRE_CONTROL_HEADER_1;
+	page->class_offset = GYRE_CONTROL_HEADER_1;
+	memset((char *)page + GYRE_CONTROL_HEADER_1, 1,
+	       CLASSES * sizeof(struct gyre_control_class));
 }
 
 static uint64_t edge(void)
@@ -134,6 +144,8 @@ int main(int argc, char **argv)
 	if (page == MAP_FAILED)
 		return 2;
 	honest();
+	if ((argc > 1 && !strcmp(argv[1], "old")) || seed % 11 == 10)
+		old();
 	if (seed)
 		damage();
 	if (!unsealed && fcntl(descriptor, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL))

@@ -133,6 +133,11 @@ static uint32_t pid_inside(int pid)
 	return (uint32_t)inside;
 }
 
+static size_t header_least(uint32_t abi)
+{
+	return abi == 1 ? GYRE_CONTROL_HEADER_1 : sizeof(struct gyre_control);
+}
+
 static int header_check(const struct gyre_control *header, uint64_t bytes, int pid)
 {
 	static const char zero[8];
@@ -141,9 +146,9 @@ static int header_check(const struct gyre_control *header, uint64_t bytes, int p
 		return -EAGAIN;
 	if (memcmp(header->magic, GYRE_CONTROL_MAGIC, sizeof(header->magic)))
 		return -EBADMSG;
-	if (header->abi != GYRE_CONTROL_ABI)
+	if (header->abi < GYRE_CONTROL_ABI_OLDEST || header->abi > GYRE_CONTROL_ABI)
 		return -EPROTO;
-	if (header->header_bytes < sizeof(*header) || header->header_bytes > bytes ||
+	if (header->header_bytes < header_least(header->abi) || header->header_bytes > bytes ||
 	    header->total_bytes > bytes)
 		return -EBADMSG;
 	if (header->pid != pid_inside(pid))
@@ -345,6 +350,18 @@ bool gy_control_may_ask(const struct gy_control *control)
 
 /* ---------------------------------------------------------------- snapshots */
 
+bool gy_control_command(struct gy_control *control, uint32_t commands)
+{
+	struct gyre_control header;
+
+	/* The words behind an older page's header are another thing's. */
+	if (!control->shared || read_at(control, 0, &header, sizeof(header)) ||
+	    header_check(&header, control->bytes, control->pid) || header.abi < 2)
+		return false;
+	__atomic_or_fetch(&control->shared->commands, commands, __ATOMIC_ACQ_REL);
+	return true;
+}
+
 /* Ask and wait; returns whether the process answered. Several observers may ask at once: each adds
  * 1 and takes any answer that is not older than its own question. */
 static bool ask(struct gy_control *control, unsigned int wait_ms)
@@ -405,6 +422,9 @@ static int copy_once(struct gy_control *control, struct gy_snapshot *snapshot)
 		error = header_check(header, control->bytes, control->pid);
 	if (error)
 		return error;
+	if (header->header_bytes < sizeof(*header)) /* CTL-7 */
+		memset((char *)header + header->header_bytes, 0,
+		       sizeof(*header) - header->header_bytes);
 	error = table_read(control, header->class_offset, &header->class_count, CLASSES_MAX,
 			   header->class_bytes, sizeof(*snapshot->classes), &classes);
 	if (error)

@@ -53,6 +53,9 @@ bool gy_control_may_ask(const struct gy_control *control);
  * @wait_ms  ask for a fresh one and wait that long for it; 0: take the last one
  * Returns   0, or -errno as above (-ESRCH when the process is gone) */
 int gy_control_read(struct gy_control *control, unsigned int wait_ms, struct gy_snapshot *snapshot);
+/* gy_control_command - raise GYRE_CONTROL_ bits; the process takes them when it answers the next
+ * gy_control_read that asks. False where it may not, or cannot, be asked. */
+bool gy_control_command(struct gy_control *control, uint32_t commands);
 void gy_snapshot_free(struct gy_snapshot *snapshot);
 
 #endif

@@ -115,6 +115,35 @@ Test(page, CTL_1_layout)
 	cr_assert_eq((page->class_offset | page->option_offset | page->bucket_offset) % 8, 0u);
 }
 
+/* CTL-7: what ABI 1 had stands where it stood. */
+Test(page, CTL_7_older_readers_find_their_parts)
+{
+	cr_assert_eq(offsetof(struct gyre_control, commands), GYRE_CONTROL_HEADER_1);
+	cr_assert_eq(offsetof(struct gyre_control, request), 152u);
+	cr_assert_eq(offsetof(struct gyre_control, snapshot_ns), 168u);
+	cr_assert_eq(offsetof(struct gyre_control, totals), 176u);
+	cr_assert_eq(sizeof(struct gyre_control_totals), 288u);
+	cr_assert_eq(offsetof(struct gyre_control, gc), 472u);
+	cr_assert_eq(sizeof(struct gyre_control_gc), 320u);
+	cr_assert_eq(sizeof(struct gyre_control), 792u);
+}
+
+/* CTL-6: a command is taken with the next snapshot, and means nothing where nothing collects. */
+Test(page, CTL_6_commands_are_taken_whole)
+{
+	struct gyre_control *page;
+
+	gy_control_init();
+	page = observe();
+	__atomic_or_fetch(&page->commands, UINT32_MAX, __ATOMIC_ACQ_REL);
+	__atomic_add_fetch(&page->request, 1, __ATOMIC_ACQ_REL);
+	gy_control_publish();
+	cr_assert_eq(READ_RELAXED(page->commands), 0u);
+	cr_assert_eq(page->answered, page->request);
+	cr_assert_eq(page->gc.used, 0u);
+	cr_assert_eq(page->gc.commanded_cycle, 0u);
+}
+
 Test(page, CTL_1_constant_part_never_changes)
 {
 	struct gyre_control before;
