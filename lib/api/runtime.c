@@ -6,6 +6,7 @@
  */
 #include "control/background.h"
 #include "control/page.h"
+#include "gc/cycle.h"
 #include "heap/heap.h"
 #include "heap/hooks.h"
 #include "mutator/fork.h"
@@ -24,8 +25,14 @@ const struct gy_heap_hooks gy_heap_hooks = {
 	.slow_path = gy_background_slow_path,
 };
 
+/* The collector's locks are the outermost, and nothing where it never started. */
+static bool collector_forks;
+
 static void fork_prepare(void)
 {
+	collector_forks = gy_gc_started();
+	if (collector_forks)
+		gy_cycle_fork_prepare();
 	gy_background_fork_prepare();
 	gy_control_fork_prepare();
 }
@@ -34,12 +41,16 @@ static void fork_parent(void)
 {
 	gy_control_fork_parent();
 	gy_background_fork_parent();
+	if (collector_forks)
+		gy_cycle_fork_parent();
 }
 
 static void fork_child(void)
 {
 	gy_control_fork_child();
 	gy_background_fork_child();
+	if (collector_forks)
+		gy_cycle_fork_child();
 }
 
 __attribute__((constructor(101))) static void runtime_init(void)

@@ -44,11 +44,6 @@
 #endif
 #define HIGH_FD 1000
 
-/* Where the collector is not linked. */
-__attribute__((weak)) void gy_cycle_request(void)
-{
-}
-
 static struct {
 	struct gy_lock lock;
 	struct gyre_control *page; /* [atomic: release in init, acquire elsewhere] */
@@ -252,7 +247,7 @@ void gy_control_publish(void)
 	}
 	gy_lock_release(&control.lock);
 	if (collect)
-		gy_cycle_request(); /* PAGE-5 */
+		gy_cycle_request(GY_GC_FORCED); /* PAGE-5 */
 }
 
 uint64_t gy_control_published_ns(void)

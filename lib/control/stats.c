@@ -154,21 +154,10 @@ void gy_stats_gather(struct gyre_control_totals *totals,
 	totals->misuses = gy_misuse_count();
 }
 
-/* Where the collector is not linked. */
-__attribute__((weak)) struct gy_mutator *gy_mutators;
-__attribute__((weak)) void gy_cycle_read_stats(struct gyre_gc_stats *stats)
-{
-	memset(stats, 0, sizeof(*stats));
-}
-
 /* A malloc-only process has none of gc/ in memory: it is not called until a thread has used it. */
 static bool collector_used(void)
 {
-	static bool used; /* [atomic: relaxed] */
-
-	if (!READ_RELAXED(used) && READ_RELAXED(gy_mutators))
-		WRITE_RELAXED(used, true);
-	return READ_RELAXED(used);
+	return gy_gc_started();
 }
 
 void gy_stats_gather_gc(struct gyre_control_gc *gc)

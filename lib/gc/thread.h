@@ -11,9 +11,8 @@ struct gy_gc_thread {
 	struct gy_type_slot types[GY_TYPE_SLOTS];
 	struct gy_cursor *cursors; /* all of the thread's, by `following` */
 	struct gy_barrier barrier;
-	int64_t assist_credit;	   /* bytes it may allocate before it must assist; pacer.c */
+	int64_t assist_credit;	   /* bytes it may allocate before it must assist */
 	uint64_t taken_seen;
-	uint32_t busy;		   /* inside a slow path: no finaliser, no nested entry */
 };
 
 /* The calling thread's; NULL before its first use of the collector. */
@@ -21,6 +20,10 @@ extern __thread struct gy_gc_thread *gy_gc_self GY_TLS_INITIAL_EXEC GY_HIDDEN;
 
 /* Makes it, once a thread; starts the collector with the first. NULL: memory lacks. */
 struct gy_gc_thread *gy_gc_thread_attach(void);
+
+/* Has any thread used the collector? */
+bool gy_gc_started(void);
+void gy_gc_thread_fork_child(void);
 
 GY_INLINE struct gy_gc_thread *gy_gc_thread(void)
 {

@@ -1,0 +1,85 @@
+/* Weak stand-ins while the collector is put together. */
+#include <stddef.h>
+#define WEAK __attribute__((weak, visibility("hidden")))
+#pragma GCC diagnostic ignored "-Wmissing-prototypes"
+#pragma GCC diagnostic ignored "-Wbuiltin-declaration-mismatch"
+WEAK void *gy_barrier_begin_cycle(void) { return NULL; }
+WEAK void *gy_barrier_drain_all(void) { return NULL; }
+WEAK void *gy_barrier_handshake(void) { return NULL; }
+WEAK void *gy_barrier_init(void) { return NULL; }
+WEAK void *gy_barrier_shade(void) { return NULL; }
+WEAK void *gy_barrier_shades(void) { return NULL; }
+WEAK void *gy_barrier_thread_end(void) { return NULL; }
+WEAK void *gy_blocking_begin(void) { return NULL; }
+WEAK void *gy_blocking_end(void) { return NULL; }
+WEAK void *gy_cleanup_add(void) { return NULL; }
+WEAK void *gy_finalise_count(void) { return NULL; }
+WEAK void *gy_finalise_fork_child(void) { return NULL; }
+WEAK void *gy_finalise_fork_parent(void) { return NULL; }
+WEAK void *gy_finalise_fork_prepare(void) { return NULL; }
+WEAK void *gy_finalise_init(void) { return NULL; }
+WEAK void *gy_finalise_process(void) { return NULL; }
+WEAK void *gy_finalise_queue_run(void) { return NULL; }
+WEAK void *gy_finalise_scan_roots(void) { return NULL; }
+WEAK void *gy_finalise_wait(void) { return NULL; }
+WEAK void *gy_finaliser_set(void) { return NULL; }
+WEAK unsigned long gy_gc_bits[2];
+WEAK unsigned long gy_gc_covered[2];
+WEAK unsigned long gy_gc_pages[2];
+WEAK void *gy_handle_free(void) { return NULL; }
+WEAK void *gy_handle_get(void) { return NULL; }
+WEAK void *gy_handle_new(void) { return NULL; }
+WEAK void *gy_handle_set(void) { return NULL; }
+WEAK void *gy_layout_fork_child(void) { return NULL; }
+WEAK void *gy_layout_init(void) { return NULL; }
+WEAK void *gy_layout_of(void) { return NULL; }
+WEAK unsigned long gy_layouts[2];
+WEAK void *gy_mark_begin(void) { return NULL; }
+WEAK void *gy_mark_drain(void) { return NULL; }
+WEAK void *gy_mark_fork_child(void) { return NULL; }
+WEAK void *gy_mark_has_work(void) { return NULL; }
+WEAK void *gy_mark_idle(void) { return NULL; }
+WEAK void *gy_mark_read_stats(void) { return NULL; }
+WEAK void *gy_marker_give(void) { return NULL; }
+WEAK void *gy_marker_take(void) { return NULL; }
+WEAK void *gy_mutator_add(void) { return NULL; }
+WEAK void *gy_mutator_remove(void) { return NULL; }
+WEAK void *gy_mutator_stop_late(void) { return NULL; }
+WEAK unsigned long gy_mutators[2];
+WEAK void *gy_records_init(void) { return NULL; }
+WEAK void *gy_root_range_add(void) { return NULL; }
+WEAK void *gy_root_range_remove(void) { return NULL; }
+WEAK void *gy_roots_fork_child(void) { return NULL; }
+WEAK void *gy_roots_freeze(void) { return NULL; }
+WEAK void *gy_roots_init(void) { return NULL; }
+WEAK void *gy_roots_prepare(void) { return NULL; }
+WEAK void *gy_roots_read_stats(void) { return NULL; }
+WEAK void *gy_roots_scan(void) { return NULL; }
+WEAK void *gy_space_each_block(void) { return NULL; }
+WEAK void *gy_space_fast_new(void) { return NULL; }
+WEAK void *gy_space_flip(void) { return NULL; }
+WEAK void *gy_space_fork_child(void) { return NULL; }
+WEAK void *gy_space_fork_parent(void) { return NULL; }
+WEAK void *gy_space_fork_prepare(void) { return NULL; }
+WEAK void *gy_space_init(void) { return NULL; }
+WEAK void *gy_space_new(void) { return NULL; }
+WEAK void *gy_space_new_sized(void) { return NULL; }
+WEAK void *gy_space_read_stats(void) { return NULL; }
+WEAK void *gy_space_sweep_all(void) { return NULL; }
+WEAK void *gy_space_sweep_some(void) { return NULL; }
+WEAK unsigned long gy_space_taken_bytes[2];
+WEAK void *gy_space_thread_begin_cycle(void) { return NULL; }
+WEAK void *gy_space_thread_end(void) { return NULL; }
+WEAK void *gy_type_make(void) { return NULL; }
+WEAK void *gy_verify(void) { return NULL; }
+WEAK void *gy_weak_cleared_count(void) { return NULL; }
+WEAK void *gy_weak_free(void) { return NULL; }
+WEAK void *gy_weak_get(void) { return NULL; }
+WEAK void *gy_weak_new(void) { return NULL; }
+WEAK void *gy_world_fork_child(void) { return NULL; }
+WEAK void *gy_world_fork_parent(void) { return NULL; }
+WEAK void *gy_world_fork_prepare(void) { return NULL; }
+WEAK void *gy_world_init(void) { return NULL; }
+WEAK void *gy_world_start(void) { return NULL; }
+WEAK void *gy_world_stop(void) { return NULL; }
+__attribute__((weak, visibility("default"))) void *gyre_store_slow(void) { return NULL; }

@@ -1,0 +1,222 @@
+/* workers.c - helpers of the coordinator: more threads that mark.
+ *
+ * The collector's share of the machine is a quarter of the CPUs, the coordinator included (option
+ * gc_workers). Beyond that there is one helper for every other CPU, up to HELPERS_MOST, which works
+ * only where it is not in anybody's way: it marks in slices, and when the slice took much more time
+ * than CPU time, somebody else wanted that CPU: it leaves its work to the others and sleeps a while.
+ * (A lower priority would serve worse: a starved helper with a block in hand holds up the whole cycle,
+ * and an unprivileged thread may not raise its priority again.)
+ *
+ * WORK-1  A helper that sleeps, or waits, has given its marker back: it holds no grey object.
+ * WORK-2  job counts up with every change of `kind`; a helper acts on the kind it reads after job.
+ * WORK-3  gy_workers_roots(false) returns after every helper that took a root piece has scanned it:
+ *         `scanning` is raised before the kind is read again.
+ */
+#include "gc/workers.h"
+
+#include "base/config.h"
+#include "gc/cycle.h"
+#include "gc/mark.h"
+#include "gc/pacer.h"
+#include "gc/roots.h"
+#include "heap/thread_cache.h"
+#include "os/native_thread.h"
+#include "os/sys.h"
+
+#include <sched.h>
+#include <unistd.h>
+
+#define HELPERS_MOST 16u
+#define SLICE_BYTES ((size_t)256 << 10)
+#define BACK_OFF_NS 4000000L
+#define ROOTS_WORTH_BYTES (512u << 10)
+#define IDLE_SPINS 200u
+#define IDLE_WAIT_NS 100000L
+
+enum { JOB_NONE, JOB_ROOTS, JOB_MARK };
+
+static struct {
+	uint32_t job;	   /* [atomic] futex; WORK-2 */
+	uint32_t kind;	   /* [atomic] JOB_* */
+	uint32_t scanning; /* [atomic] helpers inside gy_roots_scan; WORK-3 */
+	uint32_t helpers, dedicated; /* [coordinator] made; of these, to work whatever else runs */
+	bool tried;
+	uint64_t cpu_ns; /* [atomic] */
+} workers;
+
+static __thread uint64_t cpu_seen_ns;
+
+static uint64_t thread_cpu_ns(void)
+{
+	struct timespec time;
+
+	clock_gettime(CLOCK_THREAD_CPUTIME_ID, &time);
+	return (uint64_t)time.tv_sec * 1000000000u + (uint64_t)time.tv_nsec;
+}
+
+void gy_workers_account(void)
+{
+	uint64_t now = thread_cpu_ns();
+
+	ADD_RELAXED(workers.cpu_ns, now - cpu_seen_ns);
+	cpu_seen_ns = now;
+}
+
+uint64_t gy_workers_cpu_ns(void)
+{
+	return READ_RELAXED(workers.cpu_ns);
+}
+
+static void sleep_ns(long ns)
+{
+	struct timespec time = {0, ns};
+	uint32_t never = 0;
+
+	gy_sys_futex_wait(&never, 0, &time, false);
+}
+
+static void announce(uint32_t kind)
+{
+	__atomic_store_n(&workers.kind, kind, __ATOMIC_SEQ_CST);
+	__atomic_fetch_add(&workers.job, 1, __ATOMIC_SEQ_CST);
+	gy_sys_futex_wake(&workers.job, INT32_MAX, false);
+}
+
+static void help_scan(void)
+{
+	struct gy_marker *marker;
+
+	__atomic_fetch_add(&workers.scanning, 1, __ATOMIC_SEQ_CST); /* WORK-3 */
+	if (__atomic_load_n(&workers.kind, __ATOMIC_SEQ_CST) == JOB_ROOTS) {
+		marker = gy_marker_take();
+		if (marker) {
+			gy_roots_scan(marker);
+			gy_marker_give(marker);
+		}
+	}
+	__atomic_fetch_sub(&workers.scanning, 1, __ATOMIC_SEQ_CST);
+}
+
+/* One slice; false: no work was there. */
+static bool help_mark_once(bool dedicated)
+{
+	uint64_t wall_ns = gy_now_ns(), cpu_ns = thread_cpu_ns();
+	struct gy_marker *marker = gy_marker_take();
+	size_t scanned;
+
+	if (!marker)
+		return false;
+	scanned = gy_mark_drain(marker, SLICE_BYTES);
+	gy_marker_give(marker); /* WORK-1 */
+	gy_pacer_worked(scanned);
+	if (!scanned)
+		return false;
+	wall_ns = gy_now_ns() - wall_ns;
+	cpu_ns = thread_cpu_ns() - cpu_ns;
+	if (!dedicated && wall_ns > cpu_ns + cpu_ns / 4 + 50000)
+		sleep_ns(BACK_OFF_NS);
+	return true;
+}
+
+static void help_mark(bool dedicated)
+{
+	unsigned idle = 0;
+
+	while (__atomic_load_n(&workers.kind, __ATOMIC_SEQ_CST) == JOB_MARK) {
+		if (gy_mark_has_work() && help_mark_once(dedicated)) {
+			idle = 0;
+			continue;
+		}
+		if (++idle < IDLE_SPINS)
+			__builtin_ia32_pause();
+		else
+			sleep_ns(IDLE_WAIT_NS);
+	}
+}
+
+static void helper(void *argument)
+{
+	bool dedicated = argument != NULL;
+	uint32_t seen = 0;
+
+	gy_workers_join();
+	for (;;) {
+		uint32_t job = __atomic_load_n(&workers.job, __ATOMIC_SEQ_CST);
+		uint32_t kind = __atomic_load_n(&workers.kind, __ATOMIC_SEQ_CST);
+
+		if (kind == JOB_ROOTS && job != seen)
+			help_scan();
+		else if (kind == JOB_MARK)
+			help_mark(dedicated);
+		seen = job;
+		gy_workers_account();
+		gy_sys_futex_wait(&workers.job, job, NULL, false);
+	}
+}
+
+void gy_workers_join(void)
+{
+	gy_thread_cache_forbid();
+	cpu_seen_ns = thread_cpu_ns();
+}
+
+static void start_helpers(void)
+{
+	long cpus = sysconf(_SC_NPROCESSORS_ONLN);
+	uint64_t share = gy_option(GY_OPT_gc_workers), most;
+
+	workers.tried = true;
+	if (!share)
+		share = (uint64_t)MAX(cpus / 4, 1);
+	most = MAX(share, (uint64_t)MAX(cpus, 1));
+	if (gy_option(GY_OPT_gc_workers))
+		most = share; /* asked for: so many, and no more */
+	for (uint64_t i = 1; i < MIN(most, (uint64_t)HELPERS_MOST); i++)
+		if (!gy_native_thread_start_arg(helper, i < share ? &workers : NULL))
+			workers.helpers++;
+}
+
+void gy_workers_expect(void)
+{
+	if (!workers.tried)
+		start_helpers();
+}
+
+void gy_workers_roots(bool on)
+{
+	struct gy_root_stats roots;
+
+	if (!workers.helpers)
+		return;
+	if (on) {
+		gy_roots_read_stats(&roots); /* of the pause before this */
+		if (roots.stack_bytes + roots.root_bytes >= ROOTS_WORTH_BYTES)
+			announce(JOB_ROOTS);
+		return;
+	}
+	__atomic_store_n(&workers.kind, JOB_NONE, __ATOMIC_SEQ_CST);
+	while (__atomic_load_n(&workers.scanning, __ATOMIC_SEQ_CST))
+		__builtin_ia32_pause();
+}
+
+void gy_workers_mark(bool on)
+{
+	uint32_t kind = on ? JOB_MARK : JOB_NONE;
+
+	if (READ_RELAXED(workers.kind) != kind && workers.helpers)
+		announce(kind);
+	gy_workers_account();
+}
+
+int gy_workers_init(void)
+{
+	return 0;
+}
+
+void gy_workers_fork_child(void)
+{
+	workers.helpers = 0;
+	workers.tried = false;
+	workers.kind = JOB_NONE;
+	workers.scanning = 0;
+}

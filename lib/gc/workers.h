@@ -1,0 +1,23 @@
+/* workers.h - the collector's other threads: helpers of the coordinator. See workers.c. */
+#ifndef GY_GC_WORKERS_H
+#define GY_GC_WORKERS_H
+
+#include "base/compiler.h"
+
+#include <stdbool.h>
+
+int gy_workers_init(void);
+/* The calling thread, a native one, belongs to the collector. */
+void gy_workers_join(void);
+/* A pause is near: helpers wake, if roots are many. */
+void gy_workers_expect(void);
+/* In the pause: helpers scan roots too; false: waits until they have finished. */
+void gy_workers_roots(bool on);
+/* Helpers mark, from true until false. */
+void gy_workers_mark(bool on);
+/* Adds the calling thread's CPU time to the sum. */
+void gy_workers_account(void);
+uint64_t gy_workers_cpu_ns(void); /* of all, since start */
+void gy_workers_fork_child(void);
+
+#endif
