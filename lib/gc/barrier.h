@@ -5,16 +5,18 @@
  * such a place in a signal frame further up the stack (a handler of the program's own was running).
  * gy_barrier_fixup does the recognising.
  *
- * The slow half, while marking: (1) load the old pointer and append it to the thread's buffer, as
- * one restartable sequence (rseq; without it, recognised by address as above), (2) store.
+ * The slow half, while marking: load the old pointer, append it to the thread's buffer, store the
+ * new one; these three are one step against the stop in the same way.
  *
- * BAR-1  The flag goes up in the pause, down after termination.
- * BAR-2  Load and append are one step against gy_barrier_handshake: when that returns, each thread is
- *        before its load or after its append. So when a handshake and then every buffer have shown
- *        nothing, nothing grey was hidden in a register (BAR-3).
- * BAR-3  Termination: markers idle; handshake; then all buffers and the shared list found empty, or
- *        holding marked objects only. Why one look is enough: barrier.c.
- * BAR-4  A buffer is appended to by its thread alone; read up to `count` by whoever holds its lock.
+ * BAR-1  The flag goes up in the pause, down after gy_barrier_terminate has returned true.
+ * BAR-2  A pointer is in its thread's buffer before it leaves its slot, in the order in which memory
+ *        is written; and the pause falls between two such steps, never into one.
+ * BAR-3  Termination: markers idle; then every buffer is looked at once and holds nothing white; then
+ *        still idle, and none was busy meanwhile. That is enough, without a handshake: barrier.c.
+ * BAR-4  A buffer is appended to by its thread alone; its entries below `count` are read by whoever
+ *        holds its lock.
+ * BAR-5  From termination to the next cycle's pause no thread marks what it finds in its buffer: the
+ *        bits are no longer a cycle's (gy_mark_close).
  */
 #ifndef GY_GC_BARRIER_H
 #define GY_GC_BARRIER_H
@@ -22,30 +24,44 @@
 #include "gc/mark.h"
 #include "os/lock.h"
 
-#define GY_BARRIER_SLOTS 1024u
+#define GY_BARRIER_SLOTS 512u
 
 struct gy_barrier {
-	void **buffer;	   /* GY_BARRIER_SLOTS, from gy_metadata; NULL before the first use */
-	uint32_t count;	   /* [self] entries appended */
-	uint32_t drained;  /* [lock] of these, already taken */
+	void **buffer;	  /* GY_BARRIER_SLOTS, from gy_metadata; NULL before the first use */
+	uint32_t count;	  /* [self] entries appended */
+	uint32_t drained; /* [lock] of these, already looked at */
+	uint32_t limit;	  /* [self] GY_BARRIER_SLOTS; 0 without a buffer */
 	struct gy_lock lock; /* flush and drain */
-	uint64_t shades;   /* [self] statistics */
+	uint64_t shades;     /* [self] of flushes gone by; statistics */
 };
 
-int gy_barrier_init(void);
-/* Every running thread has, since the call, been outside load-and-append: membarrier(RSEQ), or a
- * signal to each. 0 or -errno. */
-int gy_barrier_handshake(void);
+/* Before a thread's first use, by gy_gc_thread_attach. */
+void gy_barrier_thread_init(struct gy_barrier *barrier);
+/* Hands over what is left. Before gy_mutator_remove; the caller holds no lock. */
+void gy_barrier_thread_end(struct gy_barrier *barrier);
+
+/* In the pause: what the buffers hold is of before (gy_mutators is whole: its lock was held over the
+ * stop). Opens the marker to them (BAR-5). */
+void gy_barrier_begin_cycle(void);
 /* Hands all buffers' new entries to the marker; true if any object was white. */
 bool gy_barrier_drain_all(struct gy_marker *marker);
-/* A cycle begins (in the pause): buffers are emptied. */
-void gy_barrier_begin_cycle(void);
-/* Is pc inside a check-and-store of gyre_set, or of load-and-append? Then where to go back to; else
- * 0. Reads code bytes around pc, which must lie in [text_low, text_high). Async-signal-safe. */
+/* One attempt at BAR-3, `marker` having been drained. True: marking is over, for good: what can be
+ * reached is marked. False: drain (all markers), and try again. */
+bool gy_barrier_terminate(struct gy_marker *marker);
+
+/* Is pc inside a check-and-store of gyre_set, or of the slow half? Then where to go back to; else 0.
+ * Reads code bytes around pc, which must lie in [text_low, text_high). Async-signal-safe. */
 uintptr_t gy_barrier_fixup(uintptr_t pc, uintptr_t text_low, uintptr_t text_high);
-/* Shades one object (weak references, atomics): into the calling thread's buffer. */
+
+/* Shades one object that was not in a slot (a weak reference's): into the calling thread's buffer.
+ * Any address; only while marking. */
 void gy_barrier_shade(void *object);
+/* What gyre_atomic_* and gyre_copy are made of. */
+void *gy_barrier_exchange(void **slot, void *value);
+bool gy_barrier_compare_exchange(void **slot, void **expected, void *value);
+void gy_barrier_copy(void **to, void *const *from, size_t count);
+
 uint64_t gy_barrier_shades(void); /* since start, all threads */
-void gy_barrier_thread_end(struct gy_barrier *barrier);
+void gy_barrier_fork_child(void); /* the calling thread's buffer, and those of nobody */
 
 #endif

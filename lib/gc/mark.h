@@ -10,6 +10,10 @@
  * MARK-2  gy_mark_drain returns only when its queues and the shared ones are empty, or the budget is
  *         used up; the count of busy markers and the shared queues tell together whether all are done
  *         (gy_mark_idle).
+ * MARK-3  A marker is busy from before it has grey objects in hand until it has none. Both changes,
+ *         and all of the shared queues, are under one lock.
+ * MARK-4  Where memory for queues lacks, nothing is lost: the block's grey objects stay as they are,
+ *         and when the queues are empty all blocks are looked through for such (mark_queue.c).
  */
 #ifndef GY_GC_MARK_H
 #define GY_GC_MARK_H
@@ -18,7 +22,7 @@
 
 #define GY_MARK_PIECE_BYTES ((size_t)128 << 10)
 
-struct gy_marker; /* one per worker, and one for each thread that assists; mark.c */
+struct gy_marker; /* one per worker, and one for each thread that assists; mark_queue.h */
 
 struct gy_mark_stats {
 	uint64_t scanned_bytes, scanned_objects, marked_objects, marked_bytes;
@@ -39,11 +43,34 @@ void gy_mark_buffer(struct gy_marker *marker, void *const *pointers, size_t coun
 size_t gy_mark_drain(struct gy_marker *marker, size_t budget);
 /* Scans the fields of an object without marking itself (finalisers). */
 void gy_mark_fields(struct gy_marker *marker, void *object);
+
 /* No work shared, and no marker busy. Racy unless the caller knows that none can come. */
 bool gy_mark_idle(void);
 /* Wakes nobody: is there shared work a helper could take? */
 bool gy_mark_has_work(void);
+/* Sleeps until there is shared work (true), or all are idle, or the time is up, or gy_mark_wake. */
+bool gy_mark_wait(uint64_t timeout_ns);
+void gy_mark_wake(void); /* all who sleep there */
+
+/* A thread that was stopped may hold the queues' lock, or one of malloc's. So: prepare before the
+ * stop takes the queues' lock and sets memory aside; begin, the world having stopped, lets the lock
+ * go, and until end no marker asks for memory. Where the stop failed: begin, end. */
+void gy_mark_pause_prepare(void);
+void gy_mark_pause_begin(void);
+void gy_mark_pause_end(void);
+
+/* ---- for barrier.c ---- */
+/* Idle? Then *activity numbers the changes from idle to busy so far. */
+bool gy_mark_quiet(uint64_t *activity);
+/* Still idle, and never busy since? Then closes the marker to mutators (BAR-5), and true. */
+bool gy_mark_close(uint64_t activity);
+void gy_mark_open(void);
+/* A busy marker for a mutator's own pointers; NULL: closed, drop them. Waits where memory lacks. */
+struct gy_marker *gy_marker_take_open(void);
+
 void gy_mark_read_stats(struct gy_mark_stats *stats);
-void gy_mark_fork_child(void);
+void gy_mark_fork_prepare(void);
+void gy_mark_fork_parent(void);
+void gy_mark_fork_child(void); /* a cycle under way is given up: queues are emptied */
 
 #endif
