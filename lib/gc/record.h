@@ -20,8 +20,9 @@
  *        both are changed by atomic or. Whoever makes an object black at birth sets scanned first.
  * REC-3  A block whose `queued` is 1 is on a mark queue, or a marker scans it; it leaves that state
  *        by: queued = 0, full fence, look at marks & ~scanned once more (mark.c).
- * REC-4  Layouts of kind LEAF are never queued. Objects of 16 bytes have 512 bits in marks and
- *        allocated each, and no scanned bits: they are queued object by object (small16).
+ * REC-4  Layouts of kind LEAF are never queued. A block of more than 256 objects, those of 16 and of
+ *        24 bytes, has up to 512 bits in marks and allocated each, and no scanned bits: its objects
+ *        are queued one by one (small16).
  * REC-5  gc_page[p].kind is the last field written when a block is made, and the first when it is
  *        given back; every page of a block has it, and first_page, magic, layout.
  * REC-6  gc_page and gc_bits cover page p before a block is made there (gy_records_cover).
@@ -37,10 +38,11 @@ enum gy_block_kind {
 	GY_BLOCK_LARGE, /* one object; bit 0 */
 };
 
+/* Whether it is swept is told by `epoch`: gy_gc_epoch, and its allocated bits are true; older, and
+ * its marks tell what lives. */
 enum gy_block_state {
-	GY_BLOCK_SWEPT,	    /* its allocated bits are true */
-	GY_BLOCK_UNSWEPT,   /* marks tell what lives; allocated is of before */
-	GY_BLOCK_IN_HAND,   /* a thread's cursor allocates from it */
+	GY_BLOCK_LISTED,  /* on a list of its bin */
+	GY_BLOCK_IN_HAND, /* a thread's cursor allocates from it */
 };
 
 struct gy_gc_page { /* 32 bytes */
@@ -51,11 +53,11 @@ struct gy_gc_page { /* 32 bytes */
 	uint8_t kind;	      /* enum gy_block_kind; REC-5 [atomic: relaxed] */
 	uint8_t state;	      /* first page only; enum gy_block_state [lock: bin, or the owner] */
 	uint8_t queued;	      /* first page only; REC-3 [atomic] */
-	uint8_t small16;      /* objects of 16 bytes; REC-4 */
+	uint8_t small16;      /* objects of 16 or 24 bytes; REC-4 */
 	uint32_t object_bytes; /* SMALL; LARGE: 0, ask the span (pages) */
 	uint32_t pages;	      /* first page only: of the block */
 	uint32_t next;	      /* first page only: page of the next block on a list; 0 ends it */
-	uint32_t epoch;	      /* first page only: cycle whose marks it holds, or that swept it */
+	uint32_t epoch;	      /* first page only: gy_gc_epoch when it was swept, or made */
 };
 
 struct gy_gc_bits { /* 128 bytes */
@@ -76,6 +78,7 @@ int gy_records_init(void);
 /* Makes them usable for pages below `page_count`; false where memory lacks. */
 bool gy_records_cover(size_t page_count);
 uint64_t gy_records_bytes(void); /* made usable */
+void gy_records_fork_child(void);
 
 struct gy_object {
 	size_t block;	/* its first page */

@@ -1,0 +1,111 @@
+/* record.c - the side arrays of record.h: reserved once, made usable as the heap grows.
+ *
+ *	gy_gc_bits	128 bytes a page   | usable ...... | reserved, PROT_NONE        |
+ *	gy_gc_pages	 32 bytes a page   | usable | reserved                          |
+ *
+ * Address space for all pages that the heap has reserved, 160 bytes each (a fiftieth of the range),
+ * taken with the collector's first use: a program that only mallocs has none of it. Under RLIMIT_AS,
+ * where the heap has left a quarter to everybody else, that quarter may be used up by now; then as
+ * much is reserved as can be had, and pages behind it hold no objects (gy_records_cover says false).
+ *
+ * Steps are such that 2 MiB of bits become usable at a time: 128 MiB of heap. From the second step on
+ * huge pages are asked for: marking tests bits at random, and a step that is in use is in use all over.
+ *
+ * RECORD-1  What lies below gy_gc_covered is readable in both arrays, before the number is written.
+ */
+#include "gc/record.h"
+
+#include "base/bits.h"
+#include "base/config.h"
+#include "os/lock.h"
+#include "os/vm.h"
+
+#include <errno.h>
+
+#define BITS_PER sizeof(struct gy_gc_bits)
+#define PAGE_PER sizeof(struct gy_gc_page)
+#define STEP_PAGES (GY_HUGEPAGE_BYTES / BITS_PER)
+
+struct gy_gc_page *gy_gc_pages;
+struct gy_gc_bits *gy_gc_bits;
+size_t gy_gc_covered;
+
+static struct {
+	struct gy_lock lock;   /* innermost: nothing is taken under it */
+	size_t reserved_pages; /* [lock] that the arrays have room for */
+} records = {.lock = GY_LOCK_INIT(GY_RANK_metadata)};
+
+static int reserve(size_t pages)
+{
+	size_t bits = gy_round_up(pages * BITS_PER, GY_HUGEPAGE_BYTES);
+	void *start;
+	int error = gy_vm_reserve(&start, bits + gy_round_up(pages * PAGE_PER, GY_KERNEL_PAGE_BYTES),
+				  GY_HUGEPAGE_BYTES);
+
+	if (error)
+		return error;
+	gy_gc_bits = start;
+	gy_gc_pages = (void *)((char *)start + bits);
+	records.reserved_pages = pages;
+	return 0;
+}
+
+int gy_records_init(void)
+{
+	size_t pages = gy_map.hugepage_reserved * GY_HUGEPAGE_PAGES;
+	int error = 0;
+
+	gy_lock_acquire(&records.lock);
+	while (!records.reserved_pages && pages) {
+		error = reserve(pages);
+		if (!error)
+			break;
+		pages = pages > STEP_PAGES ? pages / 8 * 7 : 0;
+	}
+	gy_lock_release(&records.lock);
+	return error;
+}
+
+/* [lock: records] */
+static bool cover_locked(size_t page_count)
+{
+	size_t from = gy_gc_covered, to = gy_round_up(page_count, STEP_PAGES);
+	char *bits, *pages;
+
+	if (page_count <= from)
+		return true;
+	if (page_count > records.reserved_pages)
+		return false;
+	to = MIN(to, records.reserved_pages);
+	bits = (char *)&gy_gc_bits[from];
+	pages = (char *)&gy_gc_pages[from];
+	if (gy_vm_commit(bits, gy_round_up((to - from) * BITS_PER, GY_KERNEL_PAGE_BYTES)) ||
+	    gy_vm_commit(pages, gy_round_up((to - from) * PAGE_PER, GY_KERNEL_PAGE_BYTES)))
+		return false;
+	if (from && (to - from) % STEP_PAGES == 0 && gy_option(GY_OPT_hugepage))
+		gy_vm_want_hugepages(bits, (to - from) * BITS_PER); /* a hint */
+	__atomic_store_n(&gy_gc_covered, to, __ATOMIC_RELEASE); /* RECORD-1 */
+	return true;
+}
+
+bool gy_records_cover(size_t page_count)
+{
+	bool covered;
+
+	if (likely(page_count <= __atomic_load_n(&gy_gc_covered, __ATOMIC_ACQUIRE)))
+		return true;
+	gy_lock_acquire(&records.lock);
+	covered = cover_locked(page_count);
+	gy_lock_release(&records.lock);
+	return covered;
+}
+
+uint64_t gy_records_bytes(void)
+{
+	return READ_RELAXED(gy_gc_covered) * (BITS_PER + PAGE_PER);
+}
+
+void gy_records_fork_child(void)
+{
+	gy_lock_init(&records.lock, GY_RANK_metadata);
+}
