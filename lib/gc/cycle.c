@@ -8,8 +8,8 @@
  *	pause	stop every thread (mutator/world.c); blacken what cursors have in hand (SPACE-3);
  *		raise gyre_gc_marking; scan the roots; let go. This is the snapshot.
  *	mark	until the markers run dry
- *	end	handshake, take the barriers' buffers, mark what was white in them; again, until a
- *		round brings nothing (BAR-3). No pause.
+ *	end	take the barriers' buffers, mark what was white in them; again, until a round brings
+ *		nothing (BAR-3). No pause, and no thread is asked for anything.
  *	dispose	clear weak references; mark what finalisers need, and all that leads to; queue them
  *	flip	gy_gc_epoch, then gyre_gc_marking = 0, then blocks become unswept (SPACE-4, SPACE-7)
  *	sweep	in the background, behind the threads that allocate
@@ -209,17 +209,12 @@ static void mark_until_dry(struct gy_marker **marker)
 /* BAR-3 */
 static void end_marking(struct gy_marker **marker)
 {
-	bool white = true;
-
 	enter(GY_GC_ENDING);
-	do {
-		gy_gc_step();
-		if (gy_barrier_handshake())
-			continue; /* a thread did not answer: BAR-2 does not hold yet */
-		gy_gc_step();
-		white = gy_barrier_drain_all(*marker);
+	gy_gc_step();
+	while (!gy_barrier_terminate(*marker)) {
 		mark_until_dry(marker);
-	} while (white);
+		gy_gc_step();
+	}
 }
 
 static void dispose(struct gy_marker **marker)

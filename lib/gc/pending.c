@@ -4,12 +4,11 @@
 #pragma GCC diagnostic ignored "-Wmissing-prototypes"
 #pragma GCC diagnostic ignored "-Wbuiltin-declaration-mismatch"
 WEAK void *gy_barrier_begin_cycle(void) { return NULL; }
-WEAK void *gy_barrier_drain_all(void) { return NULL; }
-WEAK void *gy_barrier_handshake(void) { return NULL; }
-WEAK void *gy_barrier_init(void) { return NULL; }
 WEAK void *gy_barrier_shade(void) { return NULL; }
 WEAK void *gy_barrier_shades(void) { return NULL; }
+WEAK void *gy_barrier_terminate(void) { return NULL; }
 WEAK void *gy_barrier_thread_end(void) { return NULL; }
+WEAK void *gy_barrier_thread_init(void) { return NULL; }
 WEAK void *gy_blocking_begin(void) { return NULL; }
 WEAK void *gy_blocking_end(void) { return NULL; }
 WEAK void *gy_cleanup_add(void) { return NULL; }
@@ -44,7 +43,6 @@ WEAK void *gy_marker_give(void) { return NULL; }
 WEAK void *gy_marker_take(void) { return NULL; }
 WEAK void *gy_mutator_add(void) { return NULL; }
 WEAK void *gy_mutator_remove(void) { return NULL; }
-WEAK void *gy_mutator_stop_late(void) { return NULL; }
 WEAK unsigned long gy_mutators[2];
 WEAK void *gy_records_init(void) { return NULL; }
 WEAK void *gy_root_range_add(void) { return NULL; }

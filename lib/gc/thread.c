@@ -52,8 +52,8 @@ bool gy_gc_started(void)
 static bool collector_start(void)
 {
 	static int (*const steps[])(void) = {
-		end_key_init,	 gy_records_init,  gy_layout_init,   gy_space_init, gy_world_init,
-		gy_barrier_init, gy_roots_init, gy_finalise_init, gy_cycle_init,
+		end_key_init,  gy_records_init, gy_layout_init,	  gy_space_init,
+		gy_world_init, gy_roots_init,	gy_finalise_init, gy_cycle_init,
 	};
 
 	if (likely(gy_gc_started()))
@@ -104,7 +104,7 @@ struct gy_gc_thread *gy_gc_thread_attach(void)
 	if (collector_start())
 		thread = record_take();
 	if (thread) {
-		gy_lock_init(&thread->barrier.lock, GY_RANK_barrier);
+		gy_barrier_thread_init(&thread->barrier);
 		gy_mutator_add(&thread->mutator);
 		gy_gc_self = thread;
 	}

@@ -65,6 +65,8 @@ static void child(void)
 	gy_scavenger_fork_parent();
 	gy_scavenger_fork_child();
 	hooks->child();
+	gy_hold.depth = 0; /* locks that were set anew were never released */
+	gy_hold.pending = 0;
 }
 
 void gy_fork_init(const struct gy_fork_hooks *above)

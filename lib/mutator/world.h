@@ -14,11 +14,12 @@
  *          reason (blocks the signal, sleeps uninterruptibly, traced), the world goes on, and
  *          gy_world_stop fails with -EDEADLK.
  * WORLD-5  The handler keeps errno, uses under 1 KiB of stack, SA_RESTART and SA_ONSTACK.
- * BUSY-1   A thread may be stopped anywhere, with any lock of lib/heap held: nothing that runs while
- *          the world is stopped takes one. But in the collector's own slow paths, between
- *          gy_mutator_enter and _leave, a thread is not stopped: the handler sets stop_pending and
- *          returns; gy_mutator_leave then sends the thread the signal anew. So the locks of lib/gc,
- *          taken only in between, are free while the world is stopped.
+ * BUSY-1   A thread is not stopped while it holds a lock of ours (LOCK-3), nor in the collector's
+ *          own slow paths, between gy_mutator_enter and _leave (the same counter, gy_hold): the
+ *          handler finds gy_hold.depth above 0, sets gy_hold.pending and returns without
+ *          acknowledging; gy_hold_end then calls gy_hold_late, which world.c points to a function
+ *          that sends the thread the signal anew. So every lock of ours is free while the world is
+ *          stopped, and may be taken.
  * BLOCK-1  gyre_blocking_begin stores the registers that a callee keeps, then `blocked` = 1 with plain
  *          stores; gyre_blocking_end stores 0, then reads the stop flag, and waits if it is up. The
  *          stopper raises the flag, then membarrier, then reads `blocked`. Without membarrier both
@@ -39,8 +40,6 @@ struct gy_mutator {
 	pid_t tid;			/* [const] */
 	uint32_t blocked;		/* [self] depth > 0: inside a blocking region; BLOCK-1 */
 	uint32_t depth;			/* [self] nesting */
-	uint32_t busy;			/* [self] BUSY-1: depth of gy_mutator_enter */
-	uint32_t stop_pending;		/* [self] set by the handler while busy */
 	uintptr_t blocked_sp;		/* [self] stack pointer at the region's begin */
 	uintptr_t blocked_registers[8]; /* [self] rbx rbp r12-r15 */
 	uintptr_t fs_base, stack_top;	/* [const] */
@@ -84,22 +83,18 @@ extern struct gy_mutator *gy_mutators GY_HIDDEN; /* [lock: mutators] first of th
 
 /* The calling thread's, for the handler; NULL: has never used the collector. */
 extern __thread struct gy_mutator *gy_mutator_self GY_TLS_INITIAL_EXEC GY_HIDDEN;
-void gy_mutator_stop_late(struct gy_mutator *mutator); /* gy_mutator_leave's rare half */
 
 /* BUSY-1; nests. */
 GY_INLINE void gy_mutator_enter(struct gy_mutator *mutator)
 {
-	WRITE_RELAXED(mutator->busy, mutator->busy + 1);
-	__atomic_signal_fence(__ATOMIC_SEQ_CST);
+	(void)mutator;
+	gy_hold_begin();
 }
 
 GY_INLINE void gy_mutator_leave(struct gy_mutator *mutator)
 {
-	__atomic_signal_fence(__ATOMIC_SEQ_CST);
-	WRITE_RELAXED(mutator->busy, mutator->busy - 1);
-	__atomic_signal_fence(__ATOMIC_SEQ_CST);
-	if (unlikely(READ_RELAXED(mutator->stop_pending)) && !mutator->busy)
-		gy_mutator_stop_late(mutator);
+	(void)mutator;
+	gy_hold_end();
 }
 
 void gy_blocking_begin(struct gy_mutator *mutator);

@@ -7,6 +7,9 @@
 #define SPINS 100
 #define HELD_MAX 256 /* fork holds every class's lock */
 
+__thread struct gy_hold gy_hold;
+void (*gy_hold_late)(void);
+
 static const char *const rank_names[] = {
 #define RANK_NAME(name, text) #name,
 	GY_LOCK_RANKS(RANK_NAME)

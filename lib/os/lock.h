@@ -6,6 +6,10 @@
  *
  * LOCK-1  A thread takes locks in rank order only (base/lock_rank.h); equal ranks are taken only
  *         by fork, in address order. CHECK=full builds panic on a breach, naming both locks.
+ * LOCK-3  While a thread holds a lock, or waits for one, it is not stopped by the collector
+ *         (mutator/world.h): gy_hold counts, the stop's handler sees that and puts itself off until
+ *         the count is 0. So whoever stops the world finds every lock of ours free, and no thread
+ *         that is let run on its way to a stop waits for one that stands.
  * LOCK-2  acquire pairs with release: what was written under the lock is seen under it.
  */
 #ifndef GY_OS_LOCK_H
@@ -20,6 +24,32 @@ struct gy_lock {
 	uint32_t state; /* [atomic: acquire in acquire/try, release in release] */
 	uint32_t rank;  /* [const] */
 };
+
+/* LOCK-3. [self], and the handler of a signal on this very thread. */
+struct gy_hold {
+	uint32_t depth;	  /* locks held or waited for, and critical paths of the collector */
+	uint32_t pending; /* the handler came meanwhile */
+};
+
+extern __thread struct gy_hold gy_hold GY_TLS_INITIAL_EXEC GY_HIDDEN;
+extern void (*gy_hold_late)(void) GY_HIDDEN; /* [const once set] has the signal sent again */
+
+GY_INLINE void gy_hold_begin(void)
+{
+	WRITE_RELAXED(gy_hold.depth, gy_hold.depth + 1);
+	__atomic_signal_fence(__ATOMIC_SEQ_CST);
+}
+
+GY_INLINE void gy_hold_end(void)
+{
+	__atomic_signal_fence(__ATOMIC_SEQ_CST);
+	WRITE_RELAXED(gy_hold.depth, gy_hold.depth - 1);
+	__atomic_signal_fence(__ATOMIC_SEQ_CST);
+	if (unlikely(READ_RELAXED(gy_hold.pending)) && !gy_hold.depth) {
+		gy_hold.pending = 0;
+		gy_hold_late();
+	}
+}
 
 #define GY_LOCK_INIT(lock_rank)                                                                    \
 	{                                                                                          \
@@ -42,9 +72,12 @@ GY_INLINE bool gy_lock_try(struct gy_lock *lock)
 {
 	uint32_t free_state = 0;
 
+	gy_hold_begin();
 	if (!__atomic_compare_exchange_n(&lock->state, &free_state, 1, false, __ATOMIC_ACQUIRE,
-					 __ATOMIC_RELAXED))
+					 __ATOMIC_RELAXED)) {
+		gy_hold_end();
 		return false;
+	}
 	if (GYRE_CHECK_FULL)
 		gy_lock_note_acquire(lock);
 	return true;
@@ -54,6 +87,7 @@ GY_INLINE void gy_lock_acquire(struct gy_lock *lock)
 {
 	uint32_t free_state = 0;
 
+	gy_hold_begin();
 	if (unlikely(!__atomic_compare_exchange_n(&lock->state, &free_state, 1, false,
 						  __ATOMIC_ACQUIRE, __ATOMIC_RELAXED)))
 		gy_lock_acquire_slow(lock);
@@ -67,6 +101,7 @@ GY_INLINE void gy_lock_release(struct gy_lock *lock)
 		gy_lock_note_release(lock);
 	if (unlikely(__atomic_exchange_n(&lock->state, 0, __ATOMIC_RELEASE) == 2))
 		gy_lock_release_slow(lock);
+	gy_hold_end();
 }
 
 GY_INLINE bool gy_lock_is_held(const struct gy_lock *lock)
