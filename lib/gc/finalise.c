@@ -365,7 +365,6 @@ static GY_NOINLINE void call(struct gy_end *end)
 static bool run_first(void)
 {
 	struct gy_end *end;
-	uint64_t begin_ns;
 
 	gy_lock_acquire(&gy_finalise_lock);
 	end = ends.first;
@@ -380,9 +379,8 @@ static bool run_first(void)
 	if (!end)
 		return false;
 
-	begin_ns = gy_now_ns();
+	GY_PROBE2(gc_finalise, end->object, end->is_finaliser ? 1 : 2);
 	call(end);
-	GY_PROBE2(gc_finalise, end->is_finaliser, gy_now_ns() - begin_ns);
 
 	gy_lock_acquire(&gy_finalise_lock);
 	ends.running = NULL;

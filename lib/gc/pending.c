@@ -4,6 +4,9 @@
 #pragma GCC diagnostic ignored "-Wmissing-prototypes"
 #pragma GCC diagnostic ignored "-Wbuiltin-declaration-mismatch"
 WEAK void *gy_barrier_begin_cycle(void) { return NULL; }
+WEAK void *gy_barrier_exchange(void) { return NULL; }
+WEAK void *gy_barrier_compare_exchange(void) { return NULL; }
+WEAK void *gy_barrier_copy(void) { return NULL; }
 WEAK void *gy_barrier_shade(void) { return NULL; }
 WEAK void *gy_barrier_shades(void) { return NULL; }
 WEAK void *gy_barrier_terminate(void) { return NULL; }
