@@ -133,7 +133,6 @@ static void snapshot(struct gy_marker *marker)
 	__atomic_store_n(&gyre_gc_marking, gy_gc_epoch + 1, __ATOMIC_SEQ_CST);
 	gy_workers_roots(true);
 	gy_roots_scan(marker);
-	gy_finalise_scan_roots(marker);
 	gy_workers_roots(false); /* all pieces are scanned */
 }
 
@@ -211,9 +210,12 @@ static void end_marking(struct gy_marker **marker)
 {
 	enter(GY_GC_ENDING);
 	gy_gc_step();
+	gy_weak_close(); /* what weak references have yielded is in the buffers now */
 	while (!gy_barrier_terminate(*marker)) {
+		gy_weak_open();
 		mark_until_dry(marker);
 		gy_gc_step();
+		gy_weak_close();
 	}
 }
 
@@ -314,6 +316,7 @@ static int run_cycle(enum gy_gc_reason reason)
 		gy_marker_give(marker);
 		return error;
 	}
+	gy_finalise_scan_roots(marker); /* FIN-5: after the pause */
 	mark_until_dry(&marker);
 	end_marking(&marker);
 	dispose(&marker);
