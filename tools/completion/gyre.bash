@@ -53,7 +53,7 @@ _gyre() {
 	if [ ${#_gyre_line[@]} = 0 ]; then
 		case $_gyre_current in
 		-*) _gyre_words --json --pretty --debug --version --help ;;
-		*) _gyre_words heap alloc process probe feature batch version help ;;
+		*) _gyre_words heap alloc gc process probe feature batch version help ;;
 		esac
 		return
 	fi
@@ -61,6 +61,7 @@ _gyre() {
 		case ${_gyre_line[0]} in
 		heap) _gyre_words show help ;;
 		alloc) _gyre_words trace help ;;
+		gc) _gyre_words show run trace phases help ;;
 		process) _gyre_words show list help ;;
 		probe) _gyre_words list show trace help ;;
 		feature) _gyre_words probe help ;;
@@ -79,6 +80,20 @@ _gyre() {
 		stack) _gyre_words line full none depth ;;
 		duration | count | min-bytes | depth) ;;
 		*) _gyre_unused duration count min-bytes kind stack ;;
+		esac
+		;;
+	'gc show')
+		_gyre_proc || _gyre_unused options
+		;;
+	'gc run')
+		_gyre_proc && return
+		[ "$_gyre_previous" = wait ] || _gyre_unused wait
+		;;
+	'gc trace' | 'gc phases')
+		_gyre_proc && return
+		case $_gyre_previous in
+		duration | count) ;;
+		*) _gyre_unused duration count ;;
 		esac
 		;;
 	'process list' | 'process show' | 'feature probe' | 'probe list')

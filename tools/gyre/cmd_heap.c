@@ -79,6 +79,7 @@ static void show_memory(const struct gy_snapshot *snapshot, const struct kernel_
 {
 	const struct gyre_control_totals *totals = &snapshot->header.totals;
 	uint64_t backed = minus(totals->heap_sys + totals->metadata_bytes, totals->heap_released);
+	uint64_t collected = snapshot->header.gc.heap_span_bytes;
 	char mallocs[GY_OUT_TEXT], live[GY_OUT_TEXT], large[GY_OUT_TEXT];
 
 	gy_out_begin("memory", "Memory");
@@ -89,6 +90,9 @@ static void show_memory(const struct gy_snapshot *snapshot, const struct kernel_
 	gy_out_u64("large_bytes", "  of that large", OUT_BYTES, totals->large_bytes);
 	gy_out_note("%s blocks above the largest size class",
 		    gy_out_count(large, totals->large_blocks));
+	gy_out_u64("collected_bytes", collected ? "collected" : NULL, OUT_BYTES, collected);
+	if (collected)
+		gy_out_note("spans of objects that nobody frees; see gyre gc show");
 	gy_out_u64("heap_inuse", "in spans", OUT_BYTES, totals->heap_inuse);
 	gy_out_u64("heap_idle", "idle", OUT_BYTES, totals->heap_idle);
 	gy_out_u64("heap_sys", "heap", OUT_BYTES, totals->heap_sys);
@@ -97,7 +101,7 @@ static void show_memory(const struct gy_snapshot *snapshot, const struct kernel_
 	gy_out_u64("heap_released", "given back", OUT_BYTES, totals->heap_released);
 	gy_out_note("or not touched yet");
 	gy_out_u64("backed_bytes", "kept", OUT_BYTES, backed);
-	if (totals->heap_alloc)
+	if (totals->heap_alloc && !collected)
 		gy_out_note("heap and metadata less what was given back; %.2f times what is "
 			    "allocated",
 			    (double)backed / (double)totals->heap_alloc);
@@ -126,7 +130,9 @@ static void show_memory(const struct gy_snapshot *snapshot, const struct kernel_
 static void show_fragmentation(const struct gy_snapshot *snapshot)
 {
 	const struct gyre_control_totals *totals = &snapshot->header.totals;
-	uint64_t lost = minus(totals->heap_inuse, totals->heap_alloc);
+	/* What is inside spans of collected objects is the collector's to tell. */
+	uint64_t lost =
+		minus(totals->heap_inuse, totals->heap_alloc + snapshot->header.gc.heap_span_bytes);
 	uint64_t released = released_in_spans(snapshot);
 	uint64_t slack = minus(lost, totals->thread_cache_bytes + totals->central_bytes);
 

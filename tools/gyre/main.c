@@ -32,9 +32,11 @@ static int cmd_help(int argc, char **argv);
 
 /* By frequency of use: `gyre h` is heap, `gyre p` is process. */
 static const struct gy_command objects[] = {
-	{"heap", gy_cmd_heap},    {"alloc", gy_cmd_alloc},     {"process", gy_cmd_process},
-	{"probe", gy_cmd_probe},  {"feature", gy_cmd_feature}, {"batch", cmd_batch},
-	{"version", cmd_version}, {"help", cmd_help},          {NULL, NULL},
+	{"heap", gy_cmd_heap},   {"alloc", gy_cmd_alloc},
+	{"gc", gy_cmd_gc},       {"process", gy_cmd_process},
+	{"probe", gy_cmd_probe}, {"feature", gy_cmd_feature},
+	{"batch", cmd_batch},    {"version", cmd_version},
+	{"help", cmd_help},      {NULL, NULL},
 };
 
 static int cmd_help(int argc, char **argv)
@@ -47,7 +49,7 @@ static int cmd_help(int argc, char **argv)
 			"       gyre batch file FILE\n"
 			"       gyre version\n"
 			"\n"
-			"       OBJECT := { heap | alloc | process | probe | feature }\n"
+			"       OBJECT := { heap | alloc | gc | process | probe | feature }\n"
 			"       " GY_HELP_PROC "\n"
 			"       " GY_HELP_OPTIONS "\n");
 	return 0;

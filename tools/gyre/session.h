@@ -23,7 +23,7 @@
 
 #include "target.h"
 
-#define GY_SESSION_LINKS 64
+#define GY_SESSION_LINKS 128
 
 enum gy_session_stop {
 	STOP_NOT,

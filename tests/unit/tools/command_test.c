@@ -211,9 +211,9 @@ Test(words, durations)
 Test(probes, arguments_match_their_count)
 {
 	for (size_t i = 0; i < gy_probe_count; i++) {
-		struct gy_probe_argument arguments[8];
+		struct gy_probe_argument arguments[12];
 
-		cr_assert_eq(gy_probe_arguments(&gy_probes[i], arguments, 8),
+		cr_assert_eq(gy_probe_arguments(&gy_probes[i], arguments, 12),
 			     gy_probes[i].argument_count, "%s", gy_probes[i].name);
 	}
 }
