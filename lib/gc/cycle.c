@@ -400,11 +400,14 @@ void gy_cycle_request(enum gy_gc_reason reason)
 {
 	uint32_t none = UINT32_MAX;
 
-	if (!gy_gc_started() || READ_RELAXED(cycle.reason) != none)
-		return; /* nothing to collect, or asked for already */
-	if (!__atomic_compare_exchange_n(&cycle.reason, &none, reason, false, __ATOMIC_SEQ_CST,
-					 __ATOMIC_SEQ_CST))
+	if (!gy_gc_started())
 		return;
+	if (reason == GY_GC_FORCED) /* also while another reason waits for gy_cycle_pause's end */
+		__atomic_store_n(&cycle.reason, reason, __ATOMIC_SEQ_CST);
+	else if (READ_RELAXED(cycle.reason) != none ||
+		 !__atomic_compare_exchange_n(&cycle.reason, &none, reason, false, __ATOMIC_SEQ_CST,
+					      __ATOMIC_SEQ_CST))
+		return; /* asked for already */
 	if (!ensure_coordinator())
 		wake_all(&cycle.requested);
 }
@@ -533,6 +536,9 @@ void gy_cycle_read_stats(struct gyre_gc_stats *stats)
 	gy_space_read_stats(&space);
 	stats->heap_inuse_bytes = pace.inuse_bytes;
 	stats->heap_goal_bytes = pace.goal_bytes;
+	stats->heap_trigger_bytes = pace.trigger_bytes;
+	stats->percent = pace.percent;
+	stats->workers = gy_workers_count();
 	stats->heap_growth_rate =
 		pace.inuse_bytes ? (double)pace.goal_bytes / (double)pace.inuse_bytes : 0;
 	stats->memory_limit_bytes = pace.limit_bytes;

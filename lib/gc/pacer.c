@@ -204,6 +204,7 @@ void gy_pacer_read(struct gy_pace *pace)
 	pace->goal_bytes = READ_RELAXED(pacer.now.goal_bytes);
 	pace->trigger_bytes = READ_RELAXED(pacer.now.trigger_bytes);
 	pace->limit_bytes = READ_RELAXED(pacer.now.limit_bytes);
+	pace->percent = READ_RELAXED(pacer.percent);
 	pace->limited = READ_RELAXED(pacer.now.limited);
 	pace->inuse_bytes = inuse();
 }

@@ -13,6 +13,7 @@ struct gy_pace {
 	uint64_t trigger_bytes; /* where it starts */
 	uint64_t limit_bytes;	/* memory limit in force; 0: none */
 	uint64_t inuse_bytes;	/* now */
+	int64_t percent;	/* below 0: no cycle by itself */
 	bool limited;		/* the goal is the limit's doing */
 };
 

@@ -62,6 +62,11 @@ void gy_workers_account(void)
 	cpu_seen_ns = now;
 }
 
+unsigned gy_workers_count(void)
+{
+	return 1 + READ_RELAXED(workers.helpers);
+}
+
 uint64_t gy_workers_cpu_ns(void)
 {
 	return READ_RELAXED(workers.cpu_ns);

@@ -18,6 +18,7 @@ void gy_workers_mark(bool on);
 /* Adds the calling thread's CPU time to the sum. */
 void gy_workers_account(void);
 uint64_t gy_workers_cpu_ns(void); /* of all, since start */
+unsigned gy_workers_count(void);  /* the coordinator included */
 void gy_workers_fork_child(void);
 
 #endif
