@@ -179,6 +179,45 @@ static uint32_t kernel_pages_of(size_t begin, size_t end)
 	return (uint32_t)((2ull << last) - (1ull << first));
 }
 
+/* CENTRAL-4: these blocks, bits from `offset` on, are about to be used; the kernel pages under them
+ * will be backed again. */
+GY_COLD static void note_backed(struct gy_central *central, struct gy_span *span, size_t offset,
+				size_t bytes, uint64_t bits)
+{
+	for (; bits; bits &= bits - 1) {
+		size_t begin = offset + (size_t)__builtin_ctzll(bits) * bytes;
+		uint32_t back = span->gone_bits & kernel_pages_of(begin, begin + bytes);
+
+		span->gone_bits &= ~back;
+		central->gone_bytes -= (uint64_t)__builtin_popcount(back) * GY_SPAN_GONE_UNIT;
+	}
+}
+
+/* The blocks of *word, lowest first, at most `most`, to *--end and downwards; takes their bits away
+ * and returns how many. `start` is bit 0's block. One run of bits, as in a new span or one that was
+ * freed in order, needs no search for each. */
+static unsigned word_take_blocks(uint64_t *word, char *start, size_t bytes, void **end,
+				 unsigned most)
+{
+	uint64_t bits = *word, lowest = bits & -bits, above = bits + lowest;
+	unsigned taken = 0;
+
+	if (!(bits & above)) {
+		unsigned first = (unsigned)__builtin_ctzll(bits);
+
+		taken = MIN(most, (above ? (unsigned)__builtin_ctzll(above) : 64) - first);
+		start += first * bytes;
+		for (unsigned i = 0; i < taken; i++, start += bytes)
+			*--end = start;
+		*word = taken == 64 ? 0 : bits & ~(((1ull << taken) - 1) << first);
+		return taken;
+	}
+	for (; bits && taken < most; taken++, bits &= bits - 1)
+		*--end = start + (size_t)__builtin_ctzll(bits) * bytes;
+	*word = bits;
+	return taken;
+}
+
 /* Takes up to `count` blocks of one span, lowest address first, to blocks[count - 1] downwards. */
 static unsigned span_take_blocks(struct gy_central *central, struct gy_span *span, void **blocks,
 				 unsigned count)
@@ -188,24 +227,15 @@ static unsigned span_take_blocks(struct gy_central *central, struct gy_span *spa
 	unsigned taken = 0, wanted = MIN(count, span->free_count);
 
 	for (unsigned w = 0; taken < wanted; w++) {
-		uint64_t word = span->free_bits[w];
+		uint64_t before = span->free_bits[w];
 
-		while (word && taken < wanted) {
-			unsigned index = w * 64 + (unsigned)__builtin_ctzll(word);
-
-			word &= word - 1;
-			blocks[count - 1 - taken] = start + index * bytes;
-			if (unlikely(span->gone_bits)) {
-				uint32_t back = span->gone_bits &
-						kernel_pages_of(index * bytes, (index + 1) * bytes);
-
-				span->gone_bits &= ~back;
-				central->gone_bytes -=
-					(uint64_t)__builtin_popcount(back) * GY_SPAN_GONE_UNIT;
-			}
-			taken++;
-		}
-		span->free_bits[w] = word;
+		if (!before)
+			continue;
+		taken += word_take_blocks(&span->free_bits[w], start + w * 64 * bytes, bytes,
+					  blocks + count - taken, wanted - taken);
+		if (unlikely(span->gone_bits))
+			note_backed(central, span, w * 64 * bytes, bytes,
+				    before & ~span->free_bits[w]);
 	}
 	span->free_count = (uint16_t)(span->free_count - taken);
 	central->span_free -= taken;
@@ -261,44 +291,71 @@ static void span_settle(struct gy_central *central, struct gy_span *span, unsign
 		span_relist(central, span);
 }
 
-/* [lock] Blocks into their spans, a span's worth at a time (neighbours in a bin are often
- * neighbours in memory). Returns how many; a block that was free already comes back in *doubled. */
+/* The span of a block that comes back, if it is still one of this class. */
+static struct gy_span *span_of_given(const struct gy_central *central, const void *block)
+{
+	struct gy_span *span = gy_map.span_of[gy_page_of(block)];
+
+	/* Freed twice, its span may be another's by now. */
+	if (unlikely(!span || span->kind != GY_SPAN_SMALL ||
+		     span->class_index != gy_central_class(central) ||
+		     span->sampled != gy_central_is_sampled(central)))
+		return NULL;
+	return span;
+}
+
+/* [lock] Blocks into their spans, a span's worth at a time, and a word of its bits at a time:
+ * neighbours in a bin are often neighbours in memory. Returns how many; a block that was free
+ * already comes back in *doubled. */
 static unsigned give_to_spans(struct gy_central *central, void *const *blocks, unsigned count,
 			      bool quiet, void **doubled)
 {
+	const uint64_t magic = gy_size_classes[gy_central_class(central)].magic;
 	struct gy_span *span = NULL;
+	uint64_t none = 0, *at_word = &none, word = 0;
 	uintptr_t start = 0, length = 0;
 	unsigned got = 0, given = 0;
 
 	for (unsigned i = 0; i < count; i++) {
 		uintptr_t at = (uintptr_t)blocks[i];
+		uint64_t bit;
 		unsigned index;
 
 		if (at - start >= length) {
+			*at_word = word;
+			at_word = &none;
 			if (got)
 				span_settle(central, span, got, quiet);
 			got = 0;
-			span = gy_map.span_of[gy_page_of(blocks[i])];
-			/* Freed twice, its span may be another's by now. */
-			if (unlikely(!span || span->kind != GY_SPAN_SMALL ||
-				     span->class_index != gy_central_class(central) ||
-				     span->sampled != gy_central_is_sampled(central))) {
+			length = 0;
+			span = span_of_given(central, blocks[i]);
+			if (unlikely(!span)) {
 				*doubled = blocks[i];
-				length = 0;
 				continue;
 			}
 			start = (uintptr_t)gy_span_start(span);
 			length = gy_span_bytes(span);
 		}
-		index = gy_object_index(gy_central_class(central), at - start);
-		if (unlikely(index >= span->objects || gy_bit_get(span->free_bits, index))) {
+		index = (unsigned)((at - start) * magic >> 32); /* CLASS-4 */
+		bit = 1ull << index % 64;
+		if (unlikely(index >= span->objects)) {
 			*doubled = blocks[i];
 			continue;
 		}
-		gy_bit_set(span->free_bits, index);
+		if (at_word != &span->free_bits[index / 64]) {
+			*at_word = word;
+			at_word = &span->free_bits[index / 64];
+			word = *at_word;
+		}
+		if (unlikely(word & bit)) {
+			*doubled = blocks[i];
+			continue;
+		}
+		word |= bit;
 		got++;
 		given++;
 	}
+	*at_word = word;
 	if (got)
 		span_settle(central, span, got, quiet);
 	return given;

@@ -129,7 +129,10 @@ static void give_bottom(struct gy_thread_cache *cache, unsigned class_index, uns
 	count = (unsigned)MIN(count, held);
 	if (!count)
 		return;
-	gy_central_give(&gy_centrals[0][class_index], bin->floor, count, reason == GY_FLUSH_IDLE);
+	/* In pieces: others want the lock, too. */
+	for (unsigned given = 0; given < count; given += BATCH_MAX)
+		gy_central_give(&gy_centrals[0][class_index], bin->floor + given,
+				MIN(count - given, BATCH_MAX), reason == GY_FLUSH_IDLE);
 	memmove(bin->floor, bin->floor + count, (held - count) * sizeof(*bin->floor));
 	bin->top -= count;
 	cache->cold[class_index].flushes++;
@@ -197,14 +200,18 @@ static void grow_capacity(struct gy_thread_cache *cache, unsigned class_index, e
 
 /* ------------------------------------------------------------------ refill, flush */
 
-/* Blocks to move now: half of a small bin, a batch of a middling one, a quarter of a large one
- * (what stays is moved down, so little at a time would be dear). */
-static unsigned batch_of(const struct gy_thread_cache *cache, unsigned class_index)
+/* Blocks to move now. A small bin that misses the same way again is one that only fills or only
+ * empties: all that it may hold. Else half of it, so that both what follows, frees or allocations,
+ * goes on without the central list; of a large one a quarter, lest one that swings a little holds
+ * much more than it uses. */
+static unsigned batch_of(const struct gy_thread_cache *cache, unsigned class_index, bool again)
 {
 	unsigned capacity = cache->cold[class_index].capacity;
-	unsigned batch = MAX(batch_max(class_index), capacity / 4);
+	unsigned batch = batch_max(class_index);
 
-	return MIN(MIN((capacity + 1) / 2, batch), BATCH_MAX);
+	if (again && capacity <= batch)
+		return capacity;
+	return MIN((capacity + 1) / 2, MAX(batch, capacity / 4));
 }
 
 /* Every few slow paths one bin is looked at: one that has not moved since the last time round gives
@@ -229,6 +236,7 @@ bool gy_thread_cache_refill(struct gy_thread_cache *cache, unsigned class_index,
 {
 	struct gy_bin *bin = &cache->bins[class_index];
 	struct gy_bin_cold *cold = &cache->cold[class_index];
+	bool again = cold->last_miss == MISS_EMPTY;
 	unsigned count, got;
 
 	look_at_one(cache);
@@ -237,7 +245,7 @@ bool gy_thread_cache_refill(struct gy_thread_cache *cache, unsigned class_index,
 		*reason = GY_OOM_REFUSED;
 		return false;
 	}
-	count = batch_of(cache, class_index);
+	count = MIN(batch_of(cache, class_index, again), BATCH_MAX);
 	got = gy_central_take(&gy_centrals[0][class_index], bin->floor, count, reason);
 	bin->top = bin->floor + got;
 	cold->refills++;
@@ -249,11 +257,12 @@ void gy_thread_cache_flush(struct gy_thread_cache *cache, unsigned class_index)
 {
 	struct gy_bin *bin = &cache->bins[class_index];
 	struct gy_bin_cold *cold = &cache->cold[class_index];
+	bool again = cold->last_miss == MISS_FULL;
 
 	look_at_one(cache);
 	grow_capacity(cache, class_index, MISS_FULL);
 	if (bin->top == bin->limit && cold->capacity)
-		give_bottom(cache, class_index, batch_of(cache, class_index), GY_FLUSH_FULL);
+		give_bottom(cache, class_index, batch_of(cache, class_index, again), GY_FLUSH_FULL);
 }
 
 size_t gy_thread_cache_empty(struct gy_thread_cache *cache, enum gy_flush_reason reason)
