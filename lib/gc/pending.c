@@ -50,6 +50,7 @@ WEAK unsigned long gy_mutators[2];
 WEAK void *gy_records_init(void) { return NULL; }
 WEAK void *gy_root_range_add(void) { return NULL; }
 WEAK void *gy_root_range_remove(void) { return NULL; }
+WEAK void *gy_roots_each(void) { return NULL; }
 WEAK void *gy_roots_fork_child(void) { return NULL; }
 WEAK void *gy_roots_freeze(void) { return NULL; }
 WEAK void *gy_roots_init(void) { return NULL; }

@@ -30,6 +30,10 @@ int gy_roots_prepare(void);
 bool gy_roots_freeze(uintptr_t own_sp);
 /* In the pause, by each helper: scans pieces until none is left. Returns bytes scanned. */
 size_t gy_roots_scan(struct gy_marker *marker);
+/* For verify.c: in the pause, after gy_roots_freeze: each stretch of words that gy_roots_scan scans,
+ * whether or not it has. */
+void gy_roots_each(void (*visit)(const void *start, const void *end, void *argument),
+		   void *argument);
 void gy_roots_read_stats(struct gy_root_stats *stats);
 void gy_roots_fork_child(void);
 
