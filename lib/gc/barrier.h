@@ -35,13 +35,12 @@ struct gy_barrier {
 	uint64_t shades;     /* [self] of flushes gone by; statistics */
 };
 
-/* Before a thread's first use, by gy_gc_thread_attach. */
+int gy_barrier_init(void); /* tells the world's handler of the fix-up */
 void gy_barrier_thread_init(struct gy_barrier *barrier);
-/* Hands over what is left. Before gy_mutator_remove; the caller holds no lock. */
+/* Hands over what is left. Before gy_mutator_remove; the thread is held (BUSY-1), and has no lock. */
 void gy_barrier_thread_end(struct gy_barrier *barrier);
 
-/* In the pause: what the buffers hold is of before (gy_mutators is whole: its lock was held over the
- * stop). Opens the marker to them (BAR-5). */
+/* In the pause: what the buffers hold is of before. Opens the marker to them (BAR-5). */
 void gy_barrier_begin_cycle(void);
 /* Hands all buffers' new entries to the marker; true if any object was white. */
 bool gy_barrier_drain_all(struct gy_marker *marker);
@@ -53,15 +52,15 @@ bool gy_barrier_terminate(struct gy_marker *marker);
  * Reads code bytes around pc, which must lie in [text_low, text_high). Async-signal-safe. */
 uintptr_t gy_barrier_fixup(uintptr_t pc, uintptr_t text_low, uintptr_t text_high);
 
-/* Shades one object that was not in a slot (a weak reference's): into the calling thread's buffer.
- * Any address; only while marking. */
-void gy_barrier_shade(void *object);
+/* Marks one object that was not in a slot (a weak reference's), at once: after it, marking cannot end
+ * without it. False: it has ended; then only a marked object may be handed out. Any address. The
+ * caller's locks have ranks before `mark`. */
+bool gy_barrier_shade(void *object);
 /* What gyre_atomic_* and gyre_copy are made of. */
 void *gy_barrier_exchange(void **slot, void *value);
 bool gy_barrier_compare_exchange(void **slot, void **expected, void *value);
 void gy_barrier_copy(void **to, void *const *from, size_t count);
 
 uint64_t gy_barrier_shades(void); /* since start, all threads */
-void gy_barrier_fork_child(void); /* the calling thread's buffer, and those of nobody */
 
 #endif

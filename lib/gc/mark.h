@@ -52,13 +52,6 @@ bool gy_mark_has_work(void);
 bool gy_mark_wait(uint64_t timeout_ns);
 void gy_mark_wake(void); /* all who sleep there */
 
-/* A thread that was stopped may hold the queues' lock, or one of malloc's. So: prepare before the
- * stop takes the queues' lock and sets memory aside; begin, the world having stopped, lets the lock
- * go, and until end no marker asks for memory. Where the stop failed: begin, end. */
-void gy_mark_pause_prepare(void);
-void gy_mark_pause_begin(void);
-void gy_mark_pause_end(void);
-
 /* ---- for barrier.c ---- */
 /* Idle? Then *activity numbers the changes from idle to busy so far. */
 bool gy_mark_quiet(uint64_t *activity);
@@ -68,9 +61,8 @@ void gy_mark_open(void);
 /* A busy marker for a mutator's own pointers; NULL: closed, drop them. Waits where memory lacks. */
 struct gy_marker *gy_marker_take_open(void);
 
-void gy_mark_read_stats(struct gy_mark_stats *stats);
-void gy_mark_fork_prepare(void);
-void gy_mark_fork_parent(void);
+void gy_marker_read_stats(const struct gy_marker *marker, struct gy_mark_stats *stats);
+void gy_mark_read_stats(struct gy_mark_stats *stats); /* all markers', since gy_mark_begin */
 void gy_mark_fork_child(void); /* a cycle under way is given up: queues are emptied */
 
 #endif

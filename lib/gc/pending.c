@@ -3,15 +3,6 @@
 #define WEAK __attribute__((weak, visibility("hidden")))
 #pragma GCC diagnostic ignored "-Wmissing-prototypes"
 #pragma GCC diagnostic ignored "-Wbuiltin-declaration-mismatch"
-WEAK void *gy_barrier_begin_cycle(void) { return NULL; }
-WEAK void *gy_barrier_exchange(void) { return NULL; }
-WEAK void *gy_barrier_compare_exchange(void) { return NULL; }
-WEAK void *gy_barrier_copy(void) { return NULL; }
-WEAK void *gy_barrier_shade(void) { return NULL; }
-WEAK void *gy_barrier_shades(void) { return NULL; }
-WEAK void *gy_barrier_terminate(void) { return NULL; }
-WEAK void *gy_barrier_thread_end(void) { return NULL; }
-WEAK void *gy_barrier_thread_init(void) { return NULL; }
 WEAK void *gy_blocking_begin(void) { return NULL; }
 WEAK void *gy_blocking_end(void) { return NULL; }
 WEAK void *gy_cleanup_add(void) { return NULL; }
@@ -36,17 +27,11 @@ WEAK void *gy_layout_fork_child(void) { return NULL; }
 WEAK void *gy_layout_init(void) { return NULL; }
 WEAK void *gy_layout_of(void) { return NULL; }
 WEAK unsigned long gy_layouts[2];
-WEAK void *gy_mark_begin(void) { return NULL; }
-WEAK void *gy_mark_drain(void) { return NULL; }
-WEAK void *gy_mark_fork_child(void) { return NULL; }
-WEAK void *gy_mark_has_work(void) { return NULL; }
-WEAK void *gy_mark_idle(void) { return NULL; }
-WEAK void *gy_mark_read_stats(void) { return NULL; }
-WEAK void *gy_marker_give(void) { return NULL; }
-WEAK void *gy_marker_take(void) { return NULL; }
 WEAK void *gy_mutator_add(void) { return NULL; }
 WEAK void *gy_mutator_remove(void) { return NULL; }
 WEAK unsigned long gy_mutators[2];
+WEAK unsigned long gy_mutators_lock[2];
+WEAK unsigned long gy_world_fixup[2];
 WEAK void *gy_records_init(void) { return NULL; }
 WEAK void *gy_root_range_add(void) { return NULL; }
 WEAK void *gy_root_range_remove(void) { return NULL; }
@@ -84,4 +69,3 @@ WEAK void *gy_world_fork_prepare(void) { return NULL; }
 WEAK void *gy_world_init(void) { return NULL; }
 WEAK void *gy_world_start(void) { return NULL; }
 WEAK void *gy_world_stop(void) { return NULL; }
-__attribute__((weak, visibility("default"))) void *gyre_store_slow(void) { return NULL; }

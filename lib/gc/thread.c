@@ -52,8 +52,8 @@ bool gy_gc_started(void)
 static bool collector_start(void)
 {
 	static int (*const steps[])(void) = {
-		end_key_init,  gy_records_init, gy_layout_init,	  gy_space_init,
-		gy_world_init, gy_roots_init,	gy_finalise_init, gy_cycle_init,
+		end_key_init,	 gy_records_init, gy_layout_init,   gy_space_init, gy_world_init,
+		gy_barrier_init, gy_roots_init,	  gy_finalise_init, gy_cycle_init,
 	};
 
 	if (likely(gy_gc_started()))

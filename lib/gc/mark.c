@@ -1,0 +1,485 @@
+/* mark.c - from grey to black: blocks at a time, and never waiting for one line of memory.
+ *
+ * A graph that was not laid out in the order in which it is walked costs a cache miss for each pointer,
+ * and marking is nothing but such misses. Two things help, and add up:
+ *
+ * Order. The queue holds blocks, first in first out. A block is queued when an object of it turns grey
+ * and it was not queued already; by the time it is taken many of its objects are grey, and they are
+ * scanned together in the order of their addresses, on lines that come in once. (So does Go since
+ * 1.26: "Green Tea"; there per 8 KiB span as well.)
+ *
+ * Distance. Whatever will be touched is asked for some steps ahead (Cher, Hosking, Vitek: "Software
+ * prefetching for mark-sweep garbage collection", 2004):
+ *
+ *	pointer found -> ring of GY_MARK_TARGETS -> test and mark -> queue -> scan
+ *	         prefetch: record and bits            3 blocks ahead: bits; 1 ahead: first greys;
+ *	                                              within the block: objects some greys ahead
+ *
+ * Marking an object, by anyone:
+ *	1. marks |= bit, sequentially consistent; who finds it set already is done
+ *	2. queued is 1: done; else queued = 1 by exchange; who changed it queues the block
+ * Taking a block:
+ *	1. grey = marks & ~scanned; scanned |= grey; scan these
+ *	2. queued = 0 by exchange, then look at marks & ~scanned again; if there is some: as marking, 2.
+ * REC-3: either the marker of an object sees queued = 0 in its step 2, or the taker's second look, which
+ * stands behind its exchange, sees the mark: all four operations are sequentially consistent.
+ *
+ * SCAN-1  A word in a typed field is believed to be a pointer if it lies in a block; a word of a stack,
+ *         or of a conservative object, only if it lies in an allocated object. So the free slots of a
+ *         block are not brought to life by chance.
+ * SCAN-2  Fields are read once, relaxed: what a store puts there meanwhile is shaded by it, or new.
+ * SCAN-3  An object of a LARGE block is cut into pieces of GY_MARK_PIECE_BYTES: the entry of a piece is
+ *         replaced by the next one's before it is scanned, so another marker may take that. Words are
+ *         divided among pieces without regard to array elements.
+ *
+ * Not here: queues, pool (mark_queue.c); what a barrier hands over (barrier.c); who calls (cycle.c).
+ */
+#include "gc/layout.h"
+#include "gc/mark_queue.h"
+
+#define FROM_ROOT (1ull << 63) /* of a target: a word that may be anything; SCAN-1 */
+#define BITS_AHEAD 3u	       /* blocks */
+#define GREYS_AHEAD 4u	       /* objects of the next block */
+#define OBJECTS_AHEAD 6u       /* within a block */
+#define PIECE_WORDS (GY_MARK_PIECE_BYTES / 8)
+
+#define RAW_READER __attribute__((no_sanitize("address", "thread")))
+
+/* ------------------------------------------------------------------ marking */
+
+static GY_NOINLINE void overflow(struct gy_gc_page *record)
+{
+	__atomic_store_n(&record->queued, 0, __ATOMIC_SEQ_CST);
+	__atomic_store_n(&gy_mark_overflowed, 1, __ATOMIC_SEQ_CST);
+}
+
+static void queue_block(struct gy_marker *marker, size_t block)
+{
+	struct gy_gc_page *record = &gy_gc_pages[block];
+
+	if (__atomic_load_n(&record->queued, __ATOMIC_SEQ_CST) ||
+	    __atomic_exchange_n(&record->queued, 1, __ATOMIC_SEQ_CST))
+		return;
+	if (unlikely(!gy_mark_push(marker, GY_MARK_BLOCKS, block)))
+		overflow(record);
+}
+
+/* The object has just been marked. */
+GY_INLINE void turned_grey(struct gy_marker *marker, size_t block, unsigned index)
+{
+	struct gy_gc_page *record = &gy_gc_pages[block];
+	size_t bytes = record->object_bytes;
+
+	if (unlikely(!bytes))
+		bytes = (size_t)record->pages << GY_PAGE_SHIFT;
+	marker->stats.marked_objects++;
+	marker->stats.marked_bytes += bytes;
+	if (__atomic_load_n(&gy_layouts[record->layout], __ATOMIC_ACQUIRE)->kind == GY_LAYOUT_LEAF)
+		return; /* REC-4 */
+	if (unlikely(record->small16)) {
+		uintptr_t address = (uintptr_t)gy_page_start(block) + 16u * (size_t)index;
+
+		if (unlikely(!gy_mark_push(marker, GY_MARK_SINGLES, address)))
+			overflow(record);
+		return;
+	}
+	queue_block(marker, block);
+}
+
+/* target: an address below gy_gc_covered, and FROM_ROOT or not. */
+GY_INLINE void mark_target(struct gy_marker *marker, uintptr_t target)
+{
+	uintptr_t address = target & ~FROM_ROOT;
+	const struct gy_gc_page *record = &gy_gc_pages[(address - gy_map.base) >> GY_PAGE_SHIFT];
+	size_t block;
+	unsigned index;
+	uint64_t *word, bit;
+
+	if (__atomic_load_n(&record->kind, __ATOMIC_ACQUIRE) == GY_BLOCK_NONE)
+		return;
+	block = record->first_page;
+	index = (unsigned)((address - (uintptr_t)gy_page_start(block)) * (uint64_t)record->magic >>
+			   32);
+	if (unlikely(index >= record->objects))
+		return;
+	word = &gy_gc_bits[block].marks[index / 64];
+	bit = 1ull << index % 64;
+	if (READ_RELAXED(*word) & bit)
+		return;
+	if (target & FROM_ROOT &&
+	    !(__atomic_load_n(&gy_gc_bits[block].allocated[index / 64], __ATOMIC_ACQUIRE) & bit))
+		return;
+	if (!(__atomic_fetch_or(word, bit, __ATOMIC_SEQ_CST) & bit))
+		turned_grey(marker, block, index);
+}
+
+/* A word was found: into the ring, and the oldest out of it. */
+GY_INLINE void found(struct gy_marker *marker, uintptr_t word, uintptr_t from)
+{
+	size_t page = (word - gy_map.base) >> GY_PAGE_SHIFT;
+	uintptr_t oldest;
+
+	if (page >= READ_RELAXED(gy_gc_covered))
+		return;
+	__builtin_prefetch(&gy_gc_pages[page]);
+	__builtin_prefetch(&gy_gc_bits[page]);
+	oldest = marker->targets[marker->target_at];
+	marker->targets[marker->target_at] = word | from;
+	marker->target_at = (marker->target_at + 1) % GY_MARK_TARGETS;
+	if (oldest)
+		mark_target(marker, oldest);
+}
+
+static void flush_targets(struct gy_marker *marker)
+{
+	for (unsigned i = 0; i < GY_MARK_TARGETS; i++) {
+		uintptr_t target = marker->targets[i];
+
+		marker->targets[i] = 0;
+		if (target)
+			mark_target(marker, target);
+	}
+}
+
+/* ------------------------------------------------------------------ scanning */
+
+RAW_READER static void scan_words(struct gy_marker *marker, const uintptr_t *words, size_t count)
+{
+	for (size_t i = 0; i < count; i++)
+		found(marker, READ_RELAXED(words[i]), FROM_ROOT);
+}
+
+/* The pointers of one element (its map has `map_words` bits) among words [from, to) of it. */
+static void scan_element(struct gy_marker *marker, const uintptr_t *words, const uint64_t *map,
+			 size_t from, size_t to)
+{
+	for (size_t w = from / 64; w * 64 < to; w++) {
+		uint64_t bits = map[w];
+
+		if (w == from / 64)
+			bits &= ~0ull << from % 64;
+		if (to - w * 64 < 64)
+			bits &= (1ull << (to - w * 64)) - 1;
+		for (; bits; bits &= bits - 1)
+			found(marker,
+			      READ_RELAXED(words[w * 64 + (unsigned)__builtin_ctzll(bits)]), 0);
+	}
+}
+
+/* Elements of `size` words each from `words` on: those parts that lie in [from, to). */
+static void scan_elements(struct gy_marker *marker, const uintptr_t *words, const uint64_t *map,
+			  size_t size, size_t from, size_t to)
+{
+	for (size_t at = from / size * size; at < to; at += size)
+		scan_element(marker, words + at, map, MAX(from, at) - at, MIN(to - at, size));
+}
+
+/* Words [from, to) of an object of `words` words, by its layout. */
+static void scan_part(struct gy_marker *marker, const uintptr_t *object,
+		      const struct gy_layout *layout, size_t words, size_t from, size_t to)
+{
+	size_t head = layout->head_words;
+
+	switch ((enum gy_layout_kind)layout->kind) {
+	case GY_LAYOUT_LEAF:
+		break;
+	case GY_LAYOUT_CONSERVATIVE:
+		scan_words(marker, object + from, to - from);
+		break;
+	case GY_LAYOUT_ARRAY:
+		to = head ? MIN(to, words / head * head) : 0; /* the rest at the end is no element */
+		if (from < to)
+			scan_elements(marker, object, layout->map, head, from, to);
+		break;
+	case GY_LAYOUT_TYPED:
+		if (from < head)
+			scan_element(marker, object, layout->map, from, MIN(to, head));
+		if (!layout->tail_words || !layout->tail_map || to <= head)
+			break;
+		to = MIN(to - head, (words - head) / layout->tail_words * layout->tail_words);
+		from = MAX(from, head) - head;
+		if (from < to)
+			scan_elements(marker, object + head, &layout->tail_map, layout->tail_words,
+				      from, to);
+		break;
+	}
+}
+
+static void scan_single(struct gy_marker *marker, uintptr_t address)
+{
+	size_t block = gy_gc_pages[gy_page_of((void *)address)].first_page;
+
+	scan_part(marker, (const uintptr_t *)address, gy_layouts[gy_gc_pages[block].layout], 2, 0, 2);
+	marker->stats.scanned_objects++;
+	marker->stats.scanned_bytes += 16;
+}
+
+/* SCAN-3. The object's other pieces are queued first; without room for them all is scanned here. */
+static void scan_large(struct gy_marker *marker, size_t block, size_t piece)
+{
+	const struct gy_gc_page *record = &gy_gc_pages[block];
+	const struct gy_layout *layout = gy_layouts[record->layout];
+	size_t words = ((size_t)record->pages << GY_PAGE_SHIFT) / 8;
+	size_t pieces = gy_div_round_up(words, PIECE_WORDS), end = piece + 1;
+	size_t from = piece * PIECE_WORDS, to;
+
+	if (end < pieces && !gy_mark_push(marker, GY_MARK_BLOCKS, block | (uint64_t)end << 32))
+		end = pieces;
+	to = MIN(end * PIECE_WORDS, words);
+	scan_part(marker, (const uintptr_t *)(void *)gy_page_start(block), layout, words, from, to);
+	marker->stats.scanned_objects += !piece;
+	marker->stats.scanned_bytes += (to - from) * 8;
+}
+
+/* Takes the block's grey objects, as indices into greys; how many. */
+static unsigned take_greys(size_t block, uint16_t *greys)
+{
+	struct gy_gc_bits *bits = &gy_gc_bits[block];
+	unsigned count = 0;
+
+	for (unsigned w = 0; w < GY_SCANNED_WORD; w++) {
+		uint64_t marks = __atomic_load_n(&bits->marks[w], __ATOMIC_ACQUIRE);
+		uint64_t *scanned = &bits->marks[GY_SCANNED_WORD + w];
+		uint64_t grey = marks & ~READ_RELAXED(*scanned);
+
+		if (!grey)
+			continue;
+		__atomic_fetch_or(scanned, grey, __ATOMIC_RELAXED);
+		for (; grey; grey &= grey - 1)
+			greys[count++] = (uint16_t)(w * 64 + (unsigned)__builtin_ctzll(grey));
+	}
+	return count;
+}
+
+static bool has_greys(size_t block)
+{
+	const struct gy_gc_bits *bits = &gy_gc_bits[block];
+	uint64_t grey = 0;
+
+	for (unsigned w = 0; w < GY_SCANNED_WORD; w++)
+		grey |= __atomic_load_n(&bits->marks[w], __ATOMIC_SEQ_CST) &
+			~READ_RELAXED(bits->marks[GY_SCANNED_WORD + w]);
+	return grey != 0;
+}
+
+static void scan_greys(struct gy_marker *marker, const struct gy_gc_page *record, const char *start,
+		       const uint16_t *greys, unsigned count)
+{
+	const struct gy_layout *layout = gy_layouts[record->layout];
+	size_t bytes = record->object_bytes;
+	bool plain = layout->kind == GY_LAYOUT_TYPED && layout->map_is_short && !layout->tail_map;
+	uint64_t map = plain ? layout->map[0] : 0;
+
+	for (unsigned i = 0; i < count; i++) {
+		const uintptr_t *object = (const uintptr_t *)(const void *)(start + greys[i] * bytes);
+
+		if (i + OBJECTS_AHEAD < count)
+			__builtin_prefetch(start + greys[i + OBJECTS_AHEAD] * bytes);
+		if (!plain) {
+			scan_part(marker, object, layout, bytes / 8, 0, bytes / 8);
+			continue;
+		}
+		for (uint64_t bits = map; bits; bits &= bits - 1)
+			found(marker, READ_RELAXED(object[(unsigned)__builtin_ctzll(bits)]), 0);
+	}
+	marker->stats.scanned_objects += count;
+	marker->stats.scanned_bytes += count * bytes;
+}
+
+static void scan_block(struct gy_marker *marker, uint64_t entry)
+{
+	size_t block = (uint32_t)entry;
+	struct gy_gc_page *record = &gy_gc_pages[block];
+	uint16_t greys[64 * GY_SCANNED_WORD];
+	unsigned count;
+
+	if (entry >> 32) {
+		scan_large(marker, block, entry >> 32);
+		return;
+	}
+	count = take_greys(block, greys);
+	if (record->kind == GY_BLOCK_LARGE && count)
+		scan_large(marker, block, 0);
+	else
+		scan_greys(marker, record, gy_page_start(block), greys, count);
+	__atomic_exchange_n(&record->queued, 0, __ATOMIC_SEQ_CST);
+	if (has_greys(block))
+		queue_block(marker, block);
+}
+
+/* ------------------------------------------------------------------ distance */
+
+static void prefetch_greys(size_t block)
+{
+	const struct gy_gc_bits *bits = &gy_gc_bits[block];
+	const char *start = gy_page_start(block);
+	size_t bytes = gy_gc_pages[block].object_bytes;
+	unsigned asked = 0;
+
+	for (unsigned w = 0; w < GY_SCANNED_WORD && asked < GREYS_AHEAD; w++) {
+		uint64_t grey = READ_RELAXED(bits->marks[w]) &
+				~READ_RELAXED(bits->marks[GY_SCANNED_WORD + w]);
+
+		for (; grey && asked < GREYS_AHEAD; grey &= grey - 1, asked++)
+			__builtin_prefetch(start + (w * 64 + (unsigned)__builtin_ctzll(grey)) * bytes);
+	}
+}
+
+/* What stands behind the entry that is scanned now. */
+static void look_ahead(struct gy_marker *marker)
+{
+	const struct gy_mark_chunk *out = marker->queues[GY_MARK_BLOCKS].out;
+
+	if (out->first + BITS_AHEAD - 1 < out->end) {
+		size_t block = (uint32_t)out->entries[out->first + BITS_AHEAD - 1];
+
+		__builtin_prefetch(&gy_gc_pages[block]);
+		__builtin_prefetch(&gy_gc_bits[block]);
+	}
+	if (out->first < out->end)
+		prefetch_greys((uint32_t)out->entries[out->first]);
+}
+
+/* An object of 16 bytes to scan now: what was popped some pops ago. */
+static bool next_single(struct gy_marker *marker, uintptr_t *address)
+{
+	for (;;) {
+		uintptr_t *slot = &marker->singles[marker->single_at];
+		uint64_t entry = 0;
+
+		if (gy_mark_pop_single(marker, &entry)) {
+			__builtin_prefetch((const void *)entry);
+			marker->singles_held++;
+		} else if (!marker->singles_held) {
+			return false;
+		}
+		marker->single_at = (marker->single_at + 1) % GY_MARK_SINGLES_AHEAD;
+		*address = *slot;
+		*slot = entry;
+		if (*address) {
+			marker->singles_held--;
+			return true;
+		}
+	}
+}
+
+static void put_back_singles(struct gy_marker *marker)
+{
+	for (unsigned i = 0; i < GY_MARK_SINGLES_AHEAD; i++) {
+		uintptr_t address = marker->singles[i];
+
+		marker->singles[i] = 0;
+		if (address && unlikely(!gy_mark_push(marker, GY_MARK_SINGLES, address)))
+			overflow(&gy_gc_pages[gy_page_of((void *)address)]);
+	}
+	marker->singles_held = 0;
+}
+
+/* ------------------------------------------------------------------ draining */
+
+/* QUEUE-2: the queues are empty. */
+static GY_COLD void find_greys(struct gy_marker *marker)
+{
+	size_t covered = __atomic_load_n(&gy_gc_covered, __ATOMIC_ACQUIRE);
+
+	gy_mark_become_busy(marker);
+	if (!__atomic_exchange_n(&gy_mark_overflowed, 0, __ATOMIC_SEQ_CST))
+		return;
+	for (size_t page = 0; page < covered; page++) {
+		const struct gy_gc_page *record = &gy_gc_pages[page];
+
+		if (__atomic_load_n(&record->kind, __ATOMIC_ACQUIRE) == GY_BLOCK_NONE ||
+		    record->first_page != page ||
+		    gy_layouts[record->layout]->kind == GY_LAYOUT_LEAF)
+			continue;
+		if (!record->small16) {
+			if (has_greys(page))
+				queue_block(marker, page);
+			continue;
+		}
+		for (unsigned i = 0; i < record->objects; i++)
+			if (gy_object_is_marked((struct gy_object){page, i}))
+				scan_single(marker, (uintptr_t)gy_page_start(page) + 16u * (size_t)i);
+	}
+}
+
+static bool step(struct gy_marker *marker)
+{
+	uintptr_t single;
+	uint64_t entry;
+
+	if (next_single(marker, &single)) {
+		scan_single(marker, single);
+		return true;
+	}
+	if (gy_mark_pop_block(marker, &entry)) {
+		look_ahead(marker);
+		scan_block(marker, entry);
+		return true;
+	}
+	flush_targets(marker);
+	if (marker->queues[GY_MARK_BLOCKS].in->end || marker->queues[GY_MARK_SINGLES].in->end)
+		return true;
+	if (unlikely(READ_RELAXED(gy_mark_overflowed))) {
+		find_greys(marker);
+		return true;
+	}
+	return false;
+}
+
+size_t gy_mark_drain(struct gy_marker *marker, size_t budget)
+{
+	uint64_t before = marker->stats.scanned_bytes;
+
+	while (marker->stats.scanned_bytes - before < budget) {
+		if (!step(marker)) {
+			gy_mark_become_idle(marker);
+			break;
+		}
+		if (unlikely(gy_mark_should_share()))
+			gy_mark_share(marker);
+	}
+	flush_targets(marker);
+	put_back_singles(marker);
+	return marker->stats.scanned_bytes - before;
+}
+
+/* ------------------------------------------------------------------ what is brought from outside */
+
+void gy_mark_word(struct gy_marker *marker, uintptr_t word)
+{
+	if ((word - gy_map.base) >> GY_PAGE_SHIFT < READ_RELAXED(gy_gc_covered))
+		mark_target(marker, word | FROM_ROOT);
+}
+
+RAW_READER void gy_mark_range(struct gy_marker *marker, const void *start, const void *end)
+{
+	uintptr_t from = ((uintptr_t)start + 7) & ~(uintptr_t)7, to = (uintptr_t)end & ~(uintptr_t)7;
+
+	if (from < to)
+		scan_words(marker, (const uintptr_t *)from, (to - from) / 8);
+	flush_targets(marker);
+}
+
+void gy_mark_buffer(struct gy_marker *marker, void *const *pointers, size_t count)
+{
+	for (size_t i = 0; i < count; i++)
+		found(marker, (uintptr_t)READ_RELAXED(pointers[i]), FROM_ROOT);
+	flush_targets(marker);
+}
+
+void gy_mark_fields(struct gy_marker *marker, void *object)
+{
+	struct gy_object found_object;
+	const struct gy_gc_page *record;
+	size_t words;
+
+	if (!gy_object_find((uintptr_t)object, &found_object))
+		return;
+	record = &gy_gc_pages[found_object.block];
+	words = (record->object_bytes ? record->object_bytes
+				      : (size_t)record->pages << GY_PAGE_SHIFT) / 8;
+	scan_part(marker, (const uintptr_t *)(void *)gy_object_start(found_object),
+		  gy_layouts[record->layout], words, 0, words);
+	flush_targets(marker);
+}

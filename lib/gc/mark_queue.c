@@ -1,0 +1,552 @@
+/* mark_queue.c - markers as a pool, the chunks that carry their work, and who is busy.
+ *
+ * QUEUE-1  A chunk belongs to one marker, to a shared list, or to the list of free ones. A marker has
+ *          four of its own at any time: it lets one go only for another.
+ * QUEUE-2  So a push fails only where `in` is full and no chunk is to be had. Then a block's `queued`
+ *          is put back to 0 and gy_mark_overflowed raised: its grey objects are found again, when
+ *          the queues have run dry, by looking through all blocks (mark.c, find_greys); of objects of
+ *          16 bytes, which have no scanned bits, all marked ones are scanned again. What is
+ *          popped makes room, so this comes to an end.
+ * MARK-3   `busy` counts the markers that are; `activity` how often one became so. All under the lock,
+ *          with the shared lists: whoever holds it and sees nothing shared and nobody busy knows that
+ *          no marker has anything grey in hand.
+ *
+ * A marker that becomes busy by a shared chunk does both under one hold of the lock; one that becomes
+ * busy by a pointer of its own (roots, barrier buffers) is the business of whoever brings the pointer.
+ * Not here: what is done with an entry (mark.c).
+ */
+#include "gc/mark_queue.h"
+
+#include "os/sys.h"
+
+#include <sched.h>
+#include <string.h>
+
+#define CHUNK_LOG2 10
+#define CHUNKS_KEPT 1024u /* from one cycle to the next: 1 MiB */
+#define OWN_CHUNKS (2u * GY_MARK_KINDS)
+
+struct gy_mark_shared gy_mark_shared[GY_MARK_KINDS];
+uint32_t gy_mark_hungry, gy_mark_overflowed;
+uint32_t gy_mark_chunks_most = UINT32_MAX;
+
+static struct {
+	struct gy_lock lock;
+	struct gy_mark_chunk *free;
+	uint32_t free_count, chunks; /* chunks: in existence */
+	struct gy_marker *markers, *free_markers;
+	uint32_t taken, busy;
+	uint64_t activity;
+	bool closed; /* BAR-5 */
+	uint32_t wakes, sleepers; /* [atomic] futex; who sleeps on it */
+} mark = {.lock = GY_LOCK_INIT(GY_RANK_mark), .closed = true};
+
+/* ------------------------------------------------------------------ chunks; [lock: mark] */
+
+static struct gy_mark_chunk *chunk_make(void)
+{
+	struct gy_mark_chunk *chunk;
+
+	if (mark.chunks >= gy_mark_chunks_most)
+		return NULL;
+	chunk = gy_metadata_block_take(CHUNK_LOG2);
+	if (chunk)
+		mark.chunks++;
+	return chunk;
+}
+
+static struct gy_mark_chunk *chunk_take(void)
+{
+	struct gy_mark_chunk *chunk = mark.free;
+
+	if (chunk) {
+		mark.free = chunk->next;
+		mark.free_count--;
+	} else {
+		chunk = chunk_make();
+		if (!chunk)
+			return NULL;
+	}
+	chunk->next = NULL;
+	chunk->first = chunk->end = 0;
+	return chunk;
+}
+
+static void chunk_give(struct gy_mark_chunk *chunk)
+{
+	chunk->next = mark.free;
+	mark.free = chunk;
+	mark.free_count++;
+}
+
+static void wake_sleepers(void)
+{
+	if (!READ_RELAXED(mark.sleepers))
+		return;
+	__atomic_fetch_add(&mark.wakes, 1, __ATOMIC_SEQ_CST);
+	gy_sys_futex_wake(&mark.wakes, INT32_MAX, false);
+}
+
+static void share(enum gy_mark_kind kind, struct gy_mark_chunk *chunk)
+{
+	struct gy_mark_shared *shared = &gy_mark_shared[kind];
+
+	chunk->next = NULL;
+	if (shared->tail)
+		shared->tail->next = chunk;
+	else
+		shared->head = chunk;
+	shared->tail = chunk;
+	WRITE_RELAXED(shared->chunks, shared->chunks + 1);
+}
+
+static struct gy_mark_chunk *shared_take(enum gy_mark_kind kind)
+{
+	struct gy_mark_shared *shared = &gy_mark_shared[kind];
+	struct gy_mark_chunk *chunk = shared->head;
+
+	if (!chunk)
+		return NULL;
+	shared->head = chunk->next;
+	if (!shared->head)
+		shared->tail = NULL;
+	WRITE_RELAXED(shared->chunks, shared->chunks - 1);
+	return chunk;
+}
+
+static bool nothing_shared(void)
+{
+	return !gy_mark_shared[GY_MARK_BLOCKS].head && !gy_mark_shared[GY_MARK_SINGLES].head &&
+	       !READ_RELAXED(gy_mark_overflowed);
+}
+
+/* ------------------------------------------------------------------ busy; [lock: mark] */
+
+static void count_hungry(void)
+{
+	WRITE_RELAXED(gy_mark_hungry, mark.taken - mark.busy);
+}
+
+static void set_busy(struct gy_marker *marker)
+{
+	if (marker->busy)
+		return;
+	marker->busy = true;
+	mark.busy++;
+	mark.activity++;
+	count_hungry();
+}
+
+void gy_mark_become_busy(struct gy_marker *marker)
+{
+	gy_lock_acquire(&mark.lock);
+	set_busy(marker);
+	gy_lock_release(&mark.lock);
+}
+
+void gy_mark_become_idle(struct gy_marker *marker)
+{
+	bool last;
+
+	if (!marker->busy)
+		return;
+	gy_lock_acquire(&mark.lock);
+	marker->busy = false;
+	mark.busy--;
+	count_hungry();
+	last = !mark.busy && nothing_shared();
+	gy_lock_release(&mark.lock);
+	if (last)
+		wake_sleepers();
+}
+
+/* ------------------------------------------------------------------ push, pop */
+
+GY_NOINLINE bool gy_mark_push_slow(struct gy_marker *marker, enum gy_mark_kind kind, uint64_t entry)
+{
+	struct gy_mark_queue *queue = &marker->queues[kind];
+	struct gy_mark_chunk *fresh = NULL, *full = queue->in;
+	bool shared = false;
+
+	gy_lock_acquire(&mark.lock);
+	set_busy(marker);
+	if (full->end == GY_MARK_CHUNK_ENTRIES) {
+		if (kind == GY_MARK_SINGLES && queue->out->first == queue->out->end) {
+			queue->in = queue->out; /* keeps the full one, next to be popped */
+			queue->out = full;
+			queue->in->first = queue->in->end = 0;
+		} else {
+			fresh = chunk_take();
+			if (fresh) {
+				share(kind, kind == GY_MARK_SINGLES ? queue->out : full);
+				if (kind == GY_MARK_SINGLES)
+					queue->out = full;
+				queue->in = fresh;
+				shared = true;
+			}
+		}
+	}
+	gy_lock_release(&mark.lock);
+	if (shared)
+		wake_sleepers();
+	if (queue->in->end == GY_MARK_CHUNK_ENTRIES)
+		return false;
+	queue->in->entries[queue->in->end++] = entry;
+	return true;
+}
+
+/* Puts what is at hand to where it is popped from; false: nothing is. */
+static bool refill_own(struct gy_mark_queue *queue)
+{
+	struct gy_mark_chunk *in = queue->in;
+
+	queue->in = queue->out;
+	queue->out = in;
+	queue->in->first = queue->in->end = 0;
+	return in->first != in->end;
+}
+
+static bool refill_shared(struct gy_marker *marker, enum gy_mark_kind kind)
+{
+	struct gy_mark_queue *queue = &marker->queues[kind];
+	struct gy_mark_chunk **to = kind == GY_MARK_BLOCKS ? &queue->out : &queue->in, *chunk;
+
+	if (!READ_RELAXED(gy_mark_shared[kind].chunks))
+		return false;
+	gy_lock_acquire(&mark.lock);
+	chunk = shared_take(kind);
+	if (chunk) {
+		set_busy(marker);
+		chunk_give(*to);
+		*to = chunk;
+	}
+	gy_lock_release(&mark.lock);
+	return chunk != NULL;
+}
+
+GY_NOINLINE bool gy_mark_pop_slow(struct gy_marker *marker, enum gy_mark_kind kind, uint64_t *entry)
+{
+	struct gy_mark_queue *queue = &marker->queues[kind];
+
+	if (kind == GY_MARK_BLOCKS) { /* `out` is empty; the oldest first */
+		if (!refill_shared(marker, kind) && !refill_own(queue))
+			return false;
+		*entry = queue->out->entries[queue->out->first++];
+		return true;
+	}
+	if (queue->out->first != queue->out->end) { /* `in` is empty; the newest first */
+		struct gy_mark_chunk *below = queue->out;
+
+		queue->out = queue->in;
+		queue->out->first = queue->out->end = 0;
+		queue->in = below;
+	} else if (!refill_shared(marker, kind)) {
+		return false;
+	}
+	*entry = queue->in->entries[--queue->in->end];
+	return true;
+}
+
+/* Shares `chunk` of the marker, which goes on with an empty one. [lock: mark] */
+static bool share_own(enum gy_mark_kind kind, struct gy_mark_chunk **chunk)
+{
+	struct gy_mark_chunk *fresh;
+
+	if ((*chunk)->first == (*chunk)->end)
+		return true;
+	fresh = chunk_take();
+	if (!fresh)
+		return false;
+	share(kind, *chunk);
+	*chunk = fresh;
+	return true;
+}
+
+void gy_mark_share(struct gy_marker *marker)
+{
+	gy_lock_acquire(&mark.lock);
+	for (unsigned kind = 0; kind < GY_MARK_KINDS; kind++) {
+		struct gy_mark_queue *queue = &marker->queues[kind];
+		struct gy_mark_chunk *in = queue->in, *out = queue->out, *fresh;
+		uint32_t in_count = in->end - in->first, out_count = out->end - out->first, half;
+
+		if (in_count && out_count) {
+			share_own(kind, &queue->in);
+			continue;
+		}
+		if (in_count + out_count < 2)
+			continue;
+		fresh = chunk_take();
+		if (!fresh)
+			break;
+		if (!in_count)
+			in = out;
+		half = (in->end - in->first) / 2;
+		for (uint32_t i = 0; i < half; i++)
+			fresh->entries[fresh->end++] = in->entries[in->first++];
+		share(kind, fresh);
+	}
+	gy_lock_release(&mark.lock);
+	wake_sleepers();
+}
+
+/* ------------------------------------------------------------------ markers */
+
+static struct gy_marker *marker_make(void)
+{
+	struct gy_marker *marker = gy_metadata_take(sizeof(*marker));
+	struct gy_mark_chunk *chunks[OWN_CHUNKS];
+	unsigned got = 0;
+
+	if (!marker)
+		return NULL;
+	while (got < OWN_CHUNKS && (chunks[got] = gy_metadata_block_take(CHUNK_LOG2)))
+		chunks[got]->first = chunks[got]->end = 0, got++;
+	if (got < OWN_CHUNKS) { /* the record itself is lost: it is small, and this is rare */
+		while (got)
+			gy_metadata_block_give(chunks[--got], CHUNK_LOG2);
+		return NULL;
+	}
+	for (unsigned kind = 0; kind < GY_MARK_KINDS; kind++) {
+		marker->queues[kind].in = chunks[2 * kind];
+		marker->queues[kind].out = chunks[2 * kind + 1];
+	}
+	mark.chunks += OWN_CHUNKS;
+	marker->next = mark.markers;
+	__atomic_store_n(&mark.markers, marker, __ATOMIC_RELEASE);
+	return marker;
+}
+
+/* [lock: mark] */
+static void marker_put_back(struct gy_marker *marker)
+{
+	marker->next_free = mark.free_markers;
+	mark.free_markers = marker;
+}
+
+/* [lock: mark] */
+static struct gy_marker *take_locked(void)
+{
+	struct gy_marker *marker = mark.free_markers;
+
+	if (marker) {
+		mark.free_markers = marker->next_free;
+	} else {
+		marker = marker_make();
+	}
+	if (!marker)
+		return NULL;
+	marker->taken = true;
+	mark.taken++;
+	count_hungry();
+	return marker;
+}
+
+struct gy_marker *gy_marker_take(void)
+{
+	struct gy_marker *marker;
+
+	gy_lock_acquire(&mark.lock);
+	marker = take_locked();
+	gy_lock_release(&mark.lock);
+	return marker;
+}
+
+struct gy_marker *gy_marker_take_open(void)
+{
+	for (;;) {
+		struct gy_marker *marker = NULL;
+		bool closed;
+
+		gy_lock_acquire(&mark.lock);
+		closed = mark.closed;
+		if (!closed)
+			marker = take_locked();
+		if (marker)
+			set_busy(marker);
+		gy_lock_release(&mark.lock);
+		if (closed || marker)
+			return marker;
+		sched_yield(); /* those that others have come back: at the least the coordinator's */
+	}
+}
+
+/* All that is in hand becomes shared. Where no chunk is to be had for it, the marker stays busy and is
+ * drained by whoever takes it next. */
+void gy_marker_give(struct gy_marker *marker)
+{
+	bool empty = true;
+
+	gy_lock_acquire(&mark.lock);
+	for (unsigned kind = 0; kind < GY_MARK_KINDS; kind++) {
+		if (!share_own(kind, &marker->queues[kind].out) ||
+		    !share_own(kind, &marker->queues[kind].in))
+			empty = false;
+	}
+	if (marker->busy && empty) {
+		marker->busy = false;
+		mark.busy--;
+	}
+	marker->taken = false;
+	mark.taken--;
+	marker_put_back(marker);
+	count_hungry();
+	gy_lock_release(&mark.lock);
+	wake_sleepers();
+}
+
+/* ------------------------------------------------------------------ idle, open, closed */
+
+static bool is_idle(void) /* [lock: mark] */
+{
+	return !mark.busy && nothing_shared();
+}
+
+bool gy_mark_quiet(uint64_t *activity)
+{
+	bool idle;
+
+	gy_lock_acquire(&mark.lock);
+	idle = is_idle();
+	*activity = mark.activity;
+	gy_lock_release(&mark.lock);
+	return idle;
+}
+
+bool gy_mark_close(uint64_t activity)
+{
+	bool over;
+
+	gy_lock_acquire(&mark.lock);
+	over = is_idle() && mark.activity == activity;
+	if (over)
+		mark.closed = true;
+	gy_lock_release(&mark.lock);
+	return over;
+}
+
+void gy_mark_open(void)
+{
+	mark.closed = false; /* the world is stopped */
+}
+
+bool gy_mark_idle(void)
+{
+	uint64_t activity;
+
+	return gy_mark_quiet(&activity);
+}
+
+bool gy_mark_has_work(void)
+{
+	return READ_RELAXED(gy_mark_shared[GY_MARK_BLOCKS].chunks) ||
+	       READ_RELAXED(gy_mark_shared[GY_MARK_SINGLES].chunks) ||
+	       READ_RELAXED(gy_mark_overflowed);
+}
+
+bool gy_mark_wait(uint64_t timeout_ns)
+{
+	struct timespec time = {(time_t)(timeout_ns / 1000000000u), (long)(timeout_ns % 1000000000u)};
+	uint32_t wakes = __atomic_load_n(&mark.wakes, __ATOMIC_SEQ_CST);
+
+	__atomic_fetch_add(&mark.sleepers, 1, __ATOMIC_SEQ_CST);
+	if (!gy_mark_has_work() && !gy_mark_idle())
+		gy_sys_futex_wait(&mark.wakes, wakes, &time, false);
+	__atomic_fetch_sub(&mark.sleepers, 1, __ATOMIC_SEQ_CST);
+	return gy_mark_has_work();
+}
+
+void gy_mark_wake(void)
+{
+	wake_sleepers();
+}
+
+/* ------------------------------------------------------------------ a cycle's begin, statistics, fork */
+
+static void chunk_drop(enum gy_mark_kind kind, struct gy_mark_chunk *chunk)
+{
+	for (uint32_t i = chunk->first; i < chunk->end && kind == GY_MARK_BLOCKS; i++)
+		WRITE_RELAXED(gy_gc_pages[(uint32_t)chunk->entries[i]].queued, 0);
+	chunk->first = chunk->end = 0;
+}
+
+/* Empties every queue. [lock: mark] */
+static void drop_all(void)
+{
+	struct gy_mark_chunk *chunk;
+
+	for (unsigned kind = 0; kind < GY_MARK_KINDS; kind++) {
+		while ((chunk = shared_take(kind))) {
+			chunk_drop(kind, chunk);
+			chunk_give(chunk);
+		}
+		for (struct gy_marker *marker = mark.markers; marker; marker = marker->next) {
+			chunk_drop(kind, marker->queues[kind].in);
+			chunk_drop(kind, marker->queues[kind].out);
+		}
+	}
+	gy_mark_overflowed = 0;
+}
+
+GY_RACY_READER void gy_mark_begin(void)
+{
+	struct gy_mark_chunk *chunk;
+
+	gy_lock_acquire(&mark.lock);
+	drop_all();
+	for (struct gy_marker *marker = mark.markers; marker; marker = marker->next)
+		marker->stats = (struct gy_mark_stats){0};
+	while (mark.free_count > CHUNKS_KEPT) {
+		chunk = mark.free;
+		mark.free = chunk->next;
+		mark.free_count--;
+		mark.chunks--;
+		gy_metadata_block_give(chunk, CHUNK_LOG2);
+	}
+	/* One for threads whose buffers are full, whatever the coordinator and its helpers take. */
+	if (!mark.free_markers) {
+		struct gy_marker *marker = marker_make();
+
+		if (marker)
+			marker_put_back(marker);
+	}
+	gy_lock_release(&mark.lock);
+}
+
+void gy_marker_read_stats(const struct gy_marker *marker, struct gy_mark_stats *stats)
+{
+	*stats = marker->stats;
+}
+
+GY_RACY_READER void gy_mark_read_stats(struct gy_mark_stats *stats)
+{
+	struct gy_marker *marker = __atomic_load_n(&mark.markers, __ATOMIC_ACQUIRE);
+
+	*stats = (struct gy_mark_stats){0};
+	for (; marker; marker = marker->next) {
+		stats->scanned_bytes += READ_RELAXED(marker->stats.scanned_bytes);
+		stats->scanned_objects += READ_RELAXED(marker->stats.scanned_objects);
+		stats->marked_objects += READ_RELAXED(marker->stats.marked_objects);
+		stats->marked_bytes += READ_RELAXED(marker->stats.marked_bytes);
+	}
+}
+
+/* The child has the forking thread alone. Markers that other threads had are free again, and what was
+ * half marked is the caller's to drop (gy_cycle_fork_child). */
+void gy_mark_fork_child(void)
+{
+	gy_lock_init(&mark.lock, GY_RANK_mark);
+	drop_all();
+	mark.free_markers = NULL;
+	mark.taken = mark.busy = 0;
+	for (struct gy_marker *marker = mark.markers; marker; marker = marker->next) {
+		marker->taken = marker->busy = false;
+		marker->target_at = marker->single_at = marker->singles_held = 0;
+		memset(marker->targets, 0, sizeof(marker->targets));
+		memset(marker->singles, 0, sizeof(marker->singles));
+		marker_put_back(marker);
+	}
+	count_hungry();
+	mark.closed = true;
+	mark.sleepers = 0;
+}
