@@ -39,7 +39,7 @@ const char *gy_gc_error_name(uint64_t error)
 
 const char *gy_gc_part_name(const struct gy_gc_part *part)
 {
-	static const char *const pauses[] = {"pause", "verify", "handshake"};
+	static const char *const pauses[] = {"pause", "verify"};
 
 	if (part->kind == PART_PREPARE)
 		return "prepare";
@@ -157,8 +157,6 @@ static void on_pause_end(struct gy_gc_watch *watch, uint64_t now_ns, const __u64
 	struct gy_gc_cycle *cycle = cycle_of(watch, a[0], now_ns);
 
 	part_end(cycle, PART_PAUSE, now_ns);
-	if (a[1] == 2) /* a handshake: each thread stops for itself */
-		return;
 	cycle->pauses++;
 	if (a[2] > cycle->pause_max_ns)
 		cycle->pause_max_ns = a[2];
