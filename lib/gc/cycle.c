@@ -328,6 +328,18 @@ static int run_cycle(enum gy_gc_reason reason)
 	return 0;
 }
 
+static long verify_world(void)
+{
+	uint64_t begin_ns = gy_now_ns();
+	long lost;
+
+	GY_PROBE2(gc_pause_begin, READ_RELAXED(cycle.started), 1);
+	lost = gy_verify();
+	GY_PROBE_FIRE(gc_pause_end, READ_RELAXED(cycle.started), 1, gy_now_ns() - begin_ns, 0, 0, 0,
+		      0);
+	return lost;
+}
+
 static void serve(enum gy_gc_reason reason)
 {
 	int error;
@@ -341,7 +353,7 @@ static void serve(enum gy_gc_reason reason)
 	if (gy_option(GY_OPT_gc_verify) ||
 	    READ_RELAXED(cycle.verify) != READ_RELAXED(cycle.verified)) {
 		uint32_t asked = READ_RELAXED(cycle.verify);
-		long lost = error ? -1 : gy_verify();
+		long lost = error ? -1 : verify_world();
 
 		CHECK(lost <= 0 || !gy_option(GY_OPT_gc_verify));
 		WRITE_RELAXED(cycle.lost, lost);
