@@ -22,6 +22,6 @@ for header in "$GYRE_SRC"/lib/include/gyre/*.h; do
 	bare=$(gcc -E -dD -P -I"$GYRE_SRC/lib/include" -include "$header" -x c /dev/null | grep -oE '^#define [A-Za-z_0-9]+' | sort -u >"$TMPDIR/with"
 		printf '#include <stddef.h>\n#include <stdint.h>\n#include <stdbool.h>\n#include <stdio.h>\n#include <stdlib.h>\n' | gcc -E -dD -P -x c - | grep -oE '^#define [A-Za-z_0-9]+' |
 			sort -u >"$TMPDIR/without"
-		comm -23 "$TMPDIR/with" "$TMPDIR/without" | grep -v '#define GYRE_' | head -n 3)
+		comm -23 "$TMPDIR/with" "$TMPDIR/without" | grep -vE '#define (GYRE|gyre)_' | head -n 3)
 	if [ -z "$bare" ]; then ok "$name defines macros of its own name only"; else not_ok "$name defines macros of its own name only" "$bare"; fi
 done

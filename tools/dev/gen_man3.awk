@@ -13,12 +13,14 @@
 #    */
 #   prototypes up to the blank line
 #
-# Structures that a prototype names are shown whole in the synopsis.
+# Structures that a prototype names are shown whole in the synopsis, if their own text is of the form
+# "struct gyre_x - what it is". Macros have pages too (GYRE_A, or gyre_a): the synopsis shows how they
+# are called; inline functions and conditionals stand for themselves in the header.
 
 function roff(text) { gsub(/\\/, "\\e", text); gsub(/-/, "\\-", text); sub(/^[.']/, "\\\\\\&&", text); return text }
 
 function keep_field(text,    word) {
-	if (match(text, /^@[a-z_]+/)) {
+	if (match(text, /^@[A-Za-z_]+/)) {
 		word = substr(text, 2, RLENGTH - 1)
 		parameters = parameters ".TP\n.I " word "\n"
 		parameters = parameters lines_of(substr(text, RLENGTH + 1))
@@ -32,12 +34,26 @@ function keep_field(text,    word) {
 		return
 	}
 	if (target == "parameters") parameters = parameters lines_of(text)
-	else if (target == "fields") fields = fields (trim(text) ~ /^-E/ ? ".br\n" : "") lines_of(text)
+	else if (target == "fields") fields = fields (trim(text) ~ /^-?E[A-Z]+/ ? ".br\n" : "") lines_of(text)
 	else prose = prose roff(trim(text)) "\n"
 }
 # Errors stand in a line with three blanks between them: each gets a line of its own.
 function lines_of(text) { text = trim(text); gsub(/   +-E/, "\n.br\n-E", text); return roff(text) "\n" }
 function trim(text) { sub(/^[ \t]+/, "", text); sub(/[ \t]+$/, "", text); return text }
+
+# A line of the synopsis: a prototype as it is, of a macro how it is called, of its body nothing.
+function synopsis_of(line,    continued) {
+	continued = in_macro
+	in_macro = line ~ /\\$/
+	if (continued) return ""
+	if (line ~ /^#define/) {
+		sub(/^#define /, "", line)
+		sub(/\).*/, ")", line)
+		return line "\n"
+	}
+	if (line ~ /^#(if|else|endif)/) bare = 1
+	return bare ? "" : line "\n"
+}
 
 # One comment line: fields that share it are cut apart.
 function take_line(text,    again) {
@@ -56,14 +72,16 @@ function take_line(text,    again) {
 END {
 	for (i = 1; i <= NR; i++) {
 		line = lines[i]
-		if (line ~ /^struct gyre_[a-z_]+ \{/) {
+		if (line ~ /^\/\* struct gyre_[a-z_]+ - /) told = 1
+		if (line == "") told = 0
+		if (told && line ~ /^struct gyre_[a-z_]+ \{/) {
 			split(line, word, " ")
 			for (body = line; line != "};" && i < NR;) { line = lines[++i]; body = body "\n" line }
 			structures[word[2]] = body
 		}
 	}
 	for (i = 1; i <= NR; i++) {
-		if (lines[i] !~ /^\/\* gyre_[a-z_, ]+ - /) continue
+		if (lines[i] !~ /^\/\* (gyre|GYRE)_[A-Za-z_, ]+ - /) continue
 		start = i
 		title = lines[i]
 		sub(/^\/\* /, "", title)
@@ -74,6 +92,7 @@ END {
 		if (name[1] != page) continue
 
 		prose = parameters = fields = target = ""
+		in_macro = bare = 0
 		sub(/^[^-]* - /, "", title)
 		first = title
 		closed = (first ~ /\*\/ *$/)
@@ -88,13 +107,14 @@ END {
 			take_line(line)
 		}
 		synopsis = ""
-		for (i++; i <= NR && lines[i] != ""; i++) synopsis = synopsis lines[i] "\n"
+		for (i++; i <= NR && lines[i] != ""; i++) synopsis = synopsis synopsis_of(lines[i])
 
 		print ".\\\" Made from " header " by tools/dev/gen_man3.awk"
 		print ".TH " toupper(page) " 3 \"\" \"Gyre " version "\" \"Gyre\""
 		print ".SH NAME\n" names " \\- " roff(brief)
 		print ".SH SYNOPSIS\n.nf\n.B #include <" header ">\n"
 		for (s in structures) if (index(synopsis, "struct " s " ")) { text = structures[s]; gsub(/\\/, "\\e", text); print text "\n" }
+		if (name[1] == "gyre_set") synopsis = "gyre_set(slot, value)\n"
 		text = synopsis
 		printf "%s", text
 		print ".fi\n\nLink with \\fI\\-lgyre\\fR."
@@ -102,6 +122,6 @@ END {
 		if (prose != "") printf "%s", prose
 		if (parameters != "") printf "%s", parameters
 		if (fields != "") { print ".SH NOTES"; printf "%s", fields }
-		print ".SH SEE ALSO\n.BR gyre (7)"
+		print ".SH SEE ALSO\n.BR " (header == "gyre/gyre.h" ? "gyre" : "gyre_gc") " (7)"
 	}
 }

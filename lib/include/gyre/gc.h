@@ -15,12 +15,11 @@
  *         stores of anything into a leaf, are plain C.
  * RULE-2  malloc'd memory and mmap'd memory are not looked at: a pointer that lies only there keeps
  *         nothing alive. Use gyre_root_add, a handle, or a gyre_new_conservative block.
- * RULE-3  A pointer that is hidden (XOR, compressed, in a file) keeps nothing alive. One that points
- *         anywhere into an object keeps the whole object.
+ * RULE-3  A pointer that is hidden (XOR, compressed, in a file) keeps nothing alive. One that
+ *         points anywhere into an object keeps the whole object.
  *
- * Unless said otherwise: functions may be called from any thread, not from signal handlers; they
- * may allocate, run a slice of the collector's work (an assist), and never run user code.
- * x86-64 only. Errors are NULL or -1 with errno set.
+ * Errors are NULL or -1 with errno set. No function runs code of the program's; those that allocate
+ * may do a slice of the collector's work (an assist). x86-64 only.
  */
 #ifndef GYRE_GC_H
 #define GYRE_GC_H
@@ -48,58 +47,121 @@ struct gyre_type {
 	uint32_t tail_bytes;		     /* size of an element of the tail; 0: no tail */
 	uint32_t field_count;		     /* named below */
 	uint64_t map[GYRE_TYPE_MAP_WORDS];   /* words 0 to 255 */
-	uint64_t tail_map;		     /* words of one tail element; an element has up to 64 */
+	uint64_t tail_map;		     /* words of one tail element: up to 64 */
 	const uint64_t *long_map;	     /* instead of map, for objects above 2 KiB; or NULL */
 	const char *name;		     /* for reports */
 	const char *field_names;	     /* "left, right" */
 	uint16_t field_offsets[GYRE_TYPE_FIELDS_MAX];
 };
 
-/* GYRE_TYPE(type, field...) - a type with pointers in the named fields, 1 to 16 of them. A field may
- * be a pointer, an array of pointers, or a struct of nothing but pointers; nested ones are named as
- * in offsetof (`list.next`). For a type without pointers use GYRE_TYPE_LEAF.
- * GYRE_TYPE_TAIL(type, tail, field...) - its last member is a flexible array: of pointers. */
+/* GYRE_TYPE, GYRE_TYPE_LEAF, GYRE_TYPE_TAIL, GYRE_TYPE_TAIL_ONLY, GYRE_TYPE_TAIL_LEAF - a type.
+ * Each is the initialiser of a constant: static const struct gyre_type t = GYRE_TYPE(struct node,
+ * left, right). GYRE_TYPE is for a struct with pointers in the named fields, GYRE_TYPE_LEAF for
+ * one without pointers. The last member of a struct with a tail is a flexible array: of pointers
+ * (GYRE_TYPE_TAIL; GYRE_TYPE_TAIL_ONLY, where there are no others), or of anything else
+ * (GYRE_TYPE_TAIL_LEAF). What is not named is not looked at.
+ * @T           the struct
+ * @tail        its flexible array
+ * @fields      1 to 16 of them, within the first 2 KiB. Each is a pointer, an array of pointers,
+ *              or a struct of nothing but pointers; nested ones are named as in offsetof
+ *              (list.next)
+ * Returns      an initialiser
+ * Errors       a field that can be none of these does not compile: array size is negative
+ * Threads, Signals   a constant; of any
+ * Since 0.1    Source  gc/layout.c */
 #define GYRE_TYPE(T, ...) GYRE_TYPE_(T, sizeof(T), 0, 0, __VA_ARGS__)
+#define GYRE_TYPE_LEAF(T)                                                                         \
+	{                                                                                         \
+		0x2545f4914f6cdd1dull * sizeof(T) + __alignof__(T), (uint32_t)sizeof(T),          \
+			(uint32_t)__alignof__(T), 0, 0, {0}, 0, NULL, #T, "", {0}                 \
+	}
 #define GYRE_TYPE_TAIL(T, tail, ...)                                                              \
 	GYRE_TYPE_(T, offsetof(T, tail), sizeof(((T *)0)->tail[0]),                               \
 		   (2ull << (sizeof(((T *)0)->tail[0]) / 8 + 63) % 64) - 1, __VA_ARGS__)
-/* The tail holds no pointers: bytes, numbers. */
+#define GYRE_TYPE_TAIL_ONLY(T, tail)                                                              \
+	{                                                                                         \
+		0x2545f4914f6cdd1dull * offsetof(T, tail) + __alignof__(T) + 1,                   \
+			(uint32_t)offsetof(T, tail), (uint32_t)__alignof__(T),                    \
+			(uint32_t)sizeof(((T *)0)->tail[0]), 0, {0},                              \
+			(2ull << (sizeof(((T *)0)->tail[0]) / 8 + 63) % 64) - 1, NULL, #T, "", {0} \
+	}
 #define GYRE_TYPE_TAIL_LEAF(T, tail, ...)                                                         \
 	GYRE_TYPE_(T, offsetof(T, tail), sizeof(((T *)0)->tail[0]), 0, __VA_ARGS__)
 
-/* A type made at run time: `bytes` and `alignment` of the object, bit i of bitmap[i / 64] for each
- * word that is a pointer (NULL: none). Equal ones share one record, which lives for ever. NULL and
- * EINVAL (bytes 0 or above 1 GiB, alignment no power of 2 or above 4096), ENOMEM. `name` is copied. */
+/* gyre_type_make - a type made at run time, from a size and a bitmap.
+ * Equal types share one record, which lives for ever.
+ * @name        for reports; copied
+ * @bytes       of the object, up to 1 GiB
+ * @alignment   of the object: a power of 2, up to 4096
+ * @bitmap      bit i of bitmap[i / 64] for each word of the object that is a pointer; NULL: none is
+ * Returns      the type
+ * Errors       EINVAL  name NULL, bytes or alignment out of bounds
+ *              ENOMEM
+ * Threads      any thread                 Signals  not async-signal-safe
+ * Fork         allowed in the child
+ * Cost         a lock and a comparison with the types there are
+ * Since 0.1    Source  gc/layout.c */
 const struct gyre_type *gyre_type_make(const char *name, size_t bytes, size_t alignment,
 				       const uint64_t *bitmap);
 
 /* ---- objects -------------------------------------------------------------------------------- */
 
-/* A zeroed object. NULL and ENOMEM. Cost: some 15 instructions, and a share of the collection. */
+/* gyre_new, gyre_new_array, gyre_new_tail - a zeroed object of a type, or several in a row.
+ * gyre_new_array makes `count` of them in a row; a pointer anywhere into them, or just behind,
+ * holds all. gyre_new_tail makes one whose flexible array has `count` elements.
+ * @type        of GYRE_TYPE or gyre_type_make; must stay as it is for ever
+ * @count       0 too
+ * Returns      the object, aligned as its type says
+ * Errors       ENOMEM  memory lacks, even after a cycle; or the size overflows
+ *              EINVAL  array: the type has a tail; tail: it has none
+ * Threads      any thread; none registers     Signals  not async-signal-safe
+ * Fork         allowed in the child
+ * Cost         some 15 instructions, and a share of the collection
+ * Since 0.1    Source  gc/space.c */
 void *gyre_new(const struct gyre_type *type);
-/* `count` objects in a row, zeroed. One pointer anywhere into them, or just behind, holds all. NULL
- * and ENOMEM (also where count * bytes overflows). */
 void *gyre_new_array(const struct gyre_type *type, size_t count);
-/* One object with a flexible tail of `count` elements. NULL and ENOMEM; EINVAL without a tail. */
 void *gyre_new_tail(const struct gyre_type *type, size_t count);
-/* Pointer-free bytes, NOT zeroed, never looked into. Aligned to 16. */
+
+/* gyre_new_leaf, gyre_new_conservative - an object without a type.
+ * A leaf is bytes that are NOT zeroed and never looked into. Of a conservative object, which is
+ * zeroed, every aligned word may be a pointer; stores of pointers into it go through gyre_set all
+ * the same.
+ * @bytes       0 too
+ * Returns      the object, aligned to 16; a pointer anywhere into it, or just behind, holds it
+ * Errors       ENOMEM  memory lacks, even after a cycle
+ * Threads      any thread                 Signals  not async-signal-safe
+ * Fork         allowed in the child       Cost     as gyre_new_array
+ * Since 0.1    Source  gc/space.c */
 void *gyre_new_leaf(size_t bytes);
-/* Zeroed bytes, every aligned word of which may be a pointer. Stores of pointers into it go through
- * gyre_set all the same. Aligned to 16. */
 void *gyre_new_conservative(size_t bytes);
-/* Bytes that the object at (or around) `object` really has; 0 if it is not a live object's. */
+
+/* gyre_object_bytes - the bytes that an object really has.
+ * @object      a pointer to it, or into it; or anything else
+ * Returns      its bytes, at least as many as were asked for; 0 if it points to no live object
+ * Errors       none
+ * Threads      any thread                 Signals  async-signal-safe
+ * Fork         allowed in the child       Cost     a few loads
+ * Since 0.1    Source  gc/record.h */
 size_t gyre_object_bytes(const void *object);
 
 /* ---- stores --------------------------------------------------------------------------------- */
 
-/* While not 0 a cycle marks, and stores must shade what they overwrite. Read by gyre_set only. */
+/* While not 0 a cycle marks, and stores must shade what they overwrite. For gyre_set only. */
 extern uint32_t gyre_gc_marking;
-void gyre_store_slow(void **slot, void *value);
+extern void gyre_store_slow(void **slot, void *value);
 
-/* gyre_set(&object->field, value) - the store barrier. Idle: a flag test and the store, with one
- * no-op before them by which the collector knows the place: should it stop a thread between test and
- * store, it sets the thread back to the test. Safe against other threads' stores as a plain aligned
- * store is (relaxed). Also right, if not needed, on slots outside of the heap. */
+/* gyre_set - store a pointer into an object: the barrier.
+ * A macro: gyre_set(&object->field, value). Idle it is a flag test and the store, with one no-op
+ * before them by which the collector knows the place: should it stop a thread between test and
+ * store, it sets the thread back to the test. Against other threads it is a relaxed atomic store.
+ * Also right, if not needed, on slots outside of the heap. In C++ a template.
+ * @slot        address of a pointer in an object
+ * @value       what it shall be
+ * Returns      nothing
+ * Errors       none
+ * Threads      any thread                 Signals  async-signal-safe while no cycle marks
+ * Cost         3 instructions; while a cycle marks some 5 ns more
+ * Since 0.1    Source  gc/barrier.c */
 #if defined(__x86_64__)
 static inline __attribute__((always_inline)) void gyre_store_(void **slot, void *value)
 {
@@ -121,11 +183,20 @@ slow:
 
 #ifdef __cplusplus
 } /* extern "C": templates follow */
-template <typename T, typename V> static inline void gyre_set(T **slot, V value)
+template <typename T> struct gyre_same_ { typedef T type; };
+template <typename T, typename V> struct gyre_from_void_ {};
+template <typename T> struct gyre_from_void_<T, void> { typedef void type; };
+template <> struct gyre_from_void_<void, void> {};
+/* What converts to the slot's type. */
+template <typename T> inline void gyre_set(T **slot, typename gyre_same_<T>::type *value)
 {
-	T *typed = value;
-
-	gyre_store_((void **)slot, (void *)typed);
+	gyre_store_((void **)slot, (void *)value);
+}
+/* What gyre_new and its like return needs no cast. */
+template <typename T, typename V>
+inline typename gyre_from_void_<T, V>::type gyre_set(T **slot, V *value)
+{
+	gyre_store_((void **)slot, value);
 }
 extern "C" {
 #else
@@ -137,79 +208,195 @@ extern "C" {
 	} while (0)
 #endif
 
-/* The same on slots that threads share without a lock. All are sequentially consistent; exchange and
- * compare-and-swap shade what they replace. `expected` is updated on failure, as in C11. */
+/* gyre_atomic_load, gyre_atomic_store - a pointer that threads share without a lock.
+ * Sequentially consistent. The store has the barrier in it.
+ * @slot        address of a pointer in an object; outside of the heap too
+ * Returns      load: the pointer
+ * Errors       none
+ * Threads      any thread                 Signals  load alone is async-signal-safe
+ * Cost         a load; a locked instruction, and what gyre_set costs
+ * Since 0.1    Source  gc/barrier.c */
 void *gyre_atomic_load(void *const *slot);
 void gyre_atomic_store(void **slot, void *value);
+
+/* gyre_atomic_exchange, gyre_atomic_compare_exchange - swap a pointer that threads share.
+ * Sequentially consistent. They shade what they replace.
+ * @slot        address of a pointer in an object; outside of the heap too
+ * @expected    as in C11: updated where the slot held something else
+ * Returns      exchange: what was there; compare_exchange: whether it stored
+ * Errors       none
+ * Threads      any thread                 Signals  not async-signal-safe
+ * Cost         a locked instruction, and what gyre_set costs
+ * Since 0.1    Source  gc/barrier.c */
 void *gyre_atomic_exchange(void **slot, void *value);
 bool gyre_atomic_compare_exchange(void **slot, void **expected, void *value);
-/* Copies `count` pointers from `from` to slots of an object; may overlap. */
+
+/* gyre_copy - copy pointers into an object.
+ * Each is stored as by gyre_set.
+ * @to          slots of an object
+ * @from        as many pointers, anywhere; the two may overlap
+ * @count       of pointers
+ * Returns      nothing
+ * Errors       none
+ * Threads      any thread                 Signals  not async-signal-safe
+ * Cost         some nanoseconds a pointer
+ * Since 0.1    Source  gc/barrier.c */
 void gyre_copy(void **to, void *const *from, size_t count);
 
 /* ---- roots ---------------------------------------------------------------------------------- */
 
-/* Every aligned word of [start, start + bytes) may be a pointer from now on: memory of malloc or
- * mmap that the collector would not look at. It must stay readable until removed. Scanned in the
- * pause: keep ranges small. 0, or -1 with EINVAL (not aligned, overlaps a root), ENOMEM. */
+/* gyre_root_add, gyre_root_remove - memory of malloc or mmap that holds pointers to objects.
+ * Every aligned word of [start, start + bytes) may be a pointer until the range is removed. It
+ * must stay readable that long. It is scanned in the pause: keep ranges small.
+ * @start       aligned to 8; to remove, the very start that was added
+ * @bytes       at least 8
+ * Returns      0, or -1
+ * Errors       EINVAL  not aligned, or overlaps a root; remove: no such start
+ *              ENOMEM
+ * Threads      any thread                 Signals  not async-signal-safe
+ * Fork         the child has the same roots
+ * Cost         a lock, and a search
+ * Since 0.1    Source  gc/roots.c */
 int gyre_root_add(void *start, size_t bytes);
-/* The very start that was added; -1 and EINVAL where it was not. */
 int gyre_root_remove(void *start);
 
-/* A handle holds one object from anywhere, malloc'd memory for instance. */
 struct gyre_handle;
-struct gyre_handle *gyre_handle_new(void *object); /* NULL and ENOMEM */
+
+/* gyre_handle_new, gyre_handle_get, gyre_handle_set, gyre_handle_free - a root anywhere.
+ * A handle is memory of the library's; its address may lie in malloc'd memory, in a file, in
+ * another language.
+ * @object      what it holds; may be NULL
+ * @handle      of free: NULL is nothing
+ * Returns      new: the handle, or NULL; get: the object
+ * Errors       ENOMEM
+ * Threads      any thread; get and set are atomic     Signals  not async-signal-safe
+ * Fork         the child has the same handles
+ * Cost         new and free a lock; get a load; set as gyre_atomic_exchange. A share of marking
+ * Since 0.1    Source  gc/weak.c */
+struct gyre_handle *gyre_handle_new(void *object);
 void *gyre_handle_get(const struct gyre_handle *handle);
 void gyre_handle_set(struct gyre_handle *handle, void *object);
-void gyre_handle_free(struct gyre_handle *handle); /* NULL is nothing */
+void gyre_handle_free(struct gyre_handle *handle);
 
 /* ---- the end of an object ------------------------------------------------------------------- */
 
-/* A weak reference yields its object until a cycle found nothing else that holds it, then NULL for
- * ever. What it yields is held as any pointer is. A finaliser that saves the object does not bring
- * its weak references back. */
 struct gyre_weak;
-struct gyre_weak *gyre_weak_new(void *object); /* NULL and ENOMEM; EINVAL: not an object */
-void *gyre_weak_get(const struct gyre_weak *weak);
-void gyre_weak_free(struct gyre_weak *weak); /* NULL is nothing */
 
-/* Calls run(argument) once, some time after the object has gone. The argument must not lead to the
- * object. More than one may be added. 0, or -1 with EINVAL (no object of ours), ENOMEM. */
+/* gyre_weak_new, gyre_weak_get, gyre_weak_free - a reference that does not hold its object.
+ * It yields the object until a cycle found nothing else that holds it, then NULL for ever. What it
+ * yields is held as any pointer is. A finaliser that saves the object does not bring its weak
+ * references back.
+ * @object      a pointer to an object, or into it: get yields the same
+ * @weak        of free: NULL is nothing
+ * Returns      new: the reference, or NULL; get: the object, or NULL
+ * Errors       EINVAL  not an object
+ *              ENOMEM
+ * Threads      any thread                 Signals  not async-signal-safe
+ * Fork         the child has the same references
+ * Cost         get: five loads; while a cycle marks, a lock. No part of the pause
+ * Since 0.1    Source  gc/weak.c */
+struct gyre_weak *gyre_weak_new(void *object);
+void *gyre_weak_get(const struct gyre_weak *weak);
+void gyre_weak_free(struct gyre_weak *weak);
+
+/* gyre_cleanup_add - have a function called when an object has gone.
+ * Once, some time after the object was found unreachable and its weak references were cleared.
+ * More than one may be added to an object. All cleanups and finalisers run one after the other on
+ * a thread of their own, under no lock; they may do what any thread may.
+ * @object      a pointer to an object, or into it
+ * @run         what to call
+ * @argument    its argument: held until the call has returned. It must not lead to the object
+ * Returns      0, or -1
+ * Errors       EINVAL  not an object, or run is NULL
+ *              ENOMEM
+ * Threads      any thread; the first call makes that thread     Signals  not async-signal-safe
+ * Fork         the child has the same cleanups, and its own thread
+ * Cost         a lock. No part of the pause
+ * Since 0.1    Source  gc/finalise.c; Go's runtime.AddCleanup */
 int gyre_cleanup_add(void *object, void (*run)(void *argument), void *argument);
-/* Calls finalise(object, argument) once the object was found unreachable; it, and what it leads to,
- * stay for the call, and longer if the call saves them. Of objects that lead to one another the
- * outermost comes first; those in a cycle of finalised objects never run. One per object: a new one
- * replaces the old, NULL removes it. 0, or -1 with EINVAL, ENOMEM.
- * Both kinds run one after the other on a thread of their own, under no lock. */
+
+/* gyre_finaliser_set - have a function called with an object that nothing holds any more.
+ * The object, and what it leads to, stay for the call, and longer if the call saves them. Of
+ * objects that lead to one another the outermost comes first; those in a ring of finalised objects
+ * never run. One per object: a new one replaces the old. It runs where cleanups run, before those
+ * of the same object. Prefer gyre_cleanup_add, which keeps nothing.
+ * @object      a pointer to an object, or into it; the call gets the same
+ * @finalise    what to call; NULL removes
+ * @argument    held until the call has returned
+ * Returns      0, or -1
+ * Errors       EINVAL  not an object
+ *              ENOMEM
+ * Threads      any thread                 Signals  not async-signal-safe
+ * Fork, Cost   as gyre_cleanup_add
+ * Since 0.1    Source  gc/finalise.c; Go's runtime.SetFinalizer */
 int gyre_finaliser_set(void *object, void (*finalise)(void *object, void *argument),
 		       void *argument);
-/* Waits until every cleanup and finaliser that is due has returned. Not from one of them. */
+
+/* gyre_finalisers_wait - wait until every cleanup and finaliser that is due has returned.
+ * Due are those whose object a finished cycle has found unreachable. Called from one of them it
+ * returns at once.
+ * Returns      nothing
+ * Errors       none
+ * Threads      any thread; waits in a blocking region     Signals  not async-signal-safe
+ * Since 0.1    Source  gc/finalise.c */
 void gyre_finalisers_wait(void);
 
 /* ---- threads that wait ---------------------------------------------------------------------- */
 
-/* Between the two the calling thread does not touch objects, or pointers to them, in memory. It then
- * counts as stopped without a signal, so a wait in it is not cut short by EINTR. Cost: some 5 ns.
- * Calls nest. The library's own waits do this by themselves. */
+/* gyre_blocking_begin, gyre_blocking_end - the calling thread waits, and touches no objects.
+ * Between the two it neither reads nor writes objects, nor pointers to them in memory. It then
+ * counts as stopped without a signal, so that a system call in it is not cut short by EINTR. Calls
+ * nest. The library's own waits do this by themselves.
+ * Returns      nothing
+ * Errors       none
+ * Threads      each for itself; end waits while the world is stopped
+ * Signals      not async-signal-safe
+ * Cost         some 5 ns
+ * Since 0.1    Source  mutator/world.c */
 void gyre_blocking_begin(void);
 void gyre_blocking_end(void);
 
 /* ---- cycles --------------------------------------------------------------------------------- */
 
-/* A whole cycle from start to swept, in this call. 0, or -1 and EDEADLK where a thread blocks the
- * collector's signal (named on stderr), ENOMEM. A run that was asked for while another is under way
- * waits for one that starts after the call. */
+/* gyre_gc_run - a whole cycle, from its start to swept, in this call.
+ * One that was asked for while another is under way waits for one that starts after the call.
+ * Returns      0, or -1
+ * Errors       EDEADLK  a thread blocks the collector's signal; it is named on stderr
+ *              ENOMEM
+ * Threads      any thread; waits in a blocking region     Signals  not async-signal-safe
+ * Fork         allowed in the child
+ * Cost         marking what lives: some 100 ms a GiB
+ * Since 0.1    Source  gc/cycle.c; Go's runtime.GC */
 int gyre_gc_run(void);
-/* The heap may grow by this share of what was live; default 100 (GYRE_OPTIONS gc_percent). Below 0:
- * no cycle by itself, but at the memory limit. Returns the old one. */
+
+/* gyre_gc_set_percent - by how much the heap may grow between cycles.
+ * @percent     of what was live; 100 at first (GYRE_OPTIONS gc_percent). Below 0: no cycle by
+ *              itself, but at the memory limit
+ * Returns      the old one
+ * Errors       none
+ * Threads      any thread                 Signals  not async-signal-safe
+ * Since 0.1    Source  gc/pacer.c; Go's debug.SetGCPercent */
 int gyre_gc_set_percent(int percent);
-/* Soft limit on the bytes of all of the library's memory, above which cycles come sooner; 0: the
- * cgroup's. Returns the old one. */
+
+/* gyre_gc_set_memory_limit - bytes above which cycles come sooner.
+ * A soft limit on all of the library's memory.
+ * @bytes       0: the cgroup's limit
+ * Returns      the old one
+ * Errors       none
+ * Threads      any thread                 Signals  not async-signal-safe
+ * Since 0.1    Source  gc/pacer.c; Go's debug.SetMemoryLimit */
 uint64_t gyre_gc_set_memory_limit(uint64_t bytes);
-/* No cycle starts between the two; calls nest. One under way goes on. */
+
+/* gyre_gc_pause, gyre_gc_resume - no cycle starts by itself between the two.
+ * Calls nest. A cycle under way goes on, and gyre_gc_run runs one all the same.
+ * Returns      nothing
+ * Errors       none
+ * Threads      any thread, for all        Signals  not async-signal-safe
+ * Since 0.1    Source  gc/cycle.c */
 void gyre_gc_pause(void);
 void gyre_gc_resume(void);
 
-/* The collector in numbers, after Go's MemStats and runtime/metrics. */
+/* struct gyre_gc_stats - the collector in numbers, after Go's MemStats and runtime/metrics. */
 struct gyre_gc_stats {
 	uint64_t cycles;		   /* completed (NumGC) */
 	uint64_t cycles_forced;		   /* of these, by gyre_gc_run (NumForcedGC) */
@@ -217,11 +404,11 @@ struct gyre_gc_stats {
 	uint64_t pause_total_ns;	   /* all of them together (PauseTotalNs) */
 	uint64_t pause_last_ns;
 	uint64_t heap_live_bytes;	   /* marked by the last cycle (/gc/heap/live) */
-	uint64_t heap_inuse_bytes;	   /* in objects now: live, new, and garbage not yet swept */
+	uint64_t heap_inuse_bytes;	   /* in objects now; garbage not yet swept too */
 	uint64_t heap_goal_bytes;	   /* size at which the cycle should be done (NextGC) */
 	double heap_growth_rate;	   /* heap goal / heap in use */
 	uint64_t heap_span_bytes;	   /* in spans of objects */
-	uint64_t objects_allocated;	   /* since start (Mallocs); counted by spans as they fill */
+	uint64_t objects_allocated;	   /* since start (Mallocs); as blocks fill */
 	uint64_t bytes_allocated;	   /* since start (TotalAlloc) */
 	uint64_t bytes_freed;		   /* since start, as sweeping finds them */
 	uint64_t mark_bytes;		   /* scanned by the last cycle */
@@ -231,7 +418,7 @@ struct gyre_gc_stats {
 	uint64_t assists;
 	uint64_t barrier_shades;	   /* overwritten pointers that barriers kept */
 	uint64_t stack_bytes;		   /* scanned in the last pause */
-	uint64_t root_bytes;		   /* globals, thread-local and registered, in the last pause */
+	uint64_t root_bytes;		   /* globals, registered, thread-local; last pause */
 	uint64_t threads_stopped;	   /* in the last pause, by a signal */
 	uint64_t threads_blocked;	   /* in the last pause, found in a blocking region */
 	uint64_t weak_cleared;
@@ -243,15 +430,29 @@ struct gyre_gc_stats {
 	int64_t percent;		   /* gyre_gc_set_percent's; below 0: no cycle by itself */
 	uint64_t workers;		   /* marking threads */
 };
-/* Fills *stats; bytes is sizeof *stats: a library that knows more fields leaves them out, one that
- * knows fewer zeroes the rest. */
+
+/* gyre_gc_stats_read, gyre_gc_stats - the collector's numbers, now.
+ * gyre_gc_stats(stats) is gyre_gc_stats_read(stats, sizeof *stats).
+ * @stats       filled
+ * @bytes       its size: a library that knows more fields leaves them out, one that knows fewer
+ *              zeroes the rest
+ * Returns      nothing
+ * Errors       none
+ * Threads      any thread                 Signals  not async-signal-safe
+ * Fork         allowed in the child       Cost     a microsecond
+ * Since 0.1    Source  gc/cycle.c; Go's runtime.ReadMemStats */
 void gyre_gc_stats_read(struct gyre_gc_stats *stats, size_t bytes);
 #define gyre_gc_stats(stats) gyre_gc_stats_read((stats), sizeof *(stats))
 
-/* Stops the world and marks again from the roots, after a cycle: every object that can be reached
- * must have been marked or be new. Prints a line for each lost object (its type, and the field
- * and slot that still point to it), up to 20. Returns how many; -1 where the world did not stop.
- * Pauses as long as it takes: for tests. */
+/* gyre_gc_verify - runs a cycle, then stops the world and checks it.
+ * Every object that can be reached from the roots must have been marked, or be new. A line on
+ * stderr tells of each lost one, up to 20: its type, and the field and slot that point to it. It
+ * is lost because a store did without gyre_set, or by a fault of the collector's.
+ * Returns      how many are lost; -1 where the world did not stop, or memory lacks
+ * Errors       none
+ * Threads      any thread; all others stand still while it looks     Signals  not async-signal-safe
+ * Cost         a pause of some 100 ns an object: for tests
+ * Since 0.1    Source  gc/verify.c */
 long gyre_gc_verify(void);
 
 /* ---- the macros' inner parts ---------------------------------------------------------------- */
@@ -261,7 +462,8 @@ long gyre_gc_verify(void);
 #define GYRE_LOW_(T, f, w) (GYRE_FIRST_(T, f) > 64u * (w) ? GYRE_FIRST_(T, f) - 64u * (w) : 0)
 #define GYRE_HIGH_(T, f, w)                                                                       \
 	(GYRE_END_(T, f) >= 64u * (w) + 64 ? 64                                                   \
-					   : GYRE_END_(T, f) > 64u * (w) ? GYRE_END_(T, f) - 64u * (w) : 0)
+	 : GYRE_END_(T, f) > 64u * (w)	   ? GYRE_END_(T, f) - 64u * (w)                          \
+					   : 0)
 #define GYRE_BITS_(T, f, w)                                                                       \
 	(GYRE_LOW_(T, f, w) < GYRE_HIGH_(T, f, w)                                                 \
 		 ? ((2ull << (GYRE_HIGH_(T, f, w) - GYRE_LOW_(T, f, w) + 63) % 64) - 1)           \
@@ -286,8 +488,8 @@ long gyre_gc_verify(void);
 #define GYRE_TYPE_(T, head, tail, tailmap, ...)                                                   \
 	{                                                                                         \
 		(0x2545f4914f6cdd1dull * (head) + 0xd6e8feb86659fd93ull * (tail) + (tailmap) +    \
-		 __alignof__(T) GYRE_EACH_(GYRE_MIX_, T, __VA_ARGS__)),                              \
-			(uint32_t)(head), (uint32_t)__alignof__(T), (uint32_t)(tail),                \
+		 __alignof__(T) GYRE_EACH_(GYRE_MIX_, T, __VA_ARGS__)),                           \
+			(uint32_t)(head), (uint32_t)__alignof__(T), (uint32_t)(tail),             \
 			(uint32_t)(0 GYRE_EACH_(GYRE_PLUS_1_, T, __VA_ARGS__)),                   \
 			{GYRE_EACH_(GYRE_OR_0_, T, __VA_ARGS__) 0ull,                             \
 			 GYRE_EACH_(GYRE_OR_1_, T, __VA_ARGS__) 0ull,                             \
@@ -298,13 +500,6 @@ long gyre_gc_verify(void);
 			GYRE_EACH_(GYRE_OFFSET_, T, __VA_ARGS__)                                  \
 		}                                                                                 \
 	}
-/* GYRE_TYPE_LEAF(type) - a type without pointers. */
-#define GYRE_TYPE_LEAF(T)                                                                         \
-	{                                                                                         \
-		0x2545f4914f6cdd1dull * sizeof(T) + __alignof__(T), (uint32_t)sizeof(T),             \
-			(uint32_t)__alignof__(T), 0, 0, {0}, 0, NULL, #T, "", {0}                    \
-	}
-
 #define GYRE_EACH_(m, T, ...)                                                                     \
 	GYRE_PICK_(__VA_ARGS__, GYRE_E16_, GYRE_E15_, GYRE_E14_, GYRE_E13_, GYRE_E12_, GYRE_E11_, \
 		   GYRE_E10_, GYRE_E9_, GYRE_E8_, GYRE_E7_, GYRE_E6_, GYRE_E5_, GYRE_E4_,         \
