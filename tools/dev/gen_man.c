@@ -2,7 +2,7 @@
  *
  * gen_man TEMPLATE >PAGE
  *
- * A line of the template that is one of these words becomes a roff table of the current source:
+ * A line of the template that is one of these words becomes a list made of the current source:
  *
  *   @OPTIONS@       lib/base/options.def     every option of GYRE_OPTIONS
  *   @PROBES@        lib/base/probes.def      every USDT probe, by group
@@ -124,14 +124,13 @@ static void print_probes(void)
 #undef PROBE
 }
 
+/* A list, not a table: a table's text blocks may not cross a page. */
 static void print_system_calls(void)
 {
-	printf(".TS\nlb lb lb lb\nn l l lx.\nnumber\tcall\tfails with\twhat happens then\n");
 #define SYS_CALL(number, name, error, text)                                                        \
-	printf("%d\t%s\t%s\tT{\n%s\nT}\n", number, #name, #error, text);
+	printf(".TP\n%d\\ \\ \\fB%s\\fR, fails with %s\n%s.\n", number, #name, #error, text);
 #include "os/sys_calls.def"
 #undef SYS_CALL
-	printf(".TE\n");
 }
 
 static void print_line(const char *line)
