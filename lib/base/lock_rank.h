@@ -27,6 +27,7 @@
 	RANK(barrier, "a barrier buffer; its thread, the collector; fork: held")		   \
 	RANK(mark, "shared mark queues; markers; fork: held")					   \
 	RANK(bin, "one layout and size: its blocks; refill of cursors, sweeping; fork: held")	   \
+	RANK(pool, "free pages of the collector; refill, sweeping; fork: held")		   \
 	RANK(central, "one size class's spans and transfer array; refill and flush; fork: held")   \
 	RANK(large, "kept spans and counts of large blocks; take and give; fork: held")		   \
 	RANK(page_heap, "pages of the whole heap; span take and give; fork: held")		   \

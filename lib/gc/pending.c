@@ -16,23 +16,15 @@ WEAK void *gy_finalise_queue_run(void) { return NULL; }
 WEAK void *gy_finalise_scan_roots(void) { return NULL; }
 WEAK void *gy_finalise_wait(void) { return NULL; }
 WEAK void *gy_finaliser_set(void) { return NULL; }
-WEAK unsigned long gy_gc_bits[2];
-WEAK unsigned long gy_gc_covered[2];
-WEAK unsigned long gy_gc_pages[2];
 WEAK void *gy_handle_free(void) { return NULL; }
 WEAK void *gy_handle_get(void) { return NULL; }
 WEAK void *gy_handle_new(void) { return NULL; }
 WEAK void *gy_handle_set(void) { return NULL; }
-WEAK void *gy_layout_fork_child(void) { return NULL; }
-WEAK void *gy_layout_init(void) { return NULL; }
-WEAK void *gy_layout_of(void) { return NULL; }
-WEAK unsigned long gy_layouts[2];
 WEAK void *gy_mutator_add(void) { return NULL; }
 WEAK void *gy_mutator_remove(void) { return NULL; }
 WEAK unsigned long gy_mutators[2];
 WEAK unsigned long gy_mutators_lock[2];
 WEAK unsigned long gy_world_fixup[2];
-WEAK void *gy_records_init(void) { return NULL; }
 WEAK void *gy_root_range_add(void) { return NULL; }
 WEAK void *gy_root_range_remove(void) { return NULL; }
 WEAK void *gy_roots_each(void) { return NULL; }
@@ -42,22 +34,6 @@ WEAK void *gy_roots_init(void) { return NULL; }
 WEAK void *gy_roots_prepare(void) { return NULL; }
 WEAK void *gy_roots_read_stats(void) { return NULL; }
 WEAK void *gy_roots_scan(void) { return NULL; }
-WEAK void *gy_space_each_block(void) { return NULL; }
-WEAK void *gy_space_fast_new(void) { return NULL; }
-WEAK void *gy_space_flip(void) { return NULL; }
-WEAK void *gy_space_fork_child(void) { return NULL; }
-WEAK void *gy_space_fork_parent(void) { return NULL; }
-WEAK void *gy_space_fork_prepare(void) { return NULL; }
-WEAK void *gy_space_init(void) { return NULL; }
-WEAK void *gy_space_new(void) { return NULL; }
-WEAK void *gy_space_new_sized(void) { return NULL; }
-WEAK void *gy_space_read_stats(void) { return NULL; }
-WEAK void *gy_space_sweep_all(void) { return NULL; }
-WEAK void *gy_space_sweep_some(void) { return NULL; }
-WEAK unsigned long gy_space_taken_bytes[2];
-WEAK void *gy_space_thread_begin_cycle(void) { return NULL; }
-WEAK void *gy_space_thread_end(void) { return NULL; }
-WEAK void *gy_type_make(void) { return NULL; }
 WEAK void *gy_verify(void) { return NULL; }
 WEAK void *gy_weak_cleared_count(void) { return NULL; }
 WEAK void *gy_weak_free(void) { return NULL; }

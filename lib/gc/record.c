@@ -4,12 +4,14 @@
  *	gy_gc_pages	 32 bytes a page   | usable | reserved                          |
  *
  * Address space for all pages that the heap has reserved, 160 bytes each (a fiftieth of the range),
- * taken with the collector's first use: a program that only mallocs has none of it. Under RLIMIT_AS,
- * where the heap has left a quarter to everybody else, that quarter may be used up by now; then as
- * much is reserved as can be had, and pages behind it hold no objects (gy_records_cover says false).
+ * taken with the collector's first use: a program that only mallocs has none of it. Under
+ * RLIMIT_AS, where the heap has left a quarter to everybody else, that quarter may be used up by
+ * now; then as much is reserved as can be had, and pages behind it hold no objects
+ * (gy_records_cover says false).
  *
- * Steps are such that 2 MiB of bits become usable at a time: 128 MiB of heap. From the second step on
- * huge pages are asked for: marking tests bits at random, and a step that is in use is in use all over.
+ * Steps are such that 2 MiB of bits become usable at a time: 128 MiB of heap. From the second step
+ * on huge pages are asked for: marking tests bits at random, and a step that is in use is in use
+ * all over.
  *
  * RECORD-1  What lies below gy_gc_covered is readable in both arrays, before the number is written.
  */
@@ -39,8 +41,9 @@ static int reserve(size_t pages)
 {
 	size_t bits = gy_round_up(pages * BITS_PER, GY_HUGEPAGE_BYTES);
 	void *start;
-	int error = gy_vm_reserve(&start, bits + gy_round_up(pages * PAGE_PER, GY_KERNEL_PAGE_BYTES),
-				  GY_HUGEPAGE_BYTES);
+	int error =
+		gy_vm_reserve(&start, bits + gy_round_up(pages * PAGE_PER, GY_KERNEL_PAGE_BYTES),
+			      GY_HUGEPAGE_BYTES);
 
 	if (error)
 		return error;
@@ -84,7 +87,7 @@ static bool cover_locked(size_t page_count)
 		return false;
 	if (from && (to - from) % STEP_PAGES == 0 && gy_option(GY_OPT_hugepage))
 		gy_vm_want_hugepages(bits, (to - from) * BITS_PER); /* a hint */
-	__atomic_store_n(&gy_gc_covered, to, __ATOMIC_RELEASE); /* RECORD-1 */
+	__atomic_store_n(&gy_gc_covered, to, __ATOMIC_RELEASE);     /* RECORD-1 */
 	return true;
 }
 

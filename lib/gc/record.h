@@ -1,28 +1,30 @@
 /* record.h - what the collector keeps of each page: side arrays, nothing between the user's bytes.
  *
  *	page (8 KiB)   | object 0 | object 1 | ...          | tail |    a block: 1 or more pages,
- *	gc_bits[page]  | marks | scanned | allocated | .. |              objects of one size and layout
+ *	gc_bits[page]  | marks | scanned | allocated | .. |             objects of one size, layout
  *	gc_page[page]  | magic, block's first page, layout, state |
  *
  * A block is a run of pages of one span (kind GY_SPAN_COLLECTED) that holds objects of one size and
- * one layout (layout.h): so no object carries a header, and all objects of a block are scanned alike.
- * Blocks of objects up to 1 KiB are one page; bits are those of the block's first page. Dense bits
- * are what makes marking fast: marks and scanned of a page are one cache line.
+ * one layout (layout.h): so no object carries a header, and all objects of a block are scanned
+ * alike. Blocks of objects up to 1 KiB are one page; bits are those of the block's first page.
+ * Dense bits are what makes marking fast: marks and scanned of a page are one cache line.
  *
  * Object i of a block is
  *	white	not marked (yet); at the end of marking: garbage
  *	grey	marked, not scanned
  *	black	marked and scanned
  *
- * REC-1  An object is valid iff its `allocated` bit is set. Set by the owner of a cursor for a whole
- *        run of free slots, zeroed before (space.c); a run in hand reads as objects of zeroes.
- * REC-2  Outside a cycle marks and scanned of swept blocks are 0. While marking they only gain bits;
- *        both are changed by atomic or. Whoever makes an object black at birth sets scanned first.
+ * REC-1  An object is valid iff its `allocated` bit is set. Set by the owner of a cursor for a
+ *        whole run of free slots, zeroed before (space.c); a run in hand reads as objects of
+ *        zeroes.
+ * REC-2  Outside a cycle marks and scanned of swept blocks are 0. While marking they only gain
+ *        bits; both are changed by atomic or. Whoever makes an object black at birth sets scanned
+ *        first.
  * REC-3  A block whose `queued` is 1 is on a mark queue, or a marker scans it; it leaves that state
  *        by: queued = 0, full fence, look at marks & ~scanned once more (mark.c).
- * REC-4  Layouts of kind LEAF are never queued. A block of more than 256 objects, those of 16 and of
- *        24 bytes, has up to 512 bits in marks and allocated each, and no scanned bits: its objects
- *        are queued one by one (small16).
+ * REC-4  Layouts of kind LEAF are never queued. A block of more than 256 objects, those of 16 and
+ *        of 24 bytes, has up to 512 bits in marks and allocated each, and no scanned bits: its
+ *        objects are queued one by one (small16).
  * REC-5  gc_page[p].kind is the last field written when a block is made, and the first when it is
  *        given back; every page of a block has it, and first_page, magic, layout.
  * REC-6  gc_page and gc_bits cover page p before a block is made there (gy_records_cover).
@@ -33,7 +35,7 @@
 #include "heap/page_heap.h"
 
 enum gy_block_kind {
-	GY_BLOCK_NONE, /* not a collected page */
+	GY_BLOCK_NONE,  /* not a collected page */
 	GY_BLOCK_SMALL, /* objects of one class; bits by index */
 	GY_BLOCK_LARGE, /* one object; bit 0 */
 };
@@ -45,22 +47,22 @@ enum gy_block_state {
 	GY_BLOCK_IN_HAND, /* a thread's cursor allocates from it */
 };
 
-struct gy_gc_page { /* 32 bytes */
-	uint32_t magic;	      /* ceil(2^32 / object bytes), CLASS-4; LARGE: 0, so index is 0 */
-	uint32_t first_page;  /* of the block */
-	uint16_t layout;      /* index into gy_layouts */
+struct gy_gc_page {          /* 32 bytes */
+	uint32_t magic;      /* ceil(2^32 / object bytes), CLASS-4; LARGE: 0, so index is 0 */
+	uint32_t first_page; /* of the block */
+	uint16_t layout;     /* index into gy_layouts */
 	uint16_t objects;
-	uint8_t kind;	      /* enum gy_block_kind; REC-5 [atomic: relaxed] */
-	uint8_t state;	      /* first page only; enum gy_block_state [lock: bin, or the owner] */
-	uint8_t queued;	      /* first page only; REC-3 [atomic] */
-	uint8_t small16;      /* objects of 16 or 24 bytes; REC-4 */
+	uint8_t kind;          /* enum gy_block_kind; REC-5 [atomic: relaxed] */
+	uint8_t state;         /* first page only; enum gy_block_state [lock: bin, or the owner] */
+	uint8_t queued;        /* first page only; REC-3 [atomic] */
+	uint8_t small16;       /* objects of 16 or 24 bytes; REC-4 */
 	uint32_t object_bytes; /* SMALL; LARGE: 0, ask the span (pages) */
-	uint32_t pages;	      /* first page only: of the block */
-	uint32_t next;	      /* first page only: page of the next block on a list; 0 ends it */
-	uint32_t epoch;	      /* first page only: gy_gc_epoch when it was swept, or made */
+	uint32_t pages;        /* first page only: of the block */
+	uint32_t next;         /* first page only: page of the next block on a list; 0 ends it */
+	uint32_t epoch;        /* first page only: gy_gc_epoch when it was swept, or made */
 };
 
-struct gy_gc_bits { /* 128 bytes */
+struct gy_gc_bits {            /* 128 bytes */
 	uint64_t marks[8];     /* words 4..7: scanned bits, or of small16 more marks */
 	uint64_t allocated[8]; /* words 4..7 are used by small16 only */
 } GY_ALIGNED(128);
@@ -69,9 +71,11 @@ _Static_assert(sizeof(struct gy_gc_page) == 32 && sizeof(struct gy_gc_bits) == 1
 
 #define GY_SCANNED_WORD 4 /* marks[4 + i]: scanned bits of marks[i] */
 
-extern struct gy_gc_page *gy_gc_pages GY_HIDDEN; /* by page of the heap; NULL before the first use */
+extern struct gy_gc_page *gy_gc_pages
+	GY_HIDDEN; /* by page of the heap; NULL before the first use */
 extern struct gy_gc_bits *gy_gc_bits GY_HIDDEN;
-extern size_t gy_gc_covered GY_HIDDEN; /* [atomic: relaxed] pages below may be looked up; grows only */
+extern size_t gy_gc_covered
+	GY_HIDDEN; /* [atomic: relaxed] pages below may be looked up; grows only */
 
 /* Reserves the side arrays, once; 0 or -ENOMEM. Any thread. */
 int gy_records_init(void);
@@ -81,12 +85,13 @@ uint64_t gy_records_bytes(void); /* made usable */
 void gy_records_fork_child(void);
 
 struct gy_object {
-	size_t block;	/* its first page */
+	size_t block;   /* its first page */
 	unsigned index; /* of the object in the block */
 };
 
 /* The object around `address`, any word whatever: false if there is none. Not whether it is
- * allocated. A block may be given back meanwhile unless the caller knows better (marking: never). */
+ * allocated. A block may be given back meanwhile unless the caller knows better (marking: never).
+ */
 GY_INLINE bool gy_object_find(uintptr_t address, struct gy_object *object)
 {
 	size_t page = (address - gy_map.base) >> GY_PAGE_SHIFT;
@@ -99,7 +104,8 @@ GY_INLINE bool gy_object_find(uintptr_t address, struct gy_object *object)
 		return false;
 	object->block = record->first_page;
 	object->index = (unsigned)((address - (uintptr_t)gy_page_start(record->first_page)) *
-				   (uint64_t)record->magic >> 32);
+					   (uint64_t)record->magic >>
+				   32);
 	return object->index < record->objects; /* the tail holds none */
 }
 
@@ -112,13 +118,15 @@ GY_INLINE char *gy_object_start(struct gy_object object)
 GY_INLINE bool gy_object_is_marked(struct gy_object object)
 {
 	return READ_RELAXED(gy_gc_bits[object.block].marks[object.index / 64]) >>
-		       object.index % 64 & 1;
+		       object.index % 64 &
+	       1;
 }
 
 GY_INLINE bool gy_object_is_allocated(struct gy_object object)
 {
 	return READ_RELAXED(gy_gc_bits[object.block].allocated[object.index / 64]) >>
-		       object.index % 64 & 1;
+		       object.index % 64 &
+	       1;
 }
 
 /* Marks; true if it was white. */

@@ -1,33 +1,38 @@
 /* space.h - where collected objects come from, and go: cursors, blocks, sweeping. See space.c.
  *
- *	thread: cursor   one per (layout, object size) the thread has used: a run of zeroed free slots
- *	   |             next .. limit in a block that is in this thread's hand; allocation is a bump
- *	bin              per (layout, object size), a lock: lists of blocks: unswept, partial (swept,
- *	   |             with room), full (swept, without)
+ *	thread: cursor   one per (layout, object size) the thread has used: a run of zeroed free
+ *	   |             slots, next .. limit, in a block that is in this thread's hand; to allocate
+ *	   |             is to move next
+ *	bin              per (layout, object size), a lock: lists of blocks: unswept, partial
+ *	   |             (swept, with room), full (swept, without)
+ *	pool             free pages, for blocks of one page (pool.c)
  *	page heap        spans of kind GY_SPAN_COLLECTED
  *
  * A cursor moves from run to run inside its block by the allocated bits, then to another block: one
  * that it sweeps itself from the bin's unswept list, a partial one, or a new one.
  *
  * SPACE-1  A block is on exactly one list of its bin, or in one thread's hand.
- * SPACE-2  On entering a run, its thread zeroes it (unless known to be zero, or a leaf), then sets its
- *          allocated bits, and while marking its scanned and then its marks bits: born black.
- * SPACE-3  At the start of a cycle, in the pause, every block is swept or in hand, and each cursor's
- *          rest [next, limit) is made black; blocks in hand whose epoch is old are swept in place:
- *          allocated = marks, marks = scanned = 0, then the rest blackened anew.
+ * SPACE-2  On entering a run, its thread zeroes it (unless known to be zero, or bytes of
+ *          gyre_new_leaf), then, while marking, sets its scanned and its marks bits: born black;
+ *          and then its allocated bits.
+ * SPACE-3  At the start of a cycle, in the pause, every block is swept or in hand, and each
+ *          cursor's rest [next, limit) is made black; blocks in hand whose epoch is old are swept
+ *          in place before: allocated = marks, marks = scanned = 0.
  * SPACE-4  At the flip every block on the lists full and partial becomes unswept at once (lists are
- *          joined, no block is touched). A thread that finds its block's epoch old, on its way to the
- *          next run, puts it on the unswept list and takes another; the run it had was all black.
- * SPACE-5  Sweeping a block: allocated = marks, marks = scanned = 0, epoch = now. No object left: its
- *          pages go back to the page heap, or stay as the block in hand. Runs finalisation-free: what
- *          a finaliser or weak reference needs was marked or cleared before the flip.
- * SPACE-7  gyre_gc_marking holds the number of the cycle that marks, N (0: none); gy_gc_epoch the number
- *          of the last flip. The flip writes gy_gc_epoch = N first, gyre_gc_marking = 0 after it. At
- *          run entry a thread reads gyre_gc_marking first (acquire), gy_gc_epoch after it; where the
- *          block's epoch is not gy_gc_epoch it retires the block (SPACE-4); else it blackens the run iff
- *          gyre_gc_marking == epoch of the block + 1. So no run is entered white in a block that is
- *          still to be swept, and none black in a block of the next cycle.
+ *          joined, no block is touched). A thread that finds its block's epoch old, on its way to
+ *          the next run, sweeps it in place, and goes on with it; the run it had was all black.
+ * SPACE-5  Sweeping a block: allocated = marks, marks = scanned = 0, epoch = now. No object left:
+ *          its pages go back to the pool or the page heap, or stay as the block in hand. Nothing is
+ *          called: what a finaliser or weak reference needs was marked or cleared before the flip.
  * SPACE-6  gy_space_sweep_all has returned before the next cycle's pause.
+ * SPACE-7  gyre_gc_marking holds the number of the cycle that marks, N (0: none); gy_gc_epoch the
+ *          number of the last flip. The flip writes gy_gc_epoch = N first, gyre_gc_marking = 0
+ *          after it. At run entry a thread reads gyre_gc_marking first (acquire), gy_gc_epoch after
+ *          it; where the block's epoch is not gy_gc_epoch it sweeps the block first (SPACE-4); else
+ *          it blackens the run iff gyre_gc_marking == epoch of the block + 1. So no run is entered
+ *          white in a block that is still to be swept, and none black in a block of the next cycle.
+ * SPACE-8  A thread takes, sweeps and enters between gy_mutator_enter and _leave: the pause finds
+ *          each block whole, each run either not entered or in the cursor.
  */
 #ifndef GY_GC_SPACE_H
 #define GY_GC_SPACE_H
@@ -37,18 +42,20 @@
 #include "os/lock.h"
 
 struct gy_gc_thread;
+struct gy_gc_bin;
 
-struct gy_cursor {
+struct gy_cursor {             /* [self], and whoever has stopped the world */
 	char *next, *limit;    /* next == limit: empty. Both NULL at first */
-	uint32_t object_bytes;
-	uint32_t block;	       /* first page of the block in hand; 0: none */
+	uint32_t object_bytes; /* [const] */
+	uint32_t block;        /* first page of the block in hand; 0: none */
 	uint16_t next_slot;    /* where in the block to look for the next run */
-	uint8_t zeroed;	       /* the block's free slots read as zero: it is new from the kernel */
-	struct gy_bin_gc *bin;
+	uint8_t zeroed;        /* free slots from next_slot on read as zero: new from the kernel */
+	uint32_t taken_bytes;  /* free, when the block was last taken */
+	struct gy_gc_bin *bin; /* [const] */
 	struct gy_cursor *following; /* list of the thread's cursors */
 };
 
-/* Cursor lookup by type, direct-mapped: gyre_new's fast path. */
+/* Cursor lookup by type, direct-mapped: gyre_new's fast path (thread.h). */
 #define GY_TYPE_SLOTS 64u
 struct gy_type_slot {
 	const struct gyre_type *type;
@@ -56,39 +63,61 @@ struct gy_type_slot {
 	struct gy_cursor *cursor;
 };
 
+/* By layout and size, for what is not of its type's own size. */
+#define GY_SIZED_SLOTS 64u
+struct gy_sized_slot {
+	const struct gy_layout *layout;
+	uint32_t object_bytes;
+	struct gy_cursor *cursor;
+};
+
+GY_INLINE size_t gy_type_hash(const struct gyre_type *type)
+{
+	return (uintptr_t)type >> 4 ^ (uintptr_t)type >> 10;
+}
+
 struct gy_space_stats {
-	uint64_t span_bytes;   /* in blocks and large objects */
-	uint64_t inuse_bytes;  /* allocated bits x size, runs in hand counted whole */
+	uint64_t span_bytes;  /* in blocks, large objects, and the pool */
+	uint64_t inuse_bytes; /* in objects, swept or not; blocks in hand count as full */
 	uint64_t objects_allocated, bytes_allocated, bytes_freed;
-	uint64_t blocks;
+	uint64_t blocks; /* and large objects */
 };
 
 int gy_space_init(void);
 
 /* Slow halves of allocation. NULL: memory lacks (errno is the caller's business). */
 void *gy_space_new(struct gy_gc_thread *thread, const struct gyre_type *type);
-/* `bytes` of objects of this layout; zeroed but for leaves; adds the byte behind the end that lets a
- * pointer there hold the object. Small or large. */
+/* `bytes` of objects of this layout; zeroed but for gyre_new_leaf's; adds the byte behind the end
+ * that lets a pointer there hold the object. Small or large. */
 void *gy_space_new_sized(struct gy_gc_thread *thread, const struct gy_layout *layout, size_t bytes);
 
 /* In the pause, for each thread: SPACE-3. */
 void gy_space_thread_begin_cycle(struct gy_gc_thread *thread);
-/* After termination: SPACE-4. `epoch`: of the cycle that has marked. */
+/* After termination, and after gy_gc_epoch = `epoch`: SPACE-4. */
 void gy_space_flip(uint32_t epoch);
 /* Sweeps up to `blocks` blocks; false when none is left. Any thread. */
 bool gy_space_sweep_some(unsigned blocks);
+/* All of them; returns when no thread is in the midst of one. */
 void gy_space_sweep_all(void);
-/* Thread end: gives its blocks back to their bins. */
+/* Thread end: gives its blocks back to their bins. Also, in the child of a fork, for a thread that
+ * is not there. */
 void gy_space_thread_end(struct gy_gc_thread *thread);
+/* Free pages that are kept for the next blocks go back to the page heap. */
+void gy_space_trim(void);
+/* No lock: counts may be of slightly different moments. */
 void gy_space_read_stats(struct gy_space_stats *stats);
+/* Is the object there, also in a block that is yet to be swept? Not while a cycle begins or ends.
+ */
+bool gy_space_object_is_live(struct gy_object object);
 /* Calls visit for every block (first page). The world is stopped, or nothing allocates. */
 void gy_space_each_block(void (*visit)(size_t block, void *argument), void *argument);
-/* Bytes taken from bins since start, all threads: what the pacer watches. [atomic: relaxed] */
+/* Bytes of free slots in blocks taken, and of large objects, since start, all threads: what the
+ * pacer watches. [atomic: relaxed] */
 extern uint64_t gy_space_taken_bytes GY_HIDDEN;
 void gy_space_fork_prepare(void);
 void gy_space_fork_parent(void);
 void gy_space_fork_child(void);
-/* CHECK=full: SPACE-1, REC-1. */
+/* CHECK=full: SPACE-1, REC-1, REC-2. No cycle marks, nothing allocates. */
 void gy_space_check(void);
 
 #endif

@@ -9,7 +9,9 @@
 struct gy_gc_thread {
 	struct gy_mutator mutator; /* first */
 	struct gy_type_slot types[GY_TYPE_SLOTS];
-	struct gy_cursor *cursors; /* all of the thread's, by `following` */
+	struct gy_sized_slot sized[GY_SIZED_SLOTS];
+	struct gy_layout_slot layouts[GY_LAYOUT_SLOTS];
+	struct gy_cursor *cursors; /* all of the thread's, by `following`, last used first */
 	struct gy_barrier barrier;
 	int64_t assist_credit;	   /* bytes it may allocate before it must assist */
 	uint64_t taken_seen;
@@ -30,6 +32,25 @@ GY_INLINE struct gy_gc_thread *gy_gc_thread(void)
 	struct gy_gc_thread *thread = gy_gc_self;
 
 	return likely(thread != NULL) ? thread : gy_gc_thread_attach();
+}
+
+/* gyre_new's fast path: NULL sends the caller to gy_space_new. Why without a look at the collector's
+ * phase: what is behind `next` was made black, where that was due, when the run was entered, or in
+ * the pause (SPACE-2, SPACE-3). */
+GY_INLINE void *gy_space_fast_new(struct gy_gc_thread *thread, const struct gyre_type *type)
+{
+	struct gy_type_slot *slot = &thread->types[gy_type_hash(type) % GY_TYPE_SLOTS];
+	struct gy_cursor *cursor;
+	char *object;
+
+	if (unlikely(slot->type != type || slot->fingerprint != type->fingerprint))
+		return NULL;
+	cursor = slot->cursor;
+	object = cursor->next;
+	if (unlikely(object == cursor->limit))
+		return NULL;
+	cursor->next = object + cursor->object_bytes;
+	return object;
 }
 
 #endif

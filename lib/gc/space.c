@@ -1,0 +1,420 @@
+/* space.c - collected objects handed out: cursors over runs of free slots.
+ *
+ *	block   |##.....###..#......|	#: allocated
+ *	            ^    ^
+ *	         next    limit		a run; to allocate is to move next (gy_space_fast_new)
+ *
+ * A run is what lies between two allocated objects, often a whole block. Entering it costs some ten
+ * nanoseconds and a memset, shared by all its slots: nobody writes a bit, a list or a header when a
+ * single object is made, and what is handed out was zeroed a moment ago, so it is in the cache.
+ * Programs whose objects die young find their blocks empty: sweep, zero 8 KiB, 256 objects of 32
+ * bytes, and no list or lock in between but one hold of the bin's.
+ *
+ * The way of a thread that wants an object
+ *	1  its cursor has a slot
+ *	2  the block in hand has another run
+ *	3  that block is of before the last flip: swept in place, it has room again
+ *	4  an unswept block of the bin; swept; full ones go to the full list on the way
+ *	5  a partial one
+ *	6  pages: of the pool, of the page heap
+ * Before 3 the collector is told (gy_cycle_allocated): it may ask for a share of its work.
+ *
+ * What the collector sees: a run in hand is allocated as a whole, slots without an owner included.
+ * They read as zero, and are black while marking, so nothing is made of them; they come back when
+ * the block is swept. Objects of a run entered before the pause are made black from `next` on by
+ * the pause itself (SPACE-3).
+ *
+ * Not here: bins, block layouts (bin.c); sweeping (sweep.c); pages (pool.c); large ones
+ * (large_object.c). Sources: Go's mcache and span sweeping, for the order of 4 to 6; whippet's nofl
+ * space, for bump allocation through holes.
+ */
+#include "gc/bin.h"
+
+#include "base/bits.h"
+#include "gc/cycle.h"
+
+#include <string.h>
+
+#define FULL_AT_ONCE 16u /* full blocks swept under one hold of the bin's lock */
+
+uint64_t gy_space_taken_bytes GY_ALIGNED(64);
+
+/* ------------------------------------------------------------------ runs */
+
+/* SPACE-2. Slots [first, end) of the block in hand. */
+static void run_enter(struct gy_cursor *cursor, unsigned first, unsigned end, bool black)
+{
+	const struct gy_gc_bin *bin = cursor->bin;
+	struct gy_gc_bits *bits = &gy_gc_bits[cursor->block];
+	char *start = gy_page_start(cursor->block) + (size_t)first * bin->object_bytes;
+	size_t bytes = (size_t)(end - first) * bin->object_bytes;
+
+	if (!cursor->zeroed && !bin->is_raw)
+		memset(start, 0, bytes);
+	for (unsigned word = first / 64; word * 64 < end; word++) {
+		uint64_t mask = gy_range_mask(word, first, end - first);
+
+		if (unlikely(black)) {
+			if (!bin->small16)
+				__atomic_fetch_or(&bits->marks[GY_SCANNED_WORD + word], mask,
+						  __ATOMIC_RELAXED);
+			__atomic_fetch_or(&bits->marks[word], mask, __ATOMIC_RELEASE);
+		}
+		/* This thread alone writes these while it has the block. */
+		__atomic_store_n(&bits->allocated[word], READ_RELAXED(bits->allocated[word]) | mask,
+				 __ATOMIC_RELEASE);
+	}
+	cursor->next = start;
+	cursor->limit = start + bytes;
+	cursor->next_slot = (uint16_t)end;
+}
+
+/* The next run of the block in hand; false: there is none, or the block is to be swept first. */
+static bool run_next(struct gy_cursor *cursor)
+{
+	uint32_t marking, epoch;
+	const uint64_t *allocated;
+	unsigned objects, first;
+
+	if (!cursor->block)
+		return false;
+	marking = __atomic_load_n(&gyre_gc_marking, __ATOMIC_ACQUIRE); /* SPACE-7: in this order */
+	epoch = __atomic_load_n(&gy_gc_epoch, __ATOMIC_ACQUIRE);
+	if (gy_gc_pages[cursor->block].epoch != epoch)
+		return false;
+	allocated = gy_gc_bits[cursor->block].allocated;
+	objects = cursor->bin->objects;
+	first = gy_bit_next(allocated, objects, cursor->next_slot, false);
+	if (first == objects)
+		return false;
+	run_enter(cursor, first, gy_bit_next(allocated, objects, first, true),
+		  marking == epoch + 1);
+	return true;
+}
+
+/* ------------------------------------------------------------------ blocks in hand */
+
+/* [lock: bin, or the world is stopped] `live` objects are in the block, all others are free now. */
+static void hand_over(struct gy_cursor *cursor, uint32_t block, unsigned live)
+{
+	struct gy_gc_bin *bin = cursor->bin;
+	unsigned slots = bin->objects - live;
+
+	gy_gc_pages[block].state = GY_BLOCK_IN_HAND;
+	cursor->block = block;
+	cursor->next_slot = 0;
+	cursor->zeroed = false;
+	cursor->taken_bytes = slots * bin->object_bytes;
+	WRITE_RELAXED(bin->taken, bin->taken + slots);
+	ADD_RELAXED(gy_space_taken_bytes, cursor->taken_bytes);
+}
+
+static void put_away(struct gy_block_list *list, uint32_t block)
+{
+	gy_gc_pages[block].state = GY_BLOCK_LISTED;
+	gy_block_list_add(list, block);
+}
+
+/* Steps 3 to 5. [lock: bin] 1: the cursor has a block with room; 0: the bin has none; -1: let
+ * others at the lock, and come again. */
+static int take_listed(struct gy_cursor *cursor)
+{
+	struct gy_gc_bin *bin = cursor->bin;
+	uint32_t block = cursor->block;
+
+	if (block) {
+		if (gy_gc_pages[block].epoch != __atomic_load_n(&gy_gc_epoch, __ATOMIC_ACQUIRE)) {
+			unsigned live = gy_block_settle(bin, block);
+
+			if (live < bin->objects) {
+				hand_over(cursor, block, live);
+				return 1;
+			}
+		}
+		cursor->block = 0;
+		put_away(&bin->full, block);
+	}
+	for (unsigned i = 0; i < FULL_AT_ONCE; i++) {
+		unsigned live;
+
+		block = gy_block_list_take(&bin->unswept);
+		if (!block)
+			block = gy_block_list_take(&bin->partial);
+		if (!block)
+			return 0;
+		live = gy_block_settle(bin, block); /* BIN-2 */
+		if (live < bin->objects) {
+			hand_over(cursor, block, live);
+			return 1;
+		}
+		put_away(&bin->full, block);
+	}
+	return -1;
+}
+
+static bool take_new(struct gy_cursor *cursor)
+{
+	struct gy_gc_bin *bin = cursor->bin;
+	bool zeroed;
+	uint32_t block = gy_block_make(bin, &zeroed);
+
+	if (!block)
+		return false;
+	gy_lock_acquire(bin->lock);
+	hand_over(cursor, block, 0);
+	WRITE_RELAXED(bin->blocks, bin->blocks + 1);
+	gy_lock_release(bin->lock);
+	cursor->zeroed = zeroed;
+	return true;
+}
+
+static bool take_block(struct gy_cursor *cursor)
+{
+	int taken;
+
+	do {
+		gy_lock_acquire(cursor->bin->lock);
+		taken = take_listed(cursor);
+		gy_lock_release(cursor->bin->lock);
+	} while (taken < 0);
+	return taken || take_new(cursor);
+}
+
+/* An object from a cursor that may be empty; NULL: memory lacks. */
+static GY_NOINLINE void *refill(struct gy_gc_thread *thread, struct gy_cursor *cursor)
+{
+	char *object = NULL;
+
+	gy_mutator_enter(&thread->mutator); /* SPACE-8 */
+	if (cursor->next == cursor->limit && !run_next(cursor)) {
+		size_t bytes = cursor->taken_bytes;
+
+		gy_mutator_leave(&thread->mutator);
+		gy_cycle_allocated(thread, bytes ? bytes : cursor->bin->pages * GY_PAGE_BYTES);
+		gy_mutator_enter(&thread->mutator);
+		while (!run_next(cursor) && take_block(cursor))
+			;
+	}
+	if (likely(cursor->next != cursor->limit)) {
+		object = cursor->next;
+		cursor->next = object + cursor->object_bytes;
+	}
+	gy_mutator_leave(&thread->mutator);
+	return object;
+}
+
+/* ------------------------------------------------------------------ cursors */
+
+/* The thread's cursor for a bin, moved to the front of its list. */
+static struct gy_cursor *cursor_of(struct gy_gc_thread *thread, const struct gy_layout *layout,
+				   uint32_t object_bytes)
+{
+	struct gy_gc_bin *bin = gy_bin_find(layout, object_bytes);
+	struct gy_cursor **link = &thread->cursors, *cursor;
+
+	if (!bin)
+		return NULL;
+	gy_mutator_enter(&thread->mutator);
+	while ((cursor = *link) && cursor->bin != bin)
+		link = &cursor->following;
+	if (cursor) {
+		*link = cursor->following;
+	} else {
+		cursor = gy_metadata_block_take(GY_CURSOR_LOG2);
+		if (cursor)
+			*cursor = (struct gy_cursor){.object_bytes = object_bytes, .bin = bin};
+	}
+	if (cursor) {
+		cursor->following = thread->cursors;
+		thread->cursors = cursor;
+	}
+	gy_mutator_leave(&thread->mutator);
+	return cursor;
+}
+
+void *gy_space_new(struct gy_gc_thread *thread, const struct gyre_type *type)
+{
+	struct gy_type_slot *slot = &thread->types[gy_type_hash(type) % GY_TYPE_SLOTS];
+	const struct gy_layout *layout;
+	struct gy_cursor *cursor;
+	uint32_t object_bytes;
+
+	if (likely(slot->type == type && slot->fingerprint == type->fingerprint))
+		return refill(thread, slot->cursor);
+	layout = gy_layout_of(type, false);
+	if (!layout)
+		return NULL;
+	object_bytes = gy_slot_bytes(type->bytes, type->alignment);
+	if (!object_bytes)
+		return gy_large_new(thread, layout, type->bytes);
+	cursor = cursor_of(thread, layout, object_bytes);
+	if (!cursor)
+		return NULL;
+	*slot = (struct gy_type_slot){
+		.type = type, .fingerprint = type->fingerprint, .cursor = cursor};
+	return refill(thread, cursor);
+}
+
+void *gy_space_new_sized(struct gy_gc_thread *thread, const struct gy_layout *layout, size_t bytes)
+{
+	uint32_t object_bytes = gy_slot_bytes_sized(bytes, layout->alignment);
+	struct gy_sized_slot *slot;
+	struct gy_cursor *cursor;
+	char *object;
+
+	if (unlikely(!object_bytes))
+		return bytes + 1 ? gy_large_new(thread, layout, bytes + 1) : NULL;
+	slot = &thread->sized[(layout->index * 11u + object_bytes / 8) % GY_SIZED_SLOTS];
+	if (unlikely(slot->layout != layout || slot->object_bytes != object_bytes)) {
+		cursor = cursor_of(thread, layout, object_bytes);
+		if (!cursor)
+			return NULL;
+		*slot = (struct gy_sized_slot){
+			.layout = layout, .object_bytes = object_bytes, .cursor = cursor};
+	}
+	cursor = slot->cursor;
+	object = cursor->next;
+	if (unlikely(object == cursor->limit))
+		return refill(thread, cursor);
+	cursor->next = object + object_bytes;
+	return object;
+}
+
+/* ------------------------------------------------------------------ the pause, the end */
+
+/* Slots [*first, *end) are in the cursor, not handed out. False: there are none, or (a thread that
+ * a fork has cut off) the cursor was caught in the middle of a change. */
+static bool cursor_rest(const struct gy_cursor *cursor, unsigned *first, unsigned *end)
+{
+	const char *start = gy_page_start(cursor->block);
+	uint32_t bytes = cursor->bin->object_bytes;
+
+	if (cursor->next >= cursor->limit || cursor->next < start ||
+	    cursor->limit > start + (size_t)cursor->bin->objects * bytes)
+		return false;
+	*first = (unsigned)((size_t)(cursor->next - start) / bytes);
+	*end = (unsigned)((size_t)(cursor->limit - start) / bytes);
+	return true;
+}
+
+void gy_space_thread_begin_cycle(struct gy_gc_thread *thread)
+{
+	for (struct gy_cursor *cursor = thread->cursors; cursor; cursor = cursor->following) {
+		struct gy_gc_bits *bits = &gy_gc_bits[cursor->block];
+		unsigned first, end;
+
+		if (!cursor->block)
+			continue;
+		if (gy_gc_pages[cursor->block].epoch != gy_gc_epoch)
+			hand_over(cursor, cursor->block,
+				  gy_block_settle(cursor->bin, cursor->block));
+		if (!cursor_rest(cursor, &first, &end))
+			continue;
+		for (unsigned word = first / 64; word * 64 < end; word++) {
+			uint64_t mask = gy_range_mask(word, first, end - first);
+
+			if (!cursor->bin->small16)
+				bits->marks[GY_SCANNED_WORD + word] |= mask;
+			bits->marks[word] |= mask;
+		}
+	}
+}
+
+/* The block goes to its bin. What is left of the run was handed to nobody; while marking it is
+ * black and stays so, to be found by the next sweep. */
+static void cursor_end(struct gy_cursor *cursor)
+{
+	struct gy_gc_bin *bin = cursor->bin;
+	uint32_t block = cursor->block, marking, epoch;
+	unsigned first, end, free;
+
+	gy_lock_acquire(bin->lock);
+	marking = __atomic_load_n(&gyre_gc_marking, __ATOMIC_ACQUIRE); /* SPACE-7: in this order */
+	epoch = __atomic_load_n(&gy_gc_epoch, __ATOMIC_ACQUIRE);
+	if (gy_gc_pages[block].epoch != epoch)
+		hand_over(cursor, block, gy_block_settle(bin, block));
+	if (marking != epoch + 1 && cursor_rest(cursor, &first, &end))
+		for (unsigned word = first / 64; word * 64 < end; word++)
+			WRITE_RELAXED(gy_gc_bits[block].allocated[word],
+				      gy_gc_bits[block].allocated[word] &
+					      ~gy_range_mask(word, first, end - first));
+	free = bin->objects - gy_block_count(bin, block);
+	WRITE_RELAXED(bin->returned, bin->returned + free);
+	put_away(free ? &bin->partial : &bin->full, block);
+	gy_lock_release(bin->lock);
+}
+
+void gy_space_thread_end(struct gy_gc_thread *thread)
+{
+	struct gy_cursor *cursor;
+
+	gy_mutator_enter(&thread->mutator);
+	memset(thread->types, 0, sizeof(thread->types));
+	memset(thread->sized, 0, sizeof(thread->sized));
+	while ((cursor = thread->cursors)) {
+		if (cursor->block)
+			cursor_end(cursor);
+		thread->cursors = cursor->following;
+		gy_metadata_block_give(cursor, GY_CURSOR_LOG2);
+	}
+	gy_mutator_leave(&thread->mutator);
+}
+
+/* ------------------------------------------------------------------ numbers, fork, checks */
+
+void gy_space_read_stats(struct gy_space_stats *stats)
+{
+	*stats = (struct gy_space_stats){.span_bytes = gy_pool_count() * GY_PAGE_BYTES};
+	for (const struct gy_gc_bin *bin = __atomic_load_n(&gy_bins, __ATOMIC_ACQUIRE); bin;
+	     bin = bin->following) {
+		uint64_t freed = READ_RELAXED(bin->freed), returned = READ_RELAXED(bin->returned);
+		uint64_t taken = READ_RELAXED(bin->taken), blocks = READ_RELAXED(bin->blocks);
+		uint64_t made = taken - MIN(taken, returned);
+
+		stats->blocks += blocks;
+		stats->span_bytes += blocks * bin->pages * GY_PAGE_BYTES;
+		stats->objects_allocated += made;
+		stats->bytes_allocated += made * bin->object_bytes;
+		stats->bytes_freed += freed * bin->object_bytes;
+		stats->inuse_bytes += (made - MIN(made, freed)) * bin->object_bytes;
+	}
+	gy_large_add_stats(stats);
+}
+
+void gy_space_trim(void)
+{
+	gy_pool_trim(0);
+}
+
+int gy_space_init(void)
+{
+	for (unsigned i = 0; i <= GY_BIN_LOCKS; i++)
+		gy_lock_init(&gy_bin_locks[i].lock, GY_RANK_bin);
+	return 0;
+}
+
+void gy_space_fork_prepare(void)
+{
+	gy_bin_table_lock();
+	for (unsigned i = 0; i <= GY_BIN_LOCKS; i++) /* BIN-4 */
+		gy_lock_acquire(&gy_bin_locks[i].lock);
+	gy_pool_lock();
+}
+
+void gy_space_fork_parent(void)
+{
+	gy_pool_unlock();
+	for (unsigned i = GY_BIN_LOCKS + 1; i-- > 0;)
+		gy_lock_release(&gy_bin_locks[i].lock);
+	gy_bin_table_unlock();
+}
+
+void gy_space_fork_child(void)
+{
+	gy_space_fork_parent();
+	gy_bin_table_fork_child();
+	for (unsigned i = 0; i <= GY_BIN_LOCKS; i++)
+		gy_lock_init(&gy_bin_locks[i].lock, GY_RANK_bin);
+	gy_pool_fork_child();
+	gy_records_fork_child();
+}
