@@ -20,6 +20,7 @@
 #include "gc/cycle.h"
 #include "heap/large.h"
 #include "heap/misuse.h"
+#include "heap/sampled.h"
 #include "heap/thread_cache.h"
 #include "mutator/idle.h"
 #include "trace/sampler.h"
@@ -81,7 +82,8 @@ static void gather_class(unsigned c, const struct cached *cached, struct gyre_co
 				  READ_RELAXED(central->direct_mallocs);
 		gy_lock_release(&central->lock);
 	}
-	class->live = less(out, cached->blocks);
+	class->central_cached += gy_sampled_waiting(c);
+	class->live = less(out, cached->blocks + gy_sampled_waiting(c));
 	class->frees = less(class->mallocs, class->live);
 }
 

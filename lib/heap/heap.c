@@ -2,7 +2,7 @@
  *
  *   request            path
  *   up to 32 KiB       thread cache bin -> central list -> span -> page heap
- *   the same, sampled  central list of sampled blocks, one by one (hooks.h tells the sampler)
+ *   the same, sampled  from a page on as above, and marked; smaller ones apart (sampled.h)
  *   above 32 KiB       a span of whole pages; from a huge page (2 MiB) on at a huge page's start,
  *                      so that growing it moves page tables, not bytes (mremap)
  *
@@ -25,6 +25,7 @@
 #include "heap/hooks.h"
 #include "heap/large.h"
 #include "heap/misuse.h"
+#include "heap/sampled.h"
 #include "heap/scavenger.h"
 
 #include <errno.h>
@@ -111,19 +112,6 @@ static void *out_of_memory(size_t bytes, enum gy_oom_reason reason)
 
 /* ------------------------------------------------------------------ small blocks */
 
-static void *small_sampled(unsigned class_index, size_t bytes, uintptr_t caller_pc)
-{
-	enum gy_oom_reason reason = GY_OOM_NONE;
-	void *block;
-
-	if (!gy_option(GY_OPT_sample) ||
-	    gy_central_take(&gy_centrals[1][class_index], &block, 1, &reason) != 1)
-		return NULL;
-	*(uintptr_t *)block = 0; /* HEAP-1 */
-	gy_heap_hooks.sample_alloc(block, bytes, gy_size_classes[class_index].bytes, caller_pc);
-	return block;
-}
-
 static void *small_direct(unsigned class_index, size_t bytes)
 {
 	struct gy_central *central = &gy_centrals[0][class_index];
@@ -137,7 +125,7 @@ static void *small_direct(unsigned class_index, size_t bytes)
 	return block;
 }
 
-/* A block from the caller's cache, which is not GY_NO_CACHE; NULL where memory lacks. */
+/* A block out of the caller's cache, which is not GY_NO_CACHE; NULL where memory lacks. */
 static void *small_cached(struct gy_thread_cache *cache, unsigned class_index, size_t bytes,
 			  uintptr_t caller_pc)
 {
@@ -145,13 +133,6 @@ static void *small_cached(struct gy_thread_cache *cache, unsigned class_index, s
 	enum gy_oom_reason reason = GY_OOM_NONE;
 	void *block;
 
-	/* The fast path has counted this allocation only if that made the countdown negative. */
-	if (bin->countdown < 0 || --bin->countdown < 0) {
-		gy_thread_cache_rearm(cache, class_index); /* CACHE-4 */
-		block = small_sampled(class_index, bytes, caller_pc);
-		if (block)
-			return block;
-	}
 	if (bin->top == bin->floor) {
 		if (!gy_thread_cache_refill(cache, class_index, &reason)) {
 			gy_scavenger_emergency();
@@ -173,15 +154,44 @@ static void *small_cached(struct gy_thread_cache *cache, unsigned class_index, s
 	return block;
 }
 
+/* The same for a sample, which the sampler is told of: in one place, so that the stacks that it
+ * remembers do not differ in our own frames. */
+static void *small_sampled(struct gy_thread_cache *cache, unsigned class_index, size_t bytes,
+			   uintptr_t caller_pc)
+{
+	bool in_place = gy_sampled_in_place(class_index);
+	void *block = NULL;
+
+	if (in_place) {
+		block = small_cached(cache, class_index, bytes, caller_pc);
+		if (unlikely(!block))
+			return NULL;
+		gy_sampled_mark(block, class_index);
+	}
+	block = gy_heap_hooks.sample_alloc(block, class_index, bytes,
+					   gy_size_classes[class_index].bytes, caller_pc);
+	if (unlikely(!block)) /* no memory for samples: then it is none */
+		return small_cached(cache, class_index, bytes, caller_pc);
+	*(uintptr_t *)block = 0; /* HEAP-1 */
+	return block;
+}
+
 static void *small_alloc(unsigned class_index, size_t bytes, uintptr_t caller_pc)
 {
 	struct gy_thread_cache *cache = cache_begin();
+	struct gy_bin *bin;
 	void *block;
 
 	if (unlikely(cache == GY_NO_CACHE))
 		return gy_heap_started() ? small_direct(class_index, bytes)
 					 : out_of_memory(bytes, GY_OOM_RANGE);
-	block = small_cached(cache, class_index, bytes, caller_pc);
+	bin = &cache->bins[class_index];
+	/* The fast path has counted this allocation only if that made the countdown negative. */
+	if (unlikely(bin->countdown < 0 || --bin->countdown < 0) &&
+	    gy_thread_cache_rearm(cache, class_index)) /* CACHE-4 */
+		block = small_sampled(cache, class_index, bytes, caller_pc);
+	else
+		block = small_cached(cache, class_index, bytes, caller_pc);
 	cache_end(cache);
 	return block;
 }
@@ -236,7 +246,7 @@ static void *large_alloc(size_t bytes, size_t alignment, bool *zeroed, uintptr_t
 	block = gy_span_start(span);
 	GY_PROBE3(large_alloc, (uintptr_t)block, bytes, gy_span_bytes(span));
 	if (sampled)
-		gy_heap_hooks.sample_alloc(block, bytes, gy_span_bytes(span), caller_pc);
+		gy_heap_hooks.sample_alloc(block, 0, bytes, gy_span_bytes(span), caller_pc);
 	gy_heap_hooks.slow_path(caller_pc);
 	return block;
 }
@@ -332,25 +342,62 @@ static void small_free(struct gy_span *span, unsigned class_index, void *block,
 	cache_end(cache);
 }
 
-static void sampled_free(struct gy_span *span, void *block, const char *function,
-			 uintptr_t caller_pc)
+/* Books a sample out and puts its block where it belongs. false: the sampler does not know it, and
+ * nothing was done. */
+static bool sampled_end(struct gy_page_info *info, unsigned class_index, void *block,
+			const char *function, uintptr_t caller_pc)
+{
+	bool in_place = gy_sampled_in_place(class_index);
+	struct gy_thread_cache *cache;
+
+	switch (gy_heap_hooks.sample_free(block, in_place ? 0 : class_index)) {
+	case GY_SAMPLE_SHELVED:
+		return true;
+	case GY_SAMPLE_UNKNOWN:
+		return false;
+	case GY_SAMPLE_ENDED:
+		break;
+	}
+	if (in_place) {
+		gy_sampled_unmark(info, class_index);
+		cache = cache_begin();
+		push_free(cache, class_index, block, function, caller_pc);
+		cache_end(cache);
+	} else {
+		gy_sampled_give(class_index, block);
+	}
+	return true;
+}
+
+/* Frees the sample that the page's record promises, if the sampler knows it: then it is an
+ * allocated block. false: something is odd, and the span must be asked. */
+static bool sampled_free(size_t page, void *block, const char *function, uintptr_t caller_pc)
+{
+	struct gy_page_info *info = &gy_map.page_info[page];
+	unsigned class_index = info->sampled & (GY_PAGE_SAMPLED - 1);
+	uint32_t magic = gy_size_classes[class_index].magic;
+
+	return (uint32_t)(uintptr_t)block * magic + info->bias < magic && /* CLASS-4 */
+	       sampled_end(info, class_index, block, function, caller_pc);
+}
+
+/* A block that looks like a sample, of which the sampler knows nothing: its sample was lost for
+ * want of memory, or it is no allocated block. */
+GY_COLD static void sampled_free_slow(struct gy_span *span, void *block, const char *function,
+				      uintptr_t caller_pc)
 {
 	unsigned class_index = span->class_index;
-	size_t offset = (size_t)((char *)block - gy_span_start(span));
 
-	if (!is_start(span, offset)) {
+	if (!is_start(span, (size_t)((char *)block - gy_span_start(span)))) {
 		gy_misuse(GY_MISUSE_NOT_A_START, block, class_index, 0, function, caller_pc);
-		return;
-	}
-	if (*(uintptr_t *)block == gy_freed_mark() &&
-	    gy_central_holds(&gy_centrals[1][class_index], block)) {
+	} else if (!span->sampled) {
+		gy_sampled_unmark(&gy_map.page_info[gy_page_of(block)], class_index);
+		small_free(span, class_index, block, function, caller_pc);
+	} else if (gy_sampled_holds(class_index, block)) {
 		gy_misuse(GY_MISUSE_DOUBLE_FREE, block, class_index, 0, function, caller_pc);
-		return;
+	} else {
+		gy_sampled_give(class_index, block);
 	}
-	*(uintptr_t *)block = gy_freed_mark();
-	gy_heap_hooks.sample_free(block);
-	/* To the transfer array: the next sample of this class takes it from there. */
-	gy_central_give(&gy_centrals[1][class_index], &block, 1, false);
 }
 
 static void large_free(struct gy_span *span, void *block, const char *function, uintptr_t caller_pc)
@@ -361,7 +408,7 @@ static void large_free(struct gy_span *span, void *block, const char *function, 
 	}
 	GY_PROBE2(large_free, (uintptr_t)block, gy_span_bytes(span));
 	if (span->sampled)
-		gy_heap_hooks.sample_free(block);
+		gy_heap_hooks.sample_free(block, 0);
 	if (!gy_large_give(span)) {
 		gy_misuse(GY_MISUSE_DOUBLE_FREE, block, 0, 0, function, caller_pc);
 		return;
@@ -394,14 +441,19 @@ static struct gy_span *span_of_block(const void *block, const char *function, ui
 
 static void free_block(void *block, const char *function, uintptr_t caller_pc)
 {
-	struct gy_span *span = span_of_block(block, function, caller_pc);
+	size_t page = gy_page_of(block);
+	struct gy_span *span;
 
+	if (page < READ_RELAXED(gy_map.page_count) && gy_map.page_info[page].sampled &&
+	    likely(sampled_free(page, block, function, caller_pc)))
+		return;
+	span = span_of_block(block, function, caller_pc);
 	if (!span)
 		return;
 	if (span->kind == GY_SPAN_LARGE)
 		large_free(span, block, function, caller_pc);
-	else if (span->sampled)
-		sampled_free(span, block, function, caller_pc);
+	else if (unlikely(gy_sampled_is(block)))
+		sampled_free_slow(span, block, function, caller_pc);
 	else
 		small_free(span, span->class_index, block, function, caller_pc);
 }
@@ -478,7 +530,7 @@ static size_t block_bytes(const void *block, struct gy_span **span, const char *
 		return 0;
 	}
 	if ((*span)->kind == GY_SPAN_SMALL && *(const uintptr_t *)block == gy_freed_mark() &&
-	    ((*span)->sampled ? gy_central_holds(&gy_centrals[1][(*span)->class_index], block)
+	    ((*span)->sampled ? gy_sampled_holds((*span)->class_index, block)
 			      : suspect_is_free((*span)->class_index, block))) {
 		gy_misuse(GY_MISUSE_DOUBLE_FREE, block, (*span)->class_index, 0, function,
 			  caller_pc);

@@ -30,6 +30,7 @@
 #include "base/probe.h"
 #include "heap/central.h"
 #include "heap/large.h"
+#include "heap/sampled.h"
 #include "os/release.h"
 #include "os/sys.h"
 
@@ -201,6 +202,7 @@ static void drain_kept(uint32_t before)
 {
 	for (unsigned i = 1; i < GY_CLASS_COUNT; i++) {
 		gy_central_drain(&gy_centrals[0][i], before);
+		gy_sampled_drain(i, before != 0);
 		gy_central_drain(&gy_centrals[1][i], before);
 	}
 	gy_large_drain(before);

@@ -291,16 +291,25 @@ size_t gy_thread_cache_empty(struct gy_thread_cache *cache, enum gy_flush_reason
 	return bytes;
 }
 
-void gy_thread_cache_rearm(struct gy_thread_cache *cache, unsigned class_index)
+bool gy_thread_cache_rearm(struct gy_thread_cache *cache, unsigned class_index)
 {
 	struct gy_bin *bin = &cache->bins[class_index];
 	struct gy_bin_cold *cold = &cache->cold[class_index];
-	int64_t interval =
-		gy_heap_hooks.sample_interval(gy_size_classes[class_index].bytes, &cache->rng);
+	size_t bytes = gy_size_classes[class_index].bytes;
+	int64_t interval = gy_heap_hooks.sample_interval(bytes, &cache->rng);
+	bool sampled = true;
 
+	/* INT32_MAX allocations passed of an interval that was longer. Intervals have no memory: the
+	 * rest of it is as long as a new one, which begins with the allocation in hand. */
+	if (unlikely(cold->start == INT32_MAX)) {
+		sampled = interval == 1;
+		interval = sampled ? gy_heap_hooks.sample_interval(bytes, &cache->rng)
+				   : interval - 1;
+	}
 	cold->counted += (uint64_t)((int64_t)cold->start - bin->countdown);
 	cold->start = (int32_t)MIN(interval - 1, INT32_MAX);
 	bin->countdown = cold->start;
+	return sampled;
 }
 
 GY_RACY_READER bool gy_thread_cache_contains(const struct gy_thread_cache *cache,

@@ -114,8 +114,9 @@ bool gy_thread_cache_refill(struct gy_thread_cache *cache, unsigned class_index,
 void gy_thread_cache_flush(struct gy_thread_cache *cache, unsigned class_index);
 /* Gives every block back and all capacity; returns bytes given. */
 size_t gy_thread_cache_empty(struct gy_thread_cache *cache, enum gy_flush_reason reason);
-/* Sets a bin's countdown after a sample, or where it has none yet. */
-void gy_thread_cache_rearm(struct gy_thread_cache *cache, unsigned class_index);
+/* Sets a bin's countdown where it is over, or where it has none yet. Is the allocation in hand a
+ * sample? Not where the interval was longer than a countdown can be. */
+bool gy_thread_cache_rearm(struct gy_thread_cache *cache, unsigned class_index);
 bool gy_thread_cache_contains(const struct gy_thread_cache *cache, unsigned class_index,
 			      const void *block);
 /* Is the block in any thread's cache? Racy while those threads run. */

@@ -32,6 +32,8 @@ static void cpu_relax(void)
 
 void gy_lock_acquire_slow(struct gy_lock *lock)
 {
+	static const struct timespec nap = {.tv_nsec = GY_LOCK_NAP_NS};
+
 	for (unsigned i = 0; i < SPINS; i++) {
 		uint32_t free_state = 0;
 
@@ -42,7 +44,7 @@ void gy_lock_acquire_slow(struct gy_lock *lock)
 		cpu_relax();
 	}
 	while (__atomic_exchange_n(&lock->state, 2, __ATOMIC_ACQUIRE) != 0)
-		gy_sys_futex_wait(&lock->state, 2, NULL, false);
+		gy_sys_futex_wait(&lock->state, 2, &nap, false); /* LOCK-4 */
 }
 
 void gy_lock_release_slow(struct gy_lock *lock)

@@ -4,6 +4,10 @@
  * 1 held, 2 held and somebody sleeps. A short spin comes before the sleep: what is done under our
  * locks takes well under a microsecond, but for the few that make system calls.
  *
+ * A lock that is held for some hundred nanoseconds, by few, and released much more often than waited
+ * for, may be released by gy_lock_release_quick: a plain store, where the other is an atomic
+ * exchange. A waiter that went to sleep just then is not woken, and wakes up by itself (LOCK-4).
+ *
  * LOCK-1  A thread takes locks in rank order only (base/lock_rank.h); equal ranks are taken only
  *         by fork, in address order. CHECK=full builds panic on a breach, naming both locks.
  * LOCK-3  While a thread holds a lock, or waits for one, it is not stopped by the collector
@@ -11,6 +15,7 @@
  *         the count is 0. So whoever stops the world finds every lock of ours free, and no thread
  *         that is let run on its way to a stop waits for one that stands.
  * LOCK-2  acquire pairs with release: what was written under the lock is seen under it.
+ * LOCK-4  A waiter sleeps GY_LOCK_NAP_NS at most before it looks again.
  */
 #ifndef GY_OS_LOCK_H
 #define GY_OS_LOCK_H
@@ -55,6 +60,8 @@ GY_INLINE void gy_hold_end(void)
 	{                                                                                          \
 		0, (lock_rank)                                                                     \
 	}
+
+#define GY_LOCK_NAP_NS 2000000
 
 void gy_lock_acquire_slow(struct gy_lock *lock);
 void gy_lock_release_slow(struct gy_lock *lock);
@@ -101,6 +108,18 @@ GY_INLINE void gy_lock_release(struct gy_lock *lock)
 		gy_lock_note_release(lock);
 	if (unlikely(__atomic_exchange_n(&lock->state, 0, __ATOMIC_RELEASE) == 2))
 		gy_lock_release_slow(lock);
+	gy_hold_end();
+}
+
+GY_INLINE void gy_lock_release_quick(struct gy_lock *lock)
+{
+	if (unlikely(READ_RELAXED(lock->state) != 1)) {
+		gy_lock_release(lock);
+		return;
+	}
+	if (GYRE_CHECK_FULL)
+		gy_lock_note_release(lock);
+	__atomic_store_n(&lock->state, 0, __ATOMIC_RELEASE);
 	gy_hold_end();
 }
 

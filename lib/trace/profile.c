@@ -25,17 +25,19 @@ struct table {
 
 /* A reader may still hold the table that was replaced: the descriptors are used in turn. A process
  * replaces its table once, and once more in each generation of children. */
-static struct table tables[4];
-static unsigned tables_used;  /* [lock: sampler] */
-static struct table *current; /* [atomic: release in publish, acquire in gy_profile_each] */
-static bool inherited;        /* PROFILE-5: `current` is the parent's [atomic: relaxed] */
+static struct {
+	struct table *current; /* [atomic: release in publish, acquire in gy_profile_each] */
+	uint32_t used;	       /* tables so far: the present one's number [lock: sampler] */
+	bool inherited;	       /* PROFILE-5: `current` is the parent's [atomic: relaxed] */
+	struct table tables[4];
+} profile GY_ALIGNED(64);
 
 static void publish(struct gyre_control_bucket *buckets, unsigned count, bool shared)
 {
-	struct table *table = &tables[tables_used++ % ARRAY_SIZE(tables)];
+	struct table *table = &profile.tables[profile.used++ % ARRAY_SIZE(profile.tables)];
 
 	*table = (struct table){buckets, count, shared};
-	__atomic_store_n(&current, table, __ATOMIC_RELEASE);
+	__atomic_store_n(&profile.current, table, __ATOMIC_RELEASE);
 }
 
 uint64_t gy_profile_hash(const uintptr_t *frames, unsigned depth)
@@ -141,12 +143,6 @@ static uint32_t relocate(const struct table *to, const struct table *from, uint3
 	return locate(to, frames, depth, bucket->hash);
 }
 
-/* A weight is below 2^48 (the option's maximum, or the size of a block). */
-static uint64_t weight_sixteenths(const struct gy_live_sample *sample)
-{
-	return sample->block_bytes ? sample->weight_bytes * 16 / sample->block_bytes : 0;
-}
-
 static void add_to(struct gyre_control_bucket *bucket, const struct gy_live_sample *sample)
 {
 	begin_change(bucket);
@@ -154,7 +150,7 @@ static void add_to(struct gyre_control_bucket *bucket, const struct gy_live_samp
 	set(&bucket->alloc_bytes, bucket->alloc_bytes + sample->block_bytes);
 	set(&bucket->alloc_weight, bucket->alloc_weight + sample->weight_bytes);
 	set(&bucket->alloc_weight_objects,
-	    bucket->alloc_weight_objects + weight_sixteenths(sample));
+	    bucket->alloc_weight_objects + sample->weight_sixteenths);
 	end_change(bucket);
 }
 
@@ -164,7 +160,7 @@ static void subtract_from(struct gyre_control_bucket *bucket, const struct gy_li
 	set(&bucket->free_objects, bucket->free_objects + 1);
 	set(&bucket->free_bytes, bucket->free_bytes + sample->block_bytes);
 	set(&bucket->free_weight, bucket->free_weight + sample->weight_bytes);
-	set(&bucket->free_weight_objects, bucket->free_weight_objects + weight_sixteenths(sample));
+	set(&bucket->free_weight_objects, bucket->free_weight_objects + sample->weight_sixteenths);
 	end_change(bucket);
 }
 
@@ -206,7 +202,7 @@ static void move_counters(const struct move *move, uint32_t index)
 /* Makes `buckets` the table, with all that the present one holds. */
 static void move_to_locked(struct gyre_control_bucket *buckets, unsigned count, bool shared)
 {
-	struct move move = {current, {buckets, count, shared}, inherited};
+	struct move move = {profile.current, {buckets, count, shared}, profile.inherited};
 
 	CHECK(count >= 2);
 	if (move.from) {
@@ -215,7 +211,7 @@ static void move_to_locked(struct gyre_control_bucket *buckets, unsigned count, 
 		gy_live_each_locked(move_live, &move);
 	}
 	publish(buckets, count, shared);
-	WRITE_RELAXED(inherited, false);
+	WRITE_RELAXED(profile.inherited, false);
 }
 
 /* Makes a table in metadata the present one. */
@@ -228,16 +224,21 @@ static bool take_table_locked(unsigned count)
 	return buckets != NULL;
 }
 
-/* The table, of our own (PROFILE-5); NULL if memory lacks. */
-static struct table *own_table_locked(void)
+static GY_NOINLINE struct table *own_table_slow_locked(void)
 {
 	unsigned count = gy_option(GY_OPT_control) ? EARLY_BUCKETS : GYRE_CONTROL_BUCKETS;
 
-	if (likely(current && !inherited))
-		return current;
-	if (inherited)
-		count = current->count;
-	return take_table_locked(count) ? current : NULL;
+	if (profile.inherited)
+		count = profile.current->count;
+	return take_table_locked(count) ? profile.current : NULL;
+}
+
+/* The table, of our own (PROFILE-5); NULL if memory lacks. */
+static struct table *own_table_locked(void)
+{
+	if (likely(profile.current && !profile.inherited))
+		return profile.current;
+	return own_table_slow_locked();
 }
 
 void gy_profile_init(struct gyre_control_bucket *buckets, unsigned count)
@@ -249,8 +250,8 @@ void gy_profile_init(struct gyre_control_bucket *buckets, unsigned count)
 
 void gy_profile_fork_child_locked(void)
 {
-	if (current && current->shared)
-		WRITE_RELAXED(inherited, true);
+	if (profile.current && profile.current->shared)
+		WRITE_RELAXED(profile.inherited, true);
 }
 
 uint32_t gy_profile_bucket_locked(const uintptr_t *frames, unsigned depth, uint64_t hash)
@@ -261,26 +262,42 @@ uint32_t gy_profile_bucket_locked(const uintptr_t *frames, unsigned depth, uint6
 	/* The early table is small; if no control page comes, it grows once. */
 	if (table && bucket == table->count - 1 && !table->shared &&
 	    table->count < GYRE_CONTROL_BUCKETS && take_table_locked(GYRE_CONTROL_BUCKETS))
-		bucket = locate(current, frames, depth, hash);
+		bucket = locate(profile.current, frames, depth, hash);
 	return bucket;
+}
+
+uint64_t gy_profile_note_locked(uint32_t bucket)
+{
+	return (uint64_t)profile.used << 32 | bucket;
+}
+
+uint32_t gy_profile_noted_locked(uint64_t note)
+{
+	return note >> 32 == profile.used && !profile.inherited ? (uint32_t)note
+								: GY_PROFILE_NO_BUCKET;
 }
 
 bool gy_profile_is_overflow_locked(uint32_t bucket)
 {
-	return bucket + 1 == current->count;
+	return bucket + 1 == profile.current->count;
 }
 
 void gy_profile_add_locked(const struct gy_live_sample *sample)
 {
-	CHECK(sample->bucket < current->count);
-	add_to(&current->buckets[sample->bucket], sample);
+	CHECK(sample->bucket < profile.current->count);
+	add_to(&profile.current->buckets[sample->bucket], sample);
+}
+
+bool gy_profile_own_locked(void)
+{
+	return own_table_locked() != NULL;
 }
 
 void gy_profile_subtract_locked(const struct gy_live_sample *sample)
 {
-	const struct table *table = own_table_locked();
+	const struct table *table = profile.current;
 
-	if (!table) /* a child without memory for a table: nothing of it is counted yet */
+	if (unlikely(profile.inherited)) /* no memory for a table: nothing of it is counted yet */
 		return;
 	CHECK(sample->bucket < table->count);
 	subtract_from(&table->buckets[sample->bucket], sample);
@@ -288,9 +305,9 @@ void gy_profile_subtract_locked(const struct gy_live_sample *sample)
 
 const uint64_t *gy_profile_frames_locked(uint32_t bucket, unsigned *depth)
 {
-	CHECK(bucket < current->count);
-	*depth = depth_of(&current->buckets[bucket]);
-	return current->buckets[bucket].frames;
+	CHECK(bucket < profile.current->count);
+	*depth = depth_of(&profile.current->buckets[bucket]);
+	return profile.current->buckets[bucket].frames;
 }
 
 static void copy_counters(const struct gyre_control_bucket *bucket,
@@ -342,12 +359,12 @@ int gy_profile_each(int (*visit)(const struct gyre_profile_entry *entry, void *c
 		return -EINVAL;
 	if (!gy_option(GY_OPT_sample))
 		return -EOPNOTSUPP;
-	if (READ_RELAXED(inherited)) {
+	if (READ_RELAXED(profile.inherited)) {
 		gy_lock_acquire(&gy_sampler_lock);
 		own_table_locked();
 		gy_lock_release(&gy_sampler_lock);
 	}
-	table = __atomic_load_n(&current, __ATOMIC_ACQUIRE);
+	table = __atomic_load_n(&profile.current, __ATOMIC_ACQUIRE);
 	for (unsigned i = 0; table && i < table->count && !result; i++) {
 		struct gyre_profile_entry entry;
 
@@ -381,7 +398,7 @@ static void sum_live(struct gy_live_sample *sample, void *context)
 	sum->objects++;
 	sum->bytes += sample->block_bytes;
 	sum->weight += sample->weight_bytes;
-	sum->weight_objects += weight_sixteenths(sample);
+	sum->weight_objects += sample->weight_sixteenths;
 }
 
 void gy_profile_check_locked(void)

@@ -9,6 +9,8 @@
 #include "trace/ticks.h"
 #include "trace/unwind.h"
 
+#define WEIGHTS_LINEAR 128u
+
 static uint64_t samples; /* [lock: sampler for writing; atomic: relaxed] all three */
 static uint64_t lost;
 static uint64_t unbooked; /* of those lost: the ones without a record, which the profile lacks */
@@ -37,112 +39,208 @@ int64_t gy_sample_interval(size_t object_bytes, uint64_t *rng)
 		object_bytes = 1;
 	/* the middle of one of 2^53 equal parts of (0, 1) */
 	uniform = ((double)(random_next(rng) >> 11) + 0.5) * 0x1p-53;
-	gap = gy_neg_log(uniform) * (double)period / (double)object_bytes;
+	gap = gy_neg_log(uniform) * ((double)period / (double)object_bytes);
 	whole = (int64_t)gap; /* at most 37 * 2^40: the option's maximum */
 	if ((double)whole < gap)
 		whole++;
 	return MAX(whole, 1);
 }
 
-static uint64_t compute_weight(size_t block_bytes, uint64_t period)
-{
-	double bytes = (double)block_bytes;
-
-	return (uint64_t)(bytes / gy_one_minus_exp_neg(bytes / (double)period) + 0.5);
-}
-
 uint64_t gy_sample_weight(size_t block_bytes)
 {
-	/* Few sizes are sampled again and again: bytes in the upper half, the weight in the lower,
-	 * in one word, so that nobody sees half of it. The period never changes. */
-	static uint64_t known[64]; /* [atomic: relaxed] */
-	uint64_t period = gy_option(GY_OPT_sample), weight, *entry = &known[block_bytes / 16 % 64];
+	uint64_t period = gy_option(GY_OPT_sample);
+	double bytes = (double)block_bytes;
 
 	if (!period || !block_bytes)
 		return block_bytes;
-	weight = READ_RELAXED(*entry);
-	if (weight >> 32 == block_bytes)
-		return (uint32_t)weight;
-	weight = compute_weight(block_bytes, period);
-	if (block_bytes <= UINT32_MAX && weight <= UINT32_MAX)
-		WRITE_RELAXED(*entry, (uint64_t)block_bytes << 32 | weight);
+	return (uint64_t)(bytes / gy_one_minus_exp_neg(bytes / (double)period) + 0.5);
+}
+
+/* What a sample of a size stands for: few sizes are sampled, again and again. */
+struct weight {
+	uint64_t block_bytes, bytes, sixteenths;
+};
+
+/* Where the weight of a size is kept. A place of its own for each size class: they are multiples of
+ * 16 up to 2 KiB, or almost, and then 8 to a doubling. */
+static struct weight *weight_at(size_t block_bytes)
+{
+	static struct weight known[WEIGHTS_LINEAR + 8 * 64]; /* [lock: sampler] */
+	unsigned log2;
+
+	if (block_bytes < WEIGHTS_LINEAR * 16)
+		return &known[block_bytes / 16];
+	log2 = 63u - (unsigned)__builtin_clzll(block_bytes);
+	return &known[WEIGHTS_LINEAR + log2 * 8 + (block_bytes >> (log2 - 3) & 7)];
+}
+
+static const struct weight *weight_of_locked(size_t block_bytes)
+{
+	struct weight *weight = weight_at(block_bytes);
+
+	/* An unused entry says 0 bytes, which stand for 0. */
+	if (unlikely(weight->block_bytes != block_bytes)) {
+		weight->block_bytes = block_bytes;
+		weight->bytes = gy_sample_weight(block_bytes);
+		/* A weight is below 2^48 (the option's maximum, or the size of a block). */
+		weight->sixteenths = block_bytes ? weight->bytes * 16 / block_bytes : 0;
+	}
 	return weight;
 }
 
-/* The block's record goes, booked out of the profile; false if there is none (SAMPLE-4). */
-static bool forget_locked(uintptr_t block, struct gy_live_sample *sample)
-{
-	struct gy_live_sample *found = gy_live_find_locked(block);
+/* The sample in hand. */
+struct fresh {
+	uintptr_t block; /* 0: of class_index, off its shelf */
+	unsigned class_index;
+	size_t requested_bytes, block_bytes;
+	uint64_t birth_ticks;
+	uint64_t weight_bytes; /* [out] */
+};
 
-	if (!found)
+/* Books the sample in its bucket and remembers its block; false: without room for that it is lost.
+ */
+static bool book_locked(struct fresh *fresh, uint32_t bucket)
+{
+	const struct weight *weight = weight_of_locked(fresh->block_bytes);
+	struct gy_live_sample *record = NULL;
+
+	WRITE_RELAXED(samples, samples + 1);
+	fresh->weight_bytes = weight->bytes;
+	if (likely(bucket != GY_PROFILE_NO_BUCKET))
+		record = gy_live_add_locked(fresh->block);
+	if (unlikely(!record)) {
+		WRITE_RELAXED(lost, lost + 1);
+		WRITE_RELAXED(unbooked, unbooked + 1);
 		return false;
-	gy_profile_subtract_locked(found); /* may move the profile and with it the bucket number */
-	*sample = *found;
-	gy_live_remove_locked(found);
+	}
+	/* A record that was not freed (a heap that carried on after misuse) must not stay: LIVE-1.
+	 */
+	if (unlikely(record->block_bytes))
+		gy_profile_subtract_locked(record);
+	record->requested_bytes = fresh->requested_bytes;
+	record->block_bytes = fresh->block_bytes;
+	record->weight_bytes = weight->bytes;
+	record->weight_sixteenths = weight->sixteenths;
+	record->birth_ticks = fresh->birth_ticks;
+	record->bucket = bucket;
+	gy_profile_add_locked(record);
+	if (unlikely(gy_profile_is_overflow_locked(bucket)))
+		WRITE_RELAXED(lost, lost + 1);
 	return true;
 }
 
-/* Books the sample and remembers its block; without room for either it is lost. */
-static void book_locked(struct gy_live_sample *sample, const uintptr_t *frames, unsigned depth,
-			uint64_t hash)
+/* The common case: a stack that was booked before, and a block at hand. false: nothing was done. */
+static bool book_noted(struct fresh *fresh, uint64_t note)
 {
-	struct gy_live_sample stale, *record;
+	uint32_t bucket;
+	bool booked = false;
 
-	/* A record that was not freed (a heap that carried on after misuse) must not stay: LIVE-1.
-	 */
-	forget_locked(sample->block, &stale);
-	WRITE_RELAXED(samples, samples + 1);
-	sample->bucket = gy_profile_bucket_locked(frames, depth, hash);
-	record = sample->bucket == GY_PROFILE_NO_BUCKET ? NULL : gy_live_add_locked(sample->block);
-	if (!record) {
-		sample->bucket = GY_PROFILE_NO_BUCKET;
-		WRITE_RELAXED(lost, lost + 1);
-		WRITE_RELAXED(unbooked, unbooked + 1);
-		return;
-	}
-	*record = *sample;
-	gy_profile_add_locked(record);
-	if (gy_profile_is_overflow_locked(record->bucket))
-		WRITE_RELAXED(lost, lost + 1);
-}
-
-GY_NOINLINE void gy_sample_alloc(void *block, size_t requested_bytes, size_t block_bytes,
-				 uintptr_t caller_pc)
-{
-	uintptr_t frames[GY_PROFILE_FRAMES];
-	struct gy_live_sample sample = {
-		.block = (uintptr_t)block,
-		.requested_bytes = requested_bytes,
-		.block_bytes = block_bytes,
-		.weight_bytes = gy_sample_weight(block_bytes),
-	};
-	unsigned depth = gy_stack_capture(frames, ARRAY_SIZE(frames), caller_pc);
-	uint64_t hash = gy_profile_hash(frames, depth);
-
-	sample.birth_ticks = gy_ticks();
 	gy_lock_acquire(&gy_sampler_lock); /* SAMPLE-2 */
-	book_locked(&sample, frames, depth, hash);
-	gy_lock_release(&gy_sampler_lock);
-	GY_PROBE7(alloc_sample, sample.block, requested_bytes, block_bytes, sample.weight_bytes,
-		  (uintptr_t)frames, depth, sample.bucket);
+	bucket = gy_profile_noted_locked(note);
+	if (likely(bucket != GY_PROFILE_NO_BUCKET)) {
+		if (!fresh->block)
+			fresh->block = (uintptr_t)gy_shelf_take_locked(fresh->class_index);
+		if (likely(fresh->block)) {
+			book_locked(fresh, bucket);
+			booked = true;
+		}
+	}
+	gy_lock_release_quick(&gy_sampler_lock);
+	return booked;
 }
 
-GY_NOINLINE void gy_sample_free(void *block)
+/* A stack with all its frames: fills in what can be noted of it. */
+static void book_frames(struct fresh *fresh, const uintptr_t *frames, unsigned depth,
+			const struct gy_stack_seen *seen)
 {
-	const uint64_t *frames = NULL;
-	struct gy_live_sample sample;
-	unsigned depth = 0;
-	bool found;
+	uint64_t hash = gy_profile_hash(frames, depth), note = 0;
+	uint32_t bucket;
 
 	gy_lock_acquire(&gy_sampler_lock);
-	found = forget_locked((uintptr_t)block, &sample);
-	if (found && GY_PROBE_ENABLED(free_sample))
+	bucket = gy_profile_bucket_locked(frames, depth, hash);
+	if (!book_locked(fresh, bucket))
+		bucket = GY_PROFILE_NO_BUCKET;
+	else if (!gy_profile_is_overflow_locked(bucket))
+		note = gy_profile_note_locked(bucket);
+	gy_lock_release_quick(&gy_sampler_lock);
+	if (note)
+		gy_stack_memo_note(seen, note);
+	GY_PROBE7(alloc_sample, fresh->block, fresh->requested_bytes, fresh->block_bytes,
+		  fresh->weight_bytes, (uintptr_t)frames, depth, bucket);
+}
+
+GY_NOINLINE void *gy_sample_alloc(void *block, unsigned class_index, size_t requested_bytes,
+				  size_t block_bytes, uintptr_t caller_pc)
+{
+	struct gy_stack_seen seen = {.use_note = !GY_PROBE_ENABLED(alloc_sample)};
+	struct fresh fresh = {.block = (uintptr_t)block,
+			      .class_index = class_index,
+			      .requested_bytes = requested_bytes,
+			      .block_bytes = block_bytes,
+			      .birth_ticks = gy_ticks_of_birth(GY_PROBE_ENABLED(free_sample))};
+	uintptr_t frames[GY_PROFILE_FRAMES];
+	unsigned depth = gy_stack_capture(frames, ARRAY_SIZE(frames), caller_pc, &seen);
+
+	if (likely(seen.note) && likely(book_noted(&fresh, seen.note)))
+		return (void *)fresh.block;
+	if (!fresh.block) {
+		fresh.block = (uintptr_t)gy_sampled_take(class_index);
+		if (!fresh.block)
+			return NULL;
+	}
+	if (seen.note) { /* the shelf was empty, or the table is another one by now */
+		if (book_noted(&fresh, seen.note))
+			return (void *)fresh.block;
+		seen = (struct gy_stack_seen){.use_note = false};
+		depth = gy_stack_capture(frames, ARRAY_SIZE(frames), caller_pc, &seen);
+	}
+	book_frames(&fresh, frames, depth, &seen);
+	return (void *)fresh.block;
+}
+
+/* The same with a tracer attached: it must hear of it before the block can be sampled again. */
+static GY_NOINLINE enum gy_sample_end free_traced(uintptr_t block)
+{
+	struct gy_live_sample *record, sample = {.block = 0};
+	const uint64_t *frames = NULL;
+	unsigned depth = 0;
+
+	gy_lock_acquire(&gy_sampler_lock);
+	gy_profile_own_locked();
+	record = gy_live_find_locked(block);
+	if (record) {
+		gy_profile_subtract_locked(record);
+		sample = *record;
 		frames = gy_profile_frames_locked(sample.bucket, &depth);
-	gy_lock_release(&gy_sampler_lock);
-	if (found && GY_PROBE_ENABLED(free_sample))
-		GY_PROBE7(free_sample, sample.block, sample.requested_bytes, sample.block_bytes,
-			  sample.weight_bytes, (uintptr_t)frames, depth,
-			  gy_ticks_since_ns(sample.birth_ticks));
+		gy_live_remove_locked(block);
+	}
+	gy_lock_release_quick(&gy_sampler_lock);
+	if (!record)
+		return GY_SAMPLE_UNKNOWN;
+	GY_PROBE7(free_sample, block, sample.requested_bytes, sample.block_bytes,
+		  sample.weight_bytes, (uintptr_t)frames, depth,
+		  gy_ticks_since_ns(sample.birth_ticks));
+	return GY_SAMPLE_ENDED;
+}
+
+GY_NOINLINE enum gy_sample_end gy_sample_free(void *block, unsigned class_index)
+{
+	enum gy_sample_end end = GY_SAMPLE_UNKNOWN; /* SAMPLE-4 */
+	const struct gy_live_sample *record;
+
+	if (GY_PROBE_ENABLED(free_sample))
+		return free_traced((uintptr_t)block);
+	gy_lock_acquire(&gy_sampler_lock);
+	gy_profile_own_locked();
+	record = gy_live_remove_locked((uintptr_t)block);
+	if (likely(record)) {
+		gy_profile_subtract_locked(record);
+		end = GY_SAMPLE_ENDED;
+		if (class_index && likely(gy_shelf_give_locked(class_index, block)))
+			end = GY_SAMPLE_SHELVED;
+	}
+	gy_lock_release_quick(&gy_sampler_lock);
+	return end;
 }
 
 void gy_sampler_counts(struct gy_sampler_counts *counts)

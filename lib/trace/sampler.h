@@ -33,6 +33,7 @@
 #define GY_TRACE_SAMPLER_H
 
 #include "base/compiler.h"
+#include "heap/hooks.h"
 
 struct gy_sampler_counts {
 	uint64_t samples; /* allocations sampled since start */
@@ -47,10 +48,13 @@ int64_t gy_sample_interval(size_t object_bytes, uint64_t *rng);
 /* Bytes that a sample of a block of that size stands for; block_bytes if sampling is off. */
 uint64_t gy_sample_weight(size_t block_bytes);
 
-/* The block was sampled. Under no lock of the heap. */
-void gy_sample_alloc(void *block, size_t requested_bytes, size_t block_bytes, uintptr_t caller_pc);
-/* The block, perhaps a sample, is being freed. Before anybody can get it again; under no lock. */
-void gy_sample_free(void *block);
+/* The block is a sample; NULL: one of this class is taken from its shelf or its central list. Returns
+ * it, or NULL where memory lacks. Under no lock of the heap. */
+void *gy_sample_alloc(void *block, unsigned class_index, size_t requested_bytes, size_t block_bytes,
+		      uintptr_t caller_pc);
+/* The block, perhaps a sample, is being freed. Before anybody can get it again; under no lock. Of
+ * class_index, or 0, it goes to its shelf (heap/sampled.h). */
+enum gy_sample_end gy_sample_free(void *block, unsigned class_index);
 
 void gy_sampler_counts(struct gy_sampler_counts *counts);
 

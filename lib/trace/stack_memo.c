@@ -6,100 +6,156 @@
 #include <string.h>
 
 #define ROWS 128u
+#define WORDS (GY_STACK_MEMO_FRAMES + GY_STACK_MEMO_ANCHORS)
 
+/* What readers compare is loaded with acquire and stored with release, as in profile.c: a reader
+ * that sees a word of a later change sees that change's odd version too. */
 struct row {
-	uint32_t in_use; /* [atomic: acquire to take, release to leave] MEMO-2 */
-	uint16_t depth, capacity;
+	uint32_t version;         /* odd: being written; 0: never was. MEMO-2 */
+	uint16_t depth, capacity; /* depth 0: nothing is kept */
 	uintptr_t sp, caller_pc;
-	uint32_t anchor_count;
-	uintptr_t slots[GY_STACK_MEMO_FRAMES], frames[GY_STACK_MEMO_FRAMES];
-	uintptr_t anchors[GY_STACK_MEMO_ANCHORS], anchored[GY_STACK_MEMO_ANCHORS];
-};
+	uint64_t note;
+	uint32_t count; /* of words: the return addresses first, then the anchors */
+	uint32_t pad;
+	struct {
+		uintptr_t offset; /* above sp */
+		uintptr_t value;
+	} words[WORDS];
+} GY_ALIGNED(64);
 
 static struct row rows[ROWS];
 
-static struct row *row_enter(uintptr_t sp, uintptr_t caller_pc)
+#define LOAD(field) __atomic_load_n(&(field), __ATOMIC_ACQUIRE)
+#define STORE(field, value) __atomic_store_n(&(field), (value), __ATOMIC_RELEASE)
+
+static struct row *row_of(uintptr_t sp, uintptr_t caller_pc)
 {
 	uint64_t mixed = (sp ^ caller_pc << 20) * 0x9e3779b97f4a7c15u;
-	struct row *row = &rows[mixed >> 57];
 
-	return __atomic_exchange_n(&row->in_use, 1, __ATOMIC_ACQUIRE) ? NULL : row;
+	_Static_assert(ROWS == 1u << 7, "the shift");
+	return &rows[mixed >> 57];
 }
 
-static void row_leave(struct row *row)
+/* false: somebody writes it now. */
+static bool row_begin(struct row *row)
 {
-	__atomic_store_n(&row->in_use, 0, __ATOMIC_RELEASE);
+	uint32_t version = READ_RELAXED(row->version);
+
+	return !(version & 1) &&
+	       __atomic_compare_exchange_n(&row->version, &version, version + 1, false,
+					   __ATOMIC_ACQUIRE, __ATOMIC_RELAXED);
 }
 
-static bool is_inside(uintptr_t slot, uintptr_t sp, uintptr_t high)
+static void row_end(struct row *row)
 {
-	return slot >= sp && slot < high && !(slot & 7);
+	STORE(row->version, row->version + 1 ? row->version + 1 : 2);
 }
 
-/* MEMO-1: do all of these slots lie on the stack, and hold these words? */
-static bool words_are(const uintptr_t *slots, const uintptr_t *words, unsigned count, uintptr_t sp,
-		      uintptr_t high)
+/* MEMO-1: do all of the row's words lie on the stack still, as they were? Aligned they are, as sp
+ * is the same. The row may change meanwhile. */
+static bool words_hold(const struct row *row, uintptr_t sp, uintptr_t high)
 {
-	for (unsigned i = 0; i < count; i++)
-		if (!is_inside(slots[i], sp, high) || gy_stack_word(slots[i]) != words[i])
+	uintptr_t room = high - sp - sizeof(uint64_t);
+	uint32_t count = LOAD(row->count);
+
+	for (uint32_t i = 0; i < MIN(count, WORDS); i++) {
+		uintptr_t offset = LOAD(row->words[i].offset);
+
+		if (offset > room || gy_stack_word(sp + offset) != LOAD(row->words[i].value))
 			return false;
+	}
 	return true;
 }
 
 unsigned gy_stack_memo_find(uintptr_t sp, uintptr_t caller_pc, uintptr_t low, uintptr_t high,
-			    uintptr_t *frames, unsigned capacity)
+			    uintptr_t *frames, unsigned capacity, struct gy_stack_seen *seen)
 {
-	struct row *row = sp >= low && sp < high ? row_enter(sp, caller_pc) : NULL;
-	unsigned depth = 0;
+	const struct row *row = row_of(sp, caller_pc);
+	uint32_t version = LOAD(row->version);
+	unsigned depth;
+	uint64_t note;
 
-	_Static_assert(ROWS == 1u << 7, "the shift in row_enter");
-	if (!row)
+	if (sp < low || sp >= high || (version & 1) || LOAD(row->sp) != sp ||
+	    LOAD(row->caller_pc) != caller_pc || LOAD(row->capacity) != capacity)
 		return 0;
-	if (row->sp == sp && row->caller_pc == caller_pc && row->capacity == capacity &&
-	    words_are(row->slots, row->frames, row->depth, sp, high) &&
-	    words_are(row->anchors, row->anchored, row->anchor_count, sp, high)) {
-		depth = row->depth;
-		memcpy(frames, row->frames, depth * sizeof(*frames));
-	}
-	row_leave(row);
+	depth = LOAD(row->depth);
+	note = seen->use_note ? LOAD(row->note) : 0;
+	if (!depth || depth > capacity || !words_hold(row, sp, high))
+		return 0;
+	for (unsigned i = 0; !note && i < depth; i++)
+		frames[i] = LOAD(row->words[i].value);
+	if (READ_RELAXED(row->version) != version)
+		return 0;
+	seen->note = note;
+	seen->row = (uint32_t)(row - rows);
+	seen->version = version;
 	return depth;
+}
+
+/* Adds a word to the row; false if it does not lie on the stack. */
+static bool row_add(struct row *row, uintptr_t slot, uintptr_t sp, uintptr_t high)
+{
+	uint32_t at = row->count;
+
+	if (slot < sp || slot >= high || (slot & 7))
+		return false;
+	STORE(row->words[at].offset, slot - sp);
+	STORE(row->words[at].value, gy_stack_word(slot));
+	STORE(row->count, at + 1);
+	return true;
+}
+
+static bool row_fill(struct row *row, const struct gy_stack_trail *trail, const uintptr_t *frames,
+		     unsigned depth, uintptr_t sp, uintptr_t high)
+{
+	STORE(row->count, 0);
+	for (unsigned i = 0; i < depth; i++)
+		if (!row_add(row, trail->slots[i], sp, high) || row->words[i].value != frames[i])
+			return false;
+	/* What lies below sp is of the walk's own frames, which are always the same. */
+	for (unsigned i = 0; i < trail->anchor_count; i++)
+		if (trail->anchors[i] >= sp && !row_add(row, trail->anchors[i], sp, high))
+			return false;
+	return true;
 }
 
 void gy_stack_memo_put(uintptr_t sp, uintptr_t caller_pc, uintptr_t low, uintptr_t high,
 		       const struct gy_stack_trail *trail, const uintptr_t *frames, unsigned depth,
-		       unsigned capacity)
+		       unsigned capacity, struct gy_stack_seen *seen)
 {
-	struct row *row;
+	struct row *row = row_of(sp, caller_pc);
 
 	if (!trail->kept || sp < low || sp >= high || depth > GY_STACK_MEMO_FRAMES ||
-	    !words_are(trail->slots, frames, depth, sp, high))
+	    !row_begin(row))
 		return;
-	for (unsigned i = 0; i < trail->anchor_count; i++)
-		if (!is_inside(trail->anchors[i], sp, high))
-			return;
-	row = row_enter(sp, caller_pc);
-	if (!row)
+	STORE(row->sp, sp);
+	STORE(row->caller_pc, caller_pc);
+	STORE(row->capacity, (uint16_t)capacity);
+	STORE(row->note, 0); /* MEMO-4 */
+	STORE(row->depth, row_fill(row, trail, frames, depth, sp, high) ? (uint16_t)depth : 0);
+	row_end(row);
+	seen->row = (uint32_t)(row - rows);
+	seen->version = READ_RELAXED(row->version);
+}
+
+void gy_stack_memo_note(const struct gy_stack_seen *seen, uint64_t note)
+{
+	struct row *row = &rows[seen->row % ROWS];
+	uint32_t version = seen->version;
+
+	if (!version || !__atomic_compare_exchange_n(&row->version, &version, version + 1, false,
+						     __ATOMIC_ACQUIRE, __ATOMIC_RELAXED))
 		return;
-	row->sp = sp;
-	row->caller_pc = caller_pc;
-	row->depth = (uint16_t)depth;
-	row->capacity = (uint16_t)capacity;
-	row->anchor_count = trail->anchor_count;
-	memcpy(row->slots, trail->slots, depth * sizeof(*row->slots));
-	memcpy(row->frames, frames, depth * sizeof(*row->frames));
-	for (unsigned i = 0; i < trail->anchor_count; i++) {
-		row->anchors[i] = trail->anchors[i];
-		row->anchored[i] = gy_stack_word(trail->anchors[i]);
-	}
-	row_leave(row);
+	STORE(row->note, note);
+	row_end(row);
 }
 
 void gy_stack_memo_clear(void)
 {
 	for (unsigned i = 0; i < ROWS; i++) {
-		if (__atomic_exchange_n(&rows[i].in_use, 1, __ATOMIC_ACQUIRE))
+		if (!row_begin(&rows[i]))
 			continue; /* of somebody who is at it now */
-		rows[i].depth = 0;
-		row_leave(&rows[i]);
+		STORE(rows[i].depth, 0);
+		row_end(&rows[i]);
 	}
 }

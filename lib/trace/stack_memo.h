@@ -5,19 +5,24 @@
  * stack pointer with the same caller, and each of those words still holds what it held, the walk
  * would go the same way: a dozen compares in its place.
  *
- *   row = hash(caller, sp):  sp, caller, depth | slot 0, pc 0 | slot 1, pc 1 | ... | anchors
+ *   row = hash(caller, sp):  sp, caller, depth, note | slot 0, pc 0 | slot 1, pc 1 | ... | anchors
  *
  * It is no guess. By induction over the frames: the same pc has the same rule; a rule on rsp leads
  * to the same slot; a rule on rbp does if rbp is the same. For this the words that rbp was loaded
  * from, where a rule used it, are kept and compared as well, and so are the return addresses into
  * the library's own frames: the anchors.
  *
+ * Who asked may leave a note with a stack, and finds it the next time: the sampler's is where in the
+ * profile the stack is booked, so that its frames need be neither copied nor sought.
+ *
  * MEMO-1  Slots are read only inside the stretch of stack that the calling thread has proven to be
  *         its own (unwind.c, learn_stack): a row may be of a thread that ended, at an address that
  *         is no stack any more.
- * MEMO-2  A row has one user at a time; who finds it in use does without.
+ * MEMO-2  A row has one writer at a time, and no lock: its version is odd meanwhile. Who finds it so,
+ *         or finds that it changed under the eyes, does without.
  * MEMO-3  Only plain walks are kept: no frame that had to be interpreted, anchors for each use of
  *         rbp.
+ * MEMO-4  A note is of the stack that the row holds: a new stack in a row has none.
  */
 #ifndef GY_TRACE_STACK_MEMO_H
 #define GY_TRACE_STACK_MEMO_H
@@ -45,13 +50,23 @@ GY_INLINE void gy_stack_trail_anchor(struct gy_stack_trail *trail, uintptr_t slo
 		trail->kept = false;
 }
 
+/* What the memo says of a stack. */
+struct gy_stack_seen {
+	uint64_t note;    /* 0: none */
+	uint32_t row;     /* where it is kept */
+	uint32_t version; /* of what is kept there; 0: the stack is not kept */
+	bool use_note;    /* [in] a note will do: where there is one, frames are not filled */
+};
+
 /* Fills frames from memory; their number, or 0: walk. The thread's stack is [low, high). */
 unsigned gy_stack_memo_find(uintptr_t sp, uintptr_t caller_pc, uintptr_t low, uintptr_t high,
-			    uintptr_t *frames, unsigned capacity);
+			    uintptr_t *frames, unsigned capacity, struct gy_stack_seen *seen);
 /* Keeps a walk that began at `sp` and is still on the stack. */
 void gy_stack_memo_put(uintptr_t sp, uintptr_t caller_pc, uintptr_t low, uintptr_t high,
 		       const struct gy_stack_trail *trail, const uintptr_t *frames, unsigned depth,
-		       unsigned capacity);
+		       unsigned capacity, struct gy_stack_seen *seen);
+/* Leaves a note with a stack, if it is still kept (MEMO-4). */
+void gy_stack_memo_note(const struct gy_stack_seen *seen, uint64_t note);
 void gy_stack_memo_clear(void);
 
 #endif

@@ -40,10 +40,22 @@ __attribute__((constructor)) static void start_counter(void)
 	start_ticks = gy_ticks_counter();
 }
 
+/* TICKS-3 */
+static uint64_t coarse_since_ns(uint32_t tick)
+{
+	const uint64_t step_ns = GY_TICK_MS * (uint64_t)1000000;
+	uint64_t now_ns = gy_now_ns();
+	uint32_t steps = (uint32_t)(now_ns / step_ns) - tick;
+
+	return (int32_t)steps < 0 ? 0 : steps * step_ns + now_ns % step_ns;
+}
+
 uint64_t gy_ticks_since_ns(uint64_t then)
 {
 	uint64_t now = gy_ticks(), passed = now - then;
 
+	if (then & GY_TICKS_COARSE)
+		return coarse_since_ns((uint32_t)then);
 	if (now <= then)
 		return 0;
 	if (READ_RELAXED(gy_ticks_kind) != GY_TICKS_COUNTER)

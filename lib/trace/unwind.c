@@ -455,24 +455,17 @@ GY_INLINE void take_registers(struct gy_cfi_registers *registers, bool full)
 #endif
 }
 
-GY_NOINLINE unsigned gy_stack_capture(uintptr_t *frames, unsigned capacity, uintptr_t caller_pc)
+/* The walk itself, where the stack is none that is remembered; for the memo it began at memo_sp. */
+static GY_NOINLINE unsigned capture_walk(uintptr_t *frames, unsigned capacity, uintptr_t caller_pc,
+					 struct gy_stack_range range, uintptr_t memo_sp,
+					 struct gy_stack_seen *seen)
 {
-	struct gy_stack_range range;
 	struct walk walk;
 	uintptr_t start;
 	int error;
 
-	if (!capacity)
-		return 0;
 	frames[0] = caller_pc; /* UNWIND-1 */
 	walk.option = (enum stack_option)gy_option(GY_OPT_sample_stack);
-	if (walk.option == STACK_OFF || capacity == 1)
-		return 1;
-	start = (uintptr_t)__builtin_frame_address(0);
-	range = known_stack();
-	walk.depth = gy_stack_memo_find(start, caller_pc, range.low, range.high, frames, capacity);
-	if (walk.depth)
-		return walk.depth;
 	walk.frames = frames;
 	walk.capacity = capacity;
 	walk.caller_pc = caller_pc;
@@ -508,8 +501,30 @@ GY_NOINLINE unsigned gy_stack_capture(uintptr_t *frames, unsigned capacity, uint
 			learn_stack(&walk, start);
 	}
 	if (walk.met && !walk.full)
-		gy_stack_memo_put((uintptr_t)__builtin_frame_address(0), caller_pc, range.low,
-				  range.high, &walk.trail, frames, walk.depth, capacity);
+		gy_stack_memo_put(memo_sp, caller_pc, range.low, range.high, &walk.trail, frames,
+				  walk.depth, capacity, seen);
 	ASSERT(walk.depth >= 1 && walk.depth <= capacity && frames[0] == caller_pc); /* UNWIND-1 */
 	return walk.depth;
+}
+
+GY_NOINLINE unsigned gy_stack_capture(uintptr_t *frames, unsigned capacity, uintptr_t caller_pc,
+				      struct gy_stack_seen *seen)
+{
+	uintptr_t sp = (uintptr_t)__builtin_frame_address(0);
+	struct gy_stack_range range;
+	struct gy_stack_seen unasked = {0, 0, 0, false};
+	unsigned depth;
+
+	if (!capacity)
+		return 0;
+	if (capacity == 1 || gy_option(GY_OPT_sample_stack) == STACK_OFF) {
+		frames[0] = caller_pc; /* UNWIND-1 */
+		return 1;
+	}
+	range = known_stack();
+	depth = gy_stack_memo_find(sp, caller_pc, range.low, range.high, frames, capacity,
+				   seen ? seen : &unasked);
+	if (likely(depth))
+		return depth;
+	return capture_walk(frames, capacity, caller_pc, range, sp, seen ? seen : &unasked);
 }

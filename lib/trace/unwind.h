@@ -27,6 +27,7 @@
 #define GY_TRACE_UNWIND_H
 
 #include "base/compiler.h"
+#include "trace/stack_memo.h"
 
 /* gate: unwind tables are understood; elsewhere frame pointers alone (libgyre is built with them)
  */
@@ -38,8 +39,10 @@
 
 #define GY_UNWIND_OWN_FRAMES 32u /* frames of the library above caller_pc, at most */
 
-/* Fills frames[0 .. result): return addresses of the calling thread, malloc's caller first. */
-unsigned gy_stack_capture(uintptr_t *frames, unsigned capacity, uintptr_t caller_pc);
+/* Fills frames[0 .. result): return addresses of the calling thread, malloc's caller first. `seen`,
+ * or NULL: whether the stack is a known one, and what was noted of it (stack_memo.h). */
+unsigned gy_stack_capture(uintptr_t *frames, unsigned capacity, uintptr_t caller_pc,
+			  struct gy_stack_seen *seen);
 
 /* Forgets every cached rule, to measure and test the cold path. */
 void gy_unwind_cache_clear(void);

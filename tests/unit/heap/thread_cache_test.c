@@ -8,6 +8,7 @@
 
 #include "base/config.h"
 #include "heap/heap.h"
+#include "heap/sampled.h"
 #include "os/sys.h"
 
 #include "unit/fast_path.h"
@@ -255,7 +256,7 @@ static uint64_t blocks_out(void)
 
 	for (unsigned c = 1; c < GY_CLASS_COUNT; c++)
 		out += gy_centrals[0][c].taken - gy_centrals[0][c].given + gy_centrals[1][c].taken -
-		       gy_centrals[1][c].given;
+		       gy_centrals[1][c].given - gy_sampled_waiting(c); /* SAMPLED-2 */
 	return out;
 }
 

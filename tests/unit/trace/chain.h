@@ -125,7 +125,8 @@ __attribute__((noinline, unused)) static int shot_take(void *context)
 	unsigned capacity = shot->capacity ? shot->capacity : SHOT_FRAMES;
 
 	shot->depth =
-		gy_stack_capture(shot->frames, capacity, (uintptr_t)__builtin_return_address(0));
+		gy_stack_capture(shot->frames, capacity, (uintptr_t)__builtin_return_address(0),
+				 NULL);
 	shot->trace_depth =
 		backtrace(shot->trace, (int)(sizeof(shot->trace) / sizeof(shot->trace[0])));
 	__asm__ volatile("" ::: "memory");
@@ -138,7 +139,7 @@ __attribute__((noinline, unused)) static int shot_walk(void *context)
 	struct shot *shot = context;
 
 	shot->depth = gy_stack_capture(shot->frames, shot->capacity,
-				       (uintptr_t)__builtin_return_address(0));
+				       (uintptr_t)__builtin_return_address(0), NULL);
 	__asm__ volatile("" ::: "memory");
 	return 0;
 }

@@ -33,7 +33,7 @@ static void *block_at(uintptr_t number)
 
 static void allocate(uintptr_t number, uintptr_t caller)
 {
-	gy_sample_alloc(block_at(number), 50, 64, caller);
+	gy_sample_alloc(block_at(number), 0, 50, 64, caller);
 }
 
 /* Shared memory, as the control page is. */
@@ -70,7 +70,7 @@ Test(profile, LIVE_1_against_a_model)
 
 		cr_assert(gy_live_find_locked(block) == model[i]);
 		if (model[i]) {
-			gy_live_remove_locked(model[i]);
+			cr_assert(gy_live_remove_locked(block) == model[i]);
 			model[i] = NULL;
 			count--;
 		} else {
@@ -94,7 +94,7 @@ Test(profile, LIVE_2_bounded)
 		cr_assert_not_null(gy_live_add_locked((uintptr_t)block_at(i)));
 	cr_assert_null(gy_live_add_locked((uintptr_t)block_at(GY_LIVE_MAX)));
 	gy_live_check_locked();
-	gy_live_remove_locked(gy_live_find_locked((uintptr_t)block_at(7)));
+	gy_live_remove_locked((uintptr_t)block_at(7));
 	cr_assert_not_null(gy_live_add_locked((uintptr_t)block_at(GY_LIVE_MAX)));
 	gy_lock_release(&gy_sampler_lock);
 }
@@ -142,7 +142,7 @@ Test(profile, entries_are_estimates_by_stack)
 	for (uintptr_t i = 10; i < 14; i++)
 		allocate(i, 0x2000);
 	for (uintptr_t i = 0; i < 3; i++)
-		gy_sample_free(block_at(i));
+		gy_sample_free(block_at(i), 0);
 	seen = look(0x1000);
 	cr_assert_eq(seen.entries, 2u);
 	cr_assert_eq(seen.entry.alloc_bytes, 10 * weight);
@@ -191,7 +191,7 @@ Test(profile, whole_stacks_are_kept_apart)
 
 	gy_option_values[GY_OPT_sample_stack] = 0;
 	for (unsigned i = 0; i < 3; i++)
-		gy_sample_alloc(block_at(i), 1, 8, (uintptr_t)__builtin_return_address(0));
+		gy_sample_alloc(block_at(i), 0, 1, 8, (uintptr_t)__builtin_return_address(0));
 	seen = look((uintptr_t)__builtin_return_address(0));
 	cr_assert_eq(seen.entries, 1u, "three samples of one stack are one bucket: %u",
 		     seen.entries);
@@ -215,7 +215,7 @@ Test(profile, full_table_overflows)
 	cr_assert_eq(buckets[7].frames[0], 0u);
 	cr_assert_eq(buckets[7].alloc_objects, 13u);
 	for (uintptr_t i = 0; i < 20; i++)
-		gy_sample_free(block_at(i));
+		gy_sample_free(block_at(i), 0);
 	checked_counts();
 	cr_assert_eq(buckets[7].free_objects, 13u);
 }
@@ -228,7 +228,7 @@ Test(profile, early_table_moves_to_the_control_page)
 	for (uintptr_t i = 0; i < 100; i++)
 		allocate(i, 0x1000 + i % 40);
 	for (uintptr_t i = 0; i < 30; i++)
-		gy_sample_free(block_at(i));
+		gy_sample_free(block_at(i), 0);
 	before = look(0x1005);
 	gy_profile_init(buckets, GYRE_CONTROL_BUCKETS);
 	gy_sampler_check();
@@ -238,7 +238,7 @@ Test(profile, early_table_moves_to_the_control_page)
 	cr_assert_eq(after.alloc_bytes, before.alloc_bytes);
 	cr_assert_eq(after.entry.inuse_bytes, before.entry.inuse_bytes);
 	for (uintptr_t i = 30; i < 100; i++)
-		gy_sample_free(block_at(i));
+		gy_sample_free(block_at(i), 0);
 	cr_assert_eq(look(0).inuse_bytes, 0u);
 	cr_assert_eq(checked_counts().live, 0u);
 }
@@ -274,7 +274,7 @@ Test(profile, SAMPLE_3_no_memory_loses_samples_and_says_so)
 	cr_assert_eq(counts.lost, 10u);
 	gy_option_values[GY_OPT_fault_call] = 0;
 	for (uintptr_t i = 0; i < 10; i++)
-		gy_sample_free(block_at(i)); /* those lost: nothing happens */
+		gy_sample_free(block_at(i), 0); /* those lost: nothing happens */
 	allocate(1, 0x1000);
 	counts = checked_counts();
 	cr_assert_eq(counts.samples, 11u);
@@ -293,7 +293,7 @@ Test(profile, PROFILE_4_scribbled_page)
 	for (uintptr_t step = 0; step < 20000; step++) {
 		state = state * 6364136223846793005u + 1442695040888963407u;
 		((unsigned char *)buckets)[(state >> 20) % bytes] = (unsigned char)(state >> 56);
-		gy_sample_free(block_at(step % 300));
+		gy_sample_free(block_at(step % 300), 0);
 		allocate(step % 300, 0x1000 + (state >> 40) % 100);
 		if (step % 500 == 0) {
 			struct seen seen = {.wanted = 0};
@@ -303,7 +303,7 @@ Test(profile, PROFILE_4_scribbled_page)
 	}
 	memset(buckets, 0xff, bytes);
 	for (uintptr_t i = 0; i < 300; i++)
-		gy_sample_free(block_at(i));
+		gy_sample_free(block_at(i), 0);
 	cr_assert_eq(gy_live_count(), 0u);
 }
 
@@ -320,7 +320,7 @@ static void *write_samples(void *context)
 		for (uintptr_t i = 0; i < 8; i++)
 			allocate(base + i, 0x1000 + i % 4);
 		for (uintptr_t i = 0; i < 8; i++)
-			gy_sample_free(block_at(base + i));
+			gy_sample_free(block_at(base + i), 0);
 	}
 	return NULL;
 }
@@ -453,14 +453,14 @@ static void child_of_six(struct gyre_control_bucket *page)
 	CHILD_CHECK(seen.entries == 3 && seen.inuse_bytes == 6 * weight &&
 		    seen.alloc_bytes == 6 * weight);
 	allocate(50, 0x5000);
-	gy_sample_free(block_at(9));
+	gy_sample_free(block_at(9), 0);
 	gy_sampler_check();
 	if (page) {
 		gy_profile_init(page, 64);
 		gy_sampler_check();
 	}
 	for (uintptr_t i = 0; i < 60; i++)
-		gy_sample_free(block_at(i));
+		gy_sample_free(block_at(i), 0);
 	gy_sampler_check();
 	CHILD_CHECK(gy_live_count() == 0);
 	child_end(0);
@@ -476,7 +476,7 @@ static void fork_with_page(bool child_has_page)
 	for (uintptr_t i = 0; i < 10; i++)
 		allocate(i, 0x1000 + i % 3);
 	for (uintptr_t i = 0; i < 4; i++)
-		gy_sample_free(block_at(i));
+		gy_sample_free(block_at(i), 0);
 	memcpy(copy, buckets, sizeof(copy));
 	child = fork_samples();
 	if (!child)
@@ -512,7 +512,7 @@ Test(profile, PROFILE_5_page_before_samples)
 		munmap(buckets, 64 * sizeof(*buckets));
 		gy_sampler_check();
 		for (uintptr_t i = 0; i < 10; i++)
-			gy_sample_free(block_at(i));
+			gy_sample_free(block_at(i), 0);
 		gy_sampler_check();
 		CHILD_CHECK(gy_live_count() == 0);
 		child_end(0);

@@ -225,40 +225,40 @@ static void *block_at(uintptr_t number)
 Test(sampler, SAMPLE_3_counts)
 {
 	for (uintptr_t i = 0; i < 100; i++)
-		gy_sample_alloc(block_at(i), 50, 64, 0x4000);
+		gy_sample_alloc(block_at(i), 0, 50, 64, 0x4000);
 	expect_counts(100, 100, 0);
 	for (uintptr_t i = 0; i < 100; i += 2)
-		gy_sample_free(block_at(i));
+		gy_sample_free(block_at(i), 0);
 	expect_counts(100, 50, 0);
 	/* the same block again: realloc that moved, or reuse */
 	for (uintptr_t i = 0; i < 100; i += 2)
-		gy_sample_alloc(block_at(i), 50, 64, 0x4001);
+		gy_sample_alloc(block_at(i), 0, 50, 64, 0x4001);
 	expect_counts(150, 100, 0);
 	for (uintptr_t i = 0; i < 100; i++)
-		gy_sample_free(block_at(i));
+		gy_sample_free(block_at(i), 0);
 	expect_counts(150, 0, 0);
 }
 
 Test(sampler, SAMPLE_4_unknown_blocks_are_ignored)
 {
-	gy_sample_free(block_at(1));
-	gy_sample_free(NULL);
+	gy_sample_free(block_at(1), 0);
+	gy_sample_free(NULL, 0);
 	expect_counts(0, 0, 0);
-	gy_sample_alloc(block_at(1), 1, 8, 0x4000);
-	gy_sample_free(block_at(2));
+	gy_sample_alloc(block_at(1), 0, 1, 8, 0x4000);
+	gy_sample_free(block_at(2), 0);
 	expect_counts(1, 1, 0);
-	gy_sample_free(block_at(1));
-	gy_sample_free(block_at(1));
+	gy_sample_free(block_at(1), 0);
+	gy_sample_free(block_at(1), 0);
 	expect_counts(1, 0, 0);
 }
 
 /* A heap that carried on after a double free may hand out a block whose record is still there. */
 Test(sampler, LIVE_1_a_block_sampled_twice_has_one_record)
 {
-	gy_sample_alloc(block_at(1), 1, 8, 0x4000);
-	gy_sample_alloc(block_at(1), 100, 112, 0x5000);
+	gy_sample_alloc(block_at(1), 0, 1, 8, 0x4000);
+	gy_sample_alloc(block_at(1), 0, 100, 112, 0x5000);
 	expect_counts(2, 1, 0);
-	gy_sample_free(block_at(1));
+	gy_sample_free(block_at(1), 0);
 	expect_counts(2, 0, 0);
 }
 
@@ -268,8 +268,8 @@ Test(sampler, with_probes_on)
 	gyre_alloc_sample_semaphore = 1;
 	gyre_free_sample_semaphore = 1;
 	for (uintptr_t i = 0; i < 50; i++)
-		gy_sample_alloc(block_at(i), 50, 64, 0x4000 + i);
+		gy_sample_alloc(block_at(i), 0, 50, 64, 0x4000 + i);
 	for (uintptr_t i = 0; i < 60; i++)
-		gy_sample_free(block_at(i));
+		gy_sample_free(block_at(i), 0);
 	expect_counts(50, 0, 0);
 }

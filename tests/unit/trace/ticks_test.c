@@ -33,7 +33,7 @@ Test(ticks, TICKS_2_agree_with_the_clock)
 Test(ticks, TICKS_2_never_negative)
 {
 	cr_assert_eq(gy_ticks_since_ns(gy_ticks() + 1000000000u), 0u);
-	cr_assert_eq(gy_ticks_since_ns(UINT64_MAX), 0u);
+	cr_assert_eq(gy_ticks_since_ns(UINT64_MAX >> 1), 0u);
 }
 
 Test(ticks, TICKS_1_without_a_counter)

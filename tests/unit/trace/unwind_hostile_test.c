@@ -37,7 +37,8 @@ __attribute__((noinline)) static int visit_walk(void *context)
 {
 	struct shot *shot = context;
 
-	shot->depth = gy_stack_capture(shot->frames, 32, (uintptr_t)__builtin_return_address(0));
+	shot->depth = gy_stack_capture(shot->frames, 32, (uintptr_t)__builtin_return_address(0),
+				       NULL);
 	__asm__ volatile("" ::: "memory");
 	return 0;
 }
@@ -268,7 +269,7 @@ Test(unwind_hostile, code_made_at_run_time)
 
 static void run_painted(void)
 {
-	gy_stack_capture(hostile.frames, 32, (uintptr_t)run_painted);
+	gy_stack_capture(hostile.frames, 32, (uintptr_t)run_painted, NULL);
 }
 
 Test(unwind_hostile, cold_walk_fits_a_small_stack)

@@ -164,13 +164,13 @@ Test(unwind, UNWIND_1_first_frame_is_the_caller)
 {
 	uintptr_t frames[8] = {0};
 
-	cr_assert_eq(gy_stack_capture(frames, 0, 0x1234), 0u);
+	cr_assert_eq(gy_stack_capture(frames, 0, 0x1234, NULL), 0u);
 	cr_assert_eq(frames[0], (uintptr_t)0);
-	cr_assert_eq(gy_stack_capture(frames, 1, 0x1234), 1u);
+	cr_assert_eq(gy_stack_capture(frames, 1, 0x1234, NULL), 1u);
 	cr_assert_eq(frames[0], (uintptr_t)0x1234);
 	/* a caller that is not on the stack: it comes first, what lies outside the library follows
 	 */
-	cr_assert_geq(gy_stack_capture(frames, 8, 0x1234), 1u);
+	cr_assert_geq(gy_stack_capture(frames, 8, 0x1234, NULL), 1u);
 	cr_assert_eq(frames[0], (uintptr_t)0x1234);
 }
 
@@ -705,7 +705,7 @@ static int visit_cost(void *context)
 			if (kind == COST_BACKTRACE)
 				backtrace(trace, 17);
 			else
-				gy_stack_capture(frames, 16, caller);
+				gy_stack_capture(frames, 16, caller, NULL);
 			begin = now_ns() - begin;
 			if (begin < cost_ns[kind])
 				cost_ns[kind] = begin;
