@@ -10,10 +10,10 @@
  *
  * LOCK-1  A thread takes locks in rank order only (base/lock_rank.h); equal ranks are taken only
  *         by fork, in address order. CHECK=full builds panic on a breach, naming both locks.
- * LOCK-3  While a thread holds a lock, or waits for one, it is not stopped by the collector
- *         (mutator/world.h): gy_hold counts, the stop's handler sees that and puts itself off until
- *         the count is 0. So whoever stops the world finds every lock of ours free, and no thread
- *         that is let run on its way to a stop waits for one that stands.
+ * LOCK-3  While a thread holds a lock it is not stopped by the collector (mutator/world.h): gy_hold
+ *         counts, the stop's handler sees that and puts itself off until the count is 0. One that
+ *         sleeps while it waits for a lock is stopped like any other: the stopper may be the holder.
+ *         So whoever stops the world finds every lock of ours free, but for its own.
  * LOCK-2  acquire pairs with release: what was written under the lock is seen under it.
  * LOCK-4  A waiter sleeps GY_LOCK_NAP_NS at most before it looks again.
  */

@@ -8,6 +8,7 @@
 #include <fcntl.h>
 #include <linux/membarrier.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -23,7 +24,7 @@ static const int fault_errno[GY_SYS_COUNT] = {
 #undef SYS_CALL
 };
 
-int gy_sys_fault(enum gy_sys_call call)
+GY_RACY_READER int gy_sys_fault(enum gy_sys_call call)
 {
 	uint64_t seen, after;
 
@@ -159,7 +160,7 @@ int gy_sys_getrlimit(int resource, struct rlimit *limit)
 	return result;
 }
 
-int gy_sys_futex_wait(uint32_t *word, uint32_t expected, const struct timespec *timeout,
+GY_RACY_READER int gy_sys_futex_wait(uint32_t *word, uint32_t expected, const struct timespec *timeout,
 		      bool shared)
 {
 	int operation = shared ? FUTEX_WAIT : FUTEX_WAIT_PRIVATE;
@@ -169,7 +170,7 @@ int gy_sys_futex_wait(uint32_t *word, uint32_t expected, const struct timespec *
 	return (int)result;
 }
 
-int gy_sys_futex_wake(uint32_t *word, int count, bool shared)
+GY_RACY_READER int gy_sys_futex_wake(uint32_t *word, int count, bool shared)
 {
 	int operation = shared ? FUTEX_WAKE : FUTEX_WAKE_PRIVATE;
 	int saved = errno;
@@ -216,9 +217,85 @@ ssize_t gy_sys_read_own_memory(const void *from, void *to, size_t bytes)
 	return result;
 }
 
-pid_t gy_sys_gettid(void)
+GY_RACY_READER pid_t gy_sys_gettid(void)
 {
 	return (pid_t)syscall(SYS_gettid);
+}
+
+#if defined(__x86_64__)
+/* Where a handler returns to. The bytes are what debuggers and unwinders know a signal frame by. */
+void gy_sys_restorer(void) GY_HIDDEN;
+__asm__(".text\n"
+	".p2align 4\n"
+	".globl gy_sys_restorer\n"
+	".hidden gy_sys_restorer\n"
+	".type gy_sys_restorer, @function\n"
+	"nop\n" /* unwinders look up the address before */
+	"gy_sys_restorer:\n"
+	"	movq $15, %rax\n" /* SYS_rt_sigreturn */
+	"	syscall\n"
+	".size gy_sys_restorer, . - gy_sys_restorer\n");
+#define KERNEL_SA_RESTORER 0x04000000ul
+#endif
+
+int gy_sys_sigaction(int number, const struct gy_signal_action *action,
+		     struct gy_signal_action *before)
+{
+	struct gy_signal_action with_restorer;
+	long result;
+
+	if (action) {
+		with_restorer = *action;
+#if defined(__x86_64__)
+		with_restorer.flags |= KERNEL_SA_RESTORER;
+		with_restorer.restorer = gy_sys_restorer;
+#endif
+		action = &with_restorer;
+	}
+	SYS_RUN(rt_sigaction, result,
+		syscall(SYS_rt_sigaction, number, action, before, sizeof(action->mask)));
+	return (int)result;
+}
+
+int gy_sys_tgkill(pid_t pid, pid_t tid, int number)
+{
+	long result;
+
+	SYS_RUN(tgkill, result, syscall(SYS_tgkill, pid, tid, number));
+	return (int)result;
+}
+
+int gy_sys_open(const char *path, int flags)
+{
+	int result;
+
+	SYS_RUN(open, result, open(path, flags));
+	return result;
+}
+
+ssize_t gy_sys_read_at(int fd, void *buffer, size_t bytes, uint64_t offset)
+{
+	ssize_t result;
+
+	SYS_RUN(read, result, pread(fd, buffer, bytes, (off_t)offset));
+	return result;
+}
+
+ssize_t gy_sys_getdents(int fd, void *buffer, size_t bytes)
+{
+	ssize_t result;
+
+	SYS_RUN(getdents64, result, syscall(SYS_getdents64, fd, buffer, bytes));
+	return result;
+}
+
+long gy_sys_links(int fd)
+{
+	struct stat status;
+	int result;
+
+	SYS_RUN(fstat, result, fstat(fd, &status));
+	return result < 0 ? result : (long)status.st_nlink;
 }
 
 bool gy_sys_readable(const void *address)

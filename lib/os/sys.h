@@ -12,6 +12,7 @@
 #include "base/compiler.h"
 
 #include <linux/futex.h>
+#include <signal.h>
 #include <stdbool.h>
 #include <sys/resource.h>
 #include <sys/types.h>
@@ -49,6 +50,23 @@ ssize_t gy_sys_read_file(const char *path, char *buffer, size_t capacity);
 /* Copies memory of this process that may vanish meanwhile; bytes copied, or -errno. */
 ssize_t gy_sys_read_own_memory(const void *from, void *to, size_t bytes);
 pid_t gy_sys_gettid(void);
+/* What the kernel takes, not the C library's: also under a sanitizer, whose sigaction delays
+ * signals, and with the C library's own two signals in the mask. */
+struct gy_signal_action {
+	void (*handler)(int number, siginfo_t *info, void *context); /* or SIG_DFL, SIG_IGN */
+	unsigned long flags;
+	void (*restorer)(void);
+	uint64_t mask;
+};
+int gy_sys_sigaction(int number, const struct gy_signal_action *action,
+		     struct gy_signal_action *before);
+/* Signal 0 only asks whether the thread exists: -ESRCH. */
+int gy_sys_tgkill(pid_t pid, pid_t tid, int number);
+int gy_sys_open(const char *path, int flags);
+ssize_t gy_sys_read_at(int fd, void *buffer, size_t bytes, uint64_t offset);
+ssize_t gy_sys_getdents(int fd, void *buffer, size_t bytes);
+/* Number of links of an open file; or -errno. */
+long gy_sys_links(int fd);
 /* True if eight bytes at `address` can be read. Touches nothing: the call that copies them in
  * fails. */
 bool gy_sys_readable(const void *address);
