@@ -41,6 +41,7 @@ static struct {
 	uint32_t scanning; /* [atomic] helpers inside gy_roots_scan; WORK-3 */
 	uint32_t helpers, dedicated; /* [coordinator] made; of these, to work whatever else runs */
 	bool tried;
+	long cpus; /* [const] */
 	uint64_t cpu_ns; /* [atomic] */
 } workers;
 
@@ -167,7 +168,7 @@ void gy_workers_join(void)
 
 static void start_helpers(void)
 {
-	long cpus = sysconf(_SC_NPROCESSORS_ONLN);
+	long cpus = workers.cpus;
 	uint64_t share = gy_option(GY_OPT_gc_workers), most;
 
 	workers.tried = true;
@@ -213,8 +214,10 @@ void gy_workers_mark(bool on)
 	gy_workers_account();
 }
 
+/* On a thread of the program's: sysconf is not for ours (NATIVE-2). */
 int gy_workers_init(void)
 {
+	workers.cpus = sysconf(_SC_NPROCESSORS_ONLN);
 	return 0;
 }
 
