@@ -23,6 +23,7 @@
 #include "heap/size_class.h"
 
 #define BUCKETS 1024u
+#define FINE_BYTES 128u /* up to here any multiple of the alignment, also those that are no class */
 
 struct gy_bin_lock gy_bin_locks[GY_BIN_LOCKS + 1];
 struct gy_gc_bin *gy_bins;
@@ -40,21 +41,20 @@ _Static_assert(GY_BLOCK_PAGES_MAX *GY_PAGE_BYTES <= 1u << 17 && GY_CLASS_MAX_BYT
 
 unsigned gy_block_pages(uint32_t object_bytes)
 {
-	unsigned best = 1, best_share = UINT32_MAX;
+	unsigned best = 0, best_share = UINT32_MAX;
 
 	if (object_bytes <= GY_PAGE_BYTES / 8)
 		return 1;
 	for (unsigned pages = 1; pages <= GY_BLOCK_PAGES_MAX; pages++) {
-		unsigned bytes = pages * (unsigned)GY_PAGE_BYTES, share;
+		unsigned bytes = pages * (unsigned)GY_PAGE_BYTES, waste = bytes % object_bytes;
 
 		if (bytes < object_bytes)
 			continue;
-		share = bytes % object_bytes * 1024 / bytes;
-		if (share <= 1024 / 8)
+		if (waste * 8 <= bytes)
 			return pages;
-		if (share < best_share) {
+		if (waste * 1024 / bytes < best_share) {
 			best = pages;
-			best_share = share;
+			best_share = waste * 1024 / bytes;
 		}
 	}
 	return best;
@@ -73,8 +73,8 @@ uint32_t gy_slot_bytes_sized(size_t bytes, size_t alignment)
 
 	if (bytes >= GY_CLASS_MAX_BYTES)
 		return 0;
-	if (alignment <= 8 && slot <= 72)
-		return (uint32_t)gy_round_up(slot, 8);
+	if (alignment <= 16 && slot <= FINE_BYTES)
+		return (uint32_t)gy_round_up(slot, MAX(alignment, 8));
 	class_index =
 		alignment <= 16 ? gy_class_of_request(slot) : gy_class_of_aligned(slot, alignment);
 	if (class_index)

@@ -20,7 +20,7 @@
 #include "base/bits.h"
 #include "base/format.h"
 #include "gc/thread.h"
-#include "heap/metadata.h"
+#include "heap/page_heap.h"
 #include "os/lock.h"
 #include "os/vm.h"
 
@@ -272,11 +272,12 @@ const struct gy_layout *gy_layout_of(const struct gyre_type *type, bool array)
 int gy_layout_init(void)
 {
 	static const struct gyre_type none = {.bytes = 1, .alignment = PLAIN_ALIGNMENT};
-	void *memory;
-	int error;
+	size_t bytes = (GY_LAYOUTS_MAX + 1) * sizeof(*gy_layouts);
 
 	if (!gy_layouts) {
-		error = gy_vm_map(&memory, (GY_LAYOUTS_MAX + 1) * sizeof(*gy_layouts));
+		void *memory = gy_page_heap_carve(bytes); /* as records are; mostly never touched */
+		int error = memory ? gy_vm_commit(memory, bytes) : gy_vm_map(&memory, bytes);
+
 		if (error)
 			return error;
 		gy_layouts = memory;

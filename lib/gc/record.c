@@ -3,11 +3,11 @@
  *	gy_gc_bits	128 bytes a page   | usable ...... | reserved, PROT_NONE        |
  *	gy_gc_pages	 32 bytes a page   | usable | reserved                          |
  *
- * Address space for all pages that the heap has reserved, 160 bytes each (a fiftieth of the range),
- * taken with the collector's first use: a program that only mallocs has none of it. Under
- * RLIMIT_AS, where the heap has left a quarter to everybody else, that quarter may be used up by
- * now; then as much is reserved as can be had, and pages behind it hold no objects
- * (gy_records_cover says false).
+ * Room for all pages that the heap has reserved, 160 bytes each, a fiftieth of the range. It is
+ * carved out of the range's own unused end with the collector's first use: so a program that only
+ * mallocs has none of it, and an RLIMIT_AS that leaves no address space, perhaps set after the
+ * heap's start, does not matter. Where the heap has grown up to its end, as much is reserved as can
+ * be had; pages behind it hold no objects (gy_records_cover says false).
  *
  * Steps are such that 2 MiB of bits become usable at a time: 128 MiB of heap. From the second step
  * on huge pages are asked for: marking tests bits at random, and a step that is in use is in use
@@ -33,17 +33,17 @@ struct gy_gc_bits *gy_gc_bits;
 size_t gy_gc_covered;
 
 static struct {
-	struct gy_lock lock;   /* innermost: nothing is taken under it */
+	struct gy_lock lock;
 	size_t reserved_pages; /* [lock] that the arrays have room for */
-} records = {.lock = GY_LOCK_INIT(GY_RANK_metadata)};
+} records = {.lock = GY_LOCK_INIT(GY_RANK_pool)};
 
+/* [lock: records] */
 static int reserve(size_t pages)
 {
 	size_t bits = gy_round_up(pages * BITS_PER, GY_HUGEPAGE_BYTES);
-	void *start;
-	int error =
-		gy_vm_reserve(&start, bits + gy_round_up(pages * PAGE_PER, GY_KERNEL_PAGE_BYTES),
-			      GY_HUGEPAGE_BYTES);
+	size_t bytes = bits + gy_round_up(pages * PAGE_PER, GY_KERNEL_PAGE_BYTES);
+	void *start = gy_page_heap_carve(bytes);
+	int error = start ? 0 : gy_vm_reserve(&start, bytes, GY_HUGEPAGE_BYTES);
 
 	if (error)
 		return error;
@@ -59,11 +59,11 @@ int gy_records_init(void)
 	int error = 0;
 
 	gy_lock_acquire(&records.lock);
-	while (!records.reserved_pages && pages) {
+	while (!records.reserved_pages) {
 		error = reserve(pages);
-		if (!error)
+		if (!error || pages <= STEP_PAGES)
 			break;
-		pages = pages > STEP_PAGES ? pages / 8 * 7 : 0;
+		pages = pages / 8 * 7;
 	}
 	gy_lock_release(&records.lock);
 	return error;
@@ -110,5 +110,5 @@ uint64_t gy_records_bytes(void)
 
 void gy_records_fork_child(void)
 {
-	gy_lock_init(&records.lock, GY_RANK_metadata);
+	gy_lock_init(&records.lock, GY_RANK_pool);
 }

@@ -109,6 +109,19 @@ static void hand_over(struct gy_cursor *cursor, uint32_t block, unsigned live)
 	ADD_RELAXED(gy_space_taken_bytes, cursor->taken_bytes);
 }
 
+/* The block in hand, of before the last flip: swept in place. What it had not handed out is returned
+ * and taken anew. [lock: bin, or the world is stopped] Objects left. */
+static unsigned settle_in_hand(struct gy_cursor *cursor)
+{
+	struct gy_gc_bin *bin = cursor->bin;
+	unsigned used = gy_block_count(bin, cursor->block);
+	unsigned live = gy_block_settle(bin, cursor->block);
+
+	WRITE_RELAXED(bin->returned, bin->returned + (bin->objects - used));
+	hand_over(cursor, cursor->block, live);
+	return live;
+}
+
 static void put_away(struct gy_block_list *list, uint32_t block)
 {
 	gy_gc_pages[block].state = GY_BLOCK_LISTED;
@@ -123,14 +136,9 @@ static int take_listed(struct gy_cursor *cursor)
 	uint32_t block = cursor->block;
 
 	if (block) {
-		if (gy_gc_pages[block].epoch != __atomic_load_n(&gy_gc_epoch, __ATOMIC_ACQUIRE)) {
-			unsigned live = gy_block_settle(bin, block);
-
-			if (live < bin->objects) {
-				hand_over(cursor, block, live);
-				return 1;
-			}
-		}
+		if (gy_gc_pages[block].epoch != __atomic_load_n(&gy_gc_epoch, __ATOMIC_ACQUIRE) &&
+		    settle_in_hand(cursor) < bin->objects)
+			return 1;
 		cursor->block = 0;
 		put_away(&bin->full, block);
 	}
@@ -306,8 +314,7 @@ void gy_space_thread_begin_cycle(struct gy_gc_thread *thread)
 		if (!cursor->block)
 			continue;
 		if (gy_gc_pages[cursor->block].epoch != gy_gc_epoch)
-			hand_over(cursor, cursor->block,
-				  gy_block_settle(cursor->bin, cursor->block));
+			settle_in_hand(cursor);
 		if (!cursor_rest(cursor, &first, &end))
 			continue;
 		for (unsigned word = first / 64; word * 64 < end; word++) {
@@ -332,7 +339,7 @@ static void cursor_end(struct gy_cursor *cursor)
 	marking = __atomic_load_n(&gyre_gc_marking, __ATOMIC_ACQUIRE); /* SPACE-7: in this order */
 	epoch = __atomic_load_n(&gy_gc_epoch, __ATOMIC_ACQUIRE);
 	if (gy_gc_pages[block].epoch != epoch)
-		hand_over(cursor, block, gy_block_settle(bin, block));
+		settle_in_hand(cursor);
 	if (marking != epoch + 1 && cursor_rest(cursor, &first, &end))
 		for (unsigned word = first / 64; word * 64 < end; word++)
 			WRITE_RELAXED(gy_gc_bits[block].allocated[word],

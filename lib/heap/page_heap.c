@@ -127,7 +127,7 @@ static bool run_is_free(size_t first, size_t count)
 static enum gy_oom_reason grow(size_t need)
 {
 	size_t first = gy_map.hugepage_count;
-	size_t left = gy_map.hugepage_reserved - first;
+	size_t left = gy_map.hugepage_reserved - gy_map.hugepage_carved - first;
 	size_t count = MAX(need, MIN(GROW_MAX, first / 4 + 1));
 	char *start = gy_page_start(first * GY_HUGEPAGE_PAGES);
 	size_t bytes;
@@ -497,6 +497,21 @@ int gy_page_heap_init(void)
 
 	gy_pages.free_map = gy_metadata_take(words * sizeof(uint64_t));
 	return gy_pages.free_map ? 0 : -ENOMEM;
+}
+
+void *gy_page_heap_carve(size_t bytes)
+{
+	size_t hugepages = gy_div_round_up(bytes, GY_HUGEPAGE_BYTES), end;
+	char *start = NULL;
+
+	gy_lock_acquire(&gy_pages.lock);
+	end = gy_map.hugepage_reserved - gy_map.hugepage_carved;
+	if (end - gy_map.hugepage_count >= hugepages) {
+		gy_map.hugepage_carved += hugepages;
+		start = gy_page_start((end - hugepages) * GY_HUGEPAGE_PAGES);
+	}
+	gy_lock_release(&gy_pages.lock);
+	return start;
 }
 
 void gy_page_heap_read_stats(struct gy_page_heap_stats *stats)

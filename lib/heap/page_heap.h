@@ -35,6 +35,10 @@ bool gy_page_heap_extend(struct gy_span *span, size_t pages);
 /* Gives back a large span's pages behind the first `pages` (above 0). */
 void gy_page_heap_shrink(struct gy_span *span, size_t pages);
 
+/* Whole huge pages of the range's unused end, for arrays of a module above: reserved, not usable, out
+ * of the heap for ever. Needs no new address space, of which a limit may leave none. NULL: too late. */
+void *gy_page_heap_carve(size_t bytes);
+
 void gy_page_heap_read_stats(struct gy_page_heap_stats *stats);
 void gy_page_heap_count_oom(void);
 void gy_page_heap_lock(void);
