@@ -3,8 +3,6 @@
 #define WEAK __attribute__((weak, visibility("hidden")))
 #pragma GCC diagnostic ignored "-Wmissing-prototypes"
 #pragma GCC diagnostic ignored "-Wbuiltin-declaration-mismatch"
-WEAK void *gy_blocking_begin(void) { return NULL; }
-WEAK void *gy_blocking_end(void) { return NULL; }
 WEAK void *gy_cleanup_add(void) { return NULL; }
 WEAK void *gy_finalise_count(void) { return NULL; }
 WEAK void *gy_finalise_fork_child(void) { return NULL; }
@@ -20,28 +18,8 @@ WEAK void *gy_handle_free(void) { return NULL; }
 WEAK void *gy_handle_get(void) { return NULL; }
 WEAK void *gy_handle_new(void) { return NULL; }
 WEAK void *gy_handle_set(void) { return NULL; }
-WEAK void *gy_mutator_add(void) { return NULL; }
-WEAK void *gy_mutator_remove(void) { return NULL; }
-WEAK unsigned long gy_mutators[2];
-WEAK unsigned long gy_mutators_lock[2];
-WEAK unsigned long gy_world_fixup[2];
-WEAK void *gy_root_range_add(void) { return NULL; }
-WEAK void *gy_root_range_remove(void) { return NULL; }
-WEAK void *gy_roots_each(void) { return NULL; }
-WEAK void *gy_roots_fork_child(void) { return NULL; }
-WEAK void *gy_roots_freeze(void) { return NULL; }
-WEAK void *gy_roots_init(void) { return NULL; }
-WEAK void *gy_roots_prepare(void) { return NULL; }
-WEAK void *gy_roots_read_stats(void) { return NULL; }
-WEAK void *gy_roots_scan(void) { return NULL; }
 WEAK void *gy_verify(void) { return NULL; }
 WEAK void *gy_weak_cleared_count(void) { return NULL; }
 WEAK void *gy_weak_free(void) { return NULL; }
 WEAK void *gy_weak_get(void) { return NULL; }
 WEAK void *gy_weak_new(void) { return NULL; }
-WEAK void *gy_world_fork_child(void) { return NULL; }
-WEAK void *gy_world_fork_parent(void) { return NULL; }
-WEAK void *gy_world_fork_prepare(void) { return NULL; }
-WEAK void *gy_world_init(void) { return NULL; }
-WEAK void *gy_world_start(void) { return NULL; }
-WEAK void *gy_world_stop(void) { return NULL; }
