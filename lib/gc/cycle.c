@@ -578,12 +578,14 @@ void gy_cycle_fork_prepare(void)
 	gy_lock_acquire(&cycle.lock);
 	gy_finalise_fork_prepare();
 	gy_world_fork_prepare();
+	gy_roots_fork_prepare();
 	gy_space_fork_prepare();
 }
 
 void gy_cycle_fork_parent(void)
 {
 	gy_space_fork_parent();
+	gy_roots_fork_parent();
 	gy_world_fork_parent();
 	gy_finalise_fork_parent();
 	gy_lock_release(&cycle.lock);
