@@ -34,7 +34,14 @@ const char *gy_gc_phase_name(uint64_t phase)
 
 const char *gy_gc_error_name(uint64_t error)
 {
-	return error < 4096 ? strerror((int)error) : "unknown error";
+	switch (error) {
+	case EDEADLK: /* the process named it on its standard error */
+		return "a thread did not stop";
+	case EAGAIN:
+		return "libraries were loaded all the time";
+	default:
+		return error < 4096 ? strerror((int)error) : "unknown error";
+	}
 }
 
 const char *gy_gc_part_name(const struct gy_gc_part *part)
