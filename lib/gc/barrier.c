@@ -70,6 +70,7 @@
  */
 #include "gc/barrier.h"
 
+#include "base/probe.h"
 #include "gc/thread.h"
 #include "os/sys.h"
 
@@ -122,6 +123,8 @@ static struct {
 
 /* ------------------------------------------------------------------ buffers */
 
+enum flush_reason { FLUSH_FULL, FLUSH_FETCHED, FLUSH_END }; /* as barrier_flush tells them */
+
 static bool buffer_make(struct gy_barrier *barrier)
 {
 	void **buffer;
@@ -140,27 +143,30 @@ static bool buffer_make(struct gy_barrier *barrier)
 	return true;
 }
 
-/* Entries that nobody looked at yet. [lock] */
-static void hand_over(struct gy_barrier *barrier, struct gy_marker *marker)
+/* Entries that nobody looked at yet; how many. [lock] */
+static uint32_t hand_over(struct gy_barrier *barrier, struct gy_marker *marker)
 {
 	uint32_t count = __atomic_load_n(&barrier->count, __ATOMIC_ACQUIRE);
+	uint32_t entries = count > barrier->drained ? count - barrier->drained : 0;
 
-	if (barrier->drained < count)
-		gy_mark_buffer(marker, barrier->buffer + barrier->drained, count - barrier->drained);
+	if (entries)
+		gy_mark_buffer(marker, barrier->buffer + barrier->drained, entries);
 	barrier->drained = count;
+	return entries;
 }
 
 /* The calling thread's buffer becomes empty. The marker is busy before the lock is taken: who holds
  * the lock and waits for markers does not wait for us. */
-static void flush(struct gy_barrier *barrier)
+static void flush(struct gy_barrier *barrier, enum flush_reason reason)
 {
 	struct gy_marker *marker;
+	uint32_t entries = 0;
 
 	gy_hold_begin(); /* BUSY-1 */
 	marker = gy_marker_take_open();
 	gy_lock_acquire(&barrier->lock);
 	if (marker) /* else BAR-5 */
-		hand_over(barrier, marker);
+		entries = hand_over(barrier, marker);
 	WRITE_RELAXED(barrier->shades, barrier->shades + barrier->count);
 	__atomic_store_n(&barrier->count, 0, __ATOMIC_RELAXED);
 	barrier->drained = 0;
@@ -168,6 +174,8 @@ static void flush(struct gy_barrier *barrier)
 	if (marker)
 		gy_marker_give(marker);
 	gy_hold_end();
+	if (entries)
+		GY_PROBE2(barrier_flush, entries, reason);
 }
 
 /* Room for an entry, by emptying the buffer or making one. */
@@ -175,7 +183,7 @@ static GY_NOINLINE bool make_room(struct gy_barrier *barrier)
 {
 	if (!barrier->buffer)
 		return buffer_make(barrier);
-	flush(barrier);
+	flush(barrier, FLUSH_FULL);
 	return true;
 }
 
@@ -278,6 +286,7 @@ void gy_barrier_begin_cycle(void)
 bool gy_barrier_drain_all(struct gy_marker *marker)
 {
 	struct gy_mark_stats before, after;
+	uint64_t entries = 0;
 
 	gy_marker_read_stats(marker, &before);
 	gy_lock_acquire(&gy_mutators_lock);
@@ -285,10 +294,12 @@ bool gy_barrier_drain_all(struct gy_marker *marker)
 		struct gy_gc_thread *thread = container_of(at, struct gy_gc_thread, mutator);
 
 		gy_lock_acquire(&thread->barrier.lock);
-		hand_over(&thread->barrier, marker);
+		entries += hand_over(&thread->barrier, marker);
 		gy_lock_release(&thread->barrier.lock);
 	}
 	gy_lock_release(&gy_mutators_lock);
+	if (entries)
+		GY_PROBE2(barrier_flush, entries, FLUSH_FETCHED);
 	gy_marker_read_stats(marker, &after);
 	return after.marked_objects != before.marked_objects;
 }
@@ -324,7 +335,7 @@ void gy_barrier_thread_end(struct gy_barrier *barrier)
 {
 	if (!barrier->buffer)
 		return;
-	flush(barrier);
+	flush(barrier, FLUSH_END);
 	ADD_RELAXED(other_shades, barrier->shades);
 	barrier->shades = 0;
 	gy_lock_acquire(&spare.lock);
