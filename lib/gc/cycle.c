@@ -347,9 +347,7 @@ static void serve(enum gy_gc_reason reason)
 	__atomic_fetch_add(&cycle.started, 1, __ATOMIC_SEQ_CST);
 	error = run_cycle(reason);
 	cycle.sweep_from_ns = gy_now_ns() + SWEEP_DELAY_NS;
-	if (reason == GY_GC_FORCED || READ_RELAXED(cycle.verify) != READ_RELAXED(cycle.verified) ||
-	    gy_option(GY_OPT_gc_verify))
-		gy_space_sweep_all();
+	/* Before the sweep: what is lost is still as it was (gc/verify.c). */
 	if (gy_option(GY_OPT_gc_verify) ||
 	    READ_RELAXED(cycle.verify) != READ_RELAXED(cycle.verified)) {
 		uint32_t asked = READ_RELAXED(cycle.verify);
@@ -360,6 +358,8 @@ static void serve(enum gy_gc_reason reason)
 		__atomic_store_n(&cycle.verified, asked, __ATOMIC_SEQ_CST);
 		gy_sys_futex_wake(&cycle.verified, INT32_MAX, false);
 	}
+	if (reason == GY_GC_FORCED)
+		gy_space_sweep_all();
 	__atomic_store_n(&cycle.error, error, __ATOMIC_SEQ_CST);
 	wake_all(&cycle.finished);
 }
