@@ -37,6 +37,7 @@
 #include "gc/roots.h"
 #include "gc/verify.h"
 #include "gc/workers.h"
+#include "heap/hooks.h"
 #include "heap/thread_cache.h"
 #include "os/native_thread.h"
 #include "os/sys.h"
@@ -513,6 +514,8 @@ void gy_cycle_allocated(struct gy_gc_thread *thread, size_t bytes)
 	uint32_t phase = READ_RELAXED(gy_gc_phase);
 	bool limited;
 
+	/* As any slow path of the heap's: the control page, the background thread. */
+	gy_heap_hooks.slow_path((uintptr_t)__builtin_return_address(0));
 	if (unlikely(every) &&
 	    __atomic_add_fetch(&cycle.slow_allocations, 1, __ATOMIC_RELAXED) % every == 0)
 		gy_cycle_request(GY_GC_STRESS);
