@@ -97,15 +97,17 @@ static void show_cycles(const struct gyre_control_gc *gc)
 	gy_out_end();
 }
 
-static void show_heap(const struct gyre_control_gc *gc)
+/* Trigger, goal, growth rate; there are none while no cycle is to begin by itself. */
+static void show_goal(const struct gyre_control_gc *gc)
 {
 	char text[32];
 
-	gy_out_begin("heap", "Collected heap");
-	gy_out_u64("heap_live_bytes", "live", OUT_BYTES, gc->heap_live_bytes);
-	gy_out_note("what the last cycle found reachable");
-	gy_out_u64("heap_inuse_bytes", "in use", OUT_BYTES, gc->heap_inuse_bytes);
-	gy_out_note("with what is new, and garbage not yet swept");
+	if (!gy_gc_goal_is_set(gc->heap_goal_bytes)) {
+		gy_out_null("heap_trigger_bytes", NULL, "");
+		gy_out_null("heap_goal_bytes", "goal", "none");
+		gy_out_null("heap_growth_rate", NULL, "");
+		return;
+	}
 	gy_out_u64("heap_trigger_bytes", "trigger", OUT_BYTES, gc->heap_trigger_bytes);
 	gy_out_note("the next cycle begins here");
 	gy_out_u64("heap_goal_bytes", "goal", OUT_BYTES, gc->heap_goal_bytes);
@@ -116,6 +118,16 @@ static void show_heap(const struct gyre_control_gc *gc)
 	else
 		gy_out_text("heap_growth_rate", "growth rate", text);
 	gy_out_note("goal / in use");
+}
+
+static void show_heap(const struct gyre_control_gc *gc)
+{
+	gy_out_begin("heap", "Collected heap");
+	gy_out_u64("heap_live_bytes", "live", OUT_BYTES, gc->heap_live_bytes);
+	gy_out_note("what the last cycle found reachable");
+	gy_out_u64("heap_inuse_bytes", "in use", OUT_BYTES, gc->heap_inuse_bytes);
+	gy_out_note("with what is new, and garbage not yet swept");
+	show_goal(gc);
 	gy_out_u64("heap_span_bytes", "in spans", OUT_BYTES, gc->heap_span_bytes);
 	if (gy_out_is_json()) {
 		gy_out_json("percent", json_integer((json_int_t)gc->percent));
@@ -342,7 +354,10 @@ static void run_out(const struct run *run)
 	gy_out_u64("heap_before_bytes", "in use before", OUT_BYTES, before->heap_inuse_bytes);
 	gy_out_u64("heap_after_bytes", "in use after", OUT_BYTES, after->heap_inuse_bytes);
 	gy_out_u64("heap_live_bytes", "live", OUT_BYTES, after->heap_live_bytes);
-	gy_out_u64("heap_goal_bytes", "next goal", OUT_BYTES, after->heap_goal_bytes);
+	if (gy_gc_goal_is_set(after->heap_goal_bytes))
+		gy_out_u64("heap_goal_bytes", "next goal", OUT_BYTES, after->heap_goal_bytes);
+	else
+		gy_out_null("heap_goal_bytes", "next goal", "none");
 	gy_out_u64("pause_ns", "pause", OUT_NS, after->pause_last_ns);
 	gy_out_u64("mark_ns", "marking", OUT_NS,
 		   minus(after->mark_total_ns, before->mark_total_ns));

@@ -27,6 +27,11 @@ static const char *if_known(bool known, const char *text)
 	return known ? text : "-";
 }
 
+static bool has_goal(const struct gy_gc_cycle *cycle)
+{
+	return cycle->paced && gy_gc_goal_is_set(cycle->goal_bytes);
+}
+
 static void cycle_text(struct gy_gc_watch *watch, const struct gy_gc_cycle *cycle)
 {
 	char wall[32], before[GY_OUT_TEXT], live[GY_OUT_TEXT], goal[GY_OUT_TEXT], growth[16];
@@ -50,8 +55,9 @@ static void cycle_text(struct gy_gc_watch *watch, const struct gy_gc_cycle *cycl
 	gy_out_line(
 		"%-12s  %6" PRIu64 "  %-6s  %10s  %10s  %10s  %6s  %7s  %7s  %10s  %7s  %5.1f %%",
 		wall, cycle->number, if_known(cycle->begun, gy_gc_reason_name(cycle->reason)),
-		if_known(cycle->begun, before), live, if_known(cycle->paced, goal),
-		if_known(cycle->paced, growth), pause, took, marked, cycle->assists ? assists : "0",
+		if_known(cycle->begun, before), live, if_known(has_goal(cycle), goal),
+		if_known(has_goal(cycle), growth), pause, took, marked,
+		cycle->assists ? assists : "0",
 		cpu_percent(watch, cycle->worker_cpu_ns + cycle->assist_ns, cycle->duration_ns));
 }
 
@@ -81,14 +87,17 @@ static void cycle_json(struct gy_gc_watch *watch, const struct gy_gc_cycle *cycl
 	member_u64(o, "begin_ns", cycle->begun, cycle->begin_ns);
 	member_u64(o, "duration_ns", true, cycle->duration_ns);
 	member_u64(o, "heap_begin_bytes", cycle->begun, cycle->begin_inuse_bytes);
-	member_u64(o, "heap_begin_goal_bytes", cycle->begun, cycle->begin_goal_bytes);
+	member_u64(o, "heap_begin_goal_bytes",
+		   cycle->begun && gy_gc_goal_is_set(cycle->begin_goal_bytes),
+		   cycle->begin_goal_bytes);
 	member_u64(o, "heap_end_bytes", true, cycle->inuse_bytes);
 	member_u64(o, "heap_live_bytes", true, cycle->live_bytes);
-	member_u64(o, "heap_goal_bytes", cycle->paced, cycle->goal_bytes);
-	member_u64(o, "heap_trigger_bytes", cycle->paced, cycle->trigger_bytes);
+	member_u64(o, "heap_goal_bytes", has_goal(cycle), cycle->goal_bytes);
+	member_u64(o, "heap_trigger_bytes", has_goal(cycle), cycle->trigger_bytes);
 	json_object_set_new(o, "heap_growth_rate",
-			    cycle->paced ? rounded((double)cycle->growth_rate_permille / 1000, 1000)
-					 : json_null());
+			    has_goal(cycle)
+				    ? rounded((double)cycle->growth_rate_permille / 1000, 1000)
+				    : json_null());
 	member_u64(o, "memory_limit_bytes", cycle->paced, cycle->memory_limit_bytes);
 	member_u64(o, "pauses", true, cycle->pauses);
 	member_u64(o, "pause_ns", true, cycle->pause_ns);

@@ -25,6 +25,11 @@ const char *gy_gc_reason_name(uint32_t reason)
 	return reason < sizeof(names) / sizeof(names[0]) ? names[reason] : "other";
 }
 
+bool gy_gc_goal_is_set(uint64_t goal_bytes)
+{
+	return goal_bytes < 1ull << 60;
+}
+
 const char *gy_gc_phase_name(uint64_t phase)
 {
 	static const char *const names[] = {"idle", "marking", "ending", "sweeping"};

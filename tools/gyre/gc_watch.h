@@ -84,6 +84,9 @@ const char *gy_gc_phase_name(uint64_t phase);
 const char *gy_gc_error_name(uint64_t error);
 const char *gy_gc_part_name(const struct gy_gc_part *part);
 
+/* gy_gc_goal_is_set - with a percent below 0 the goal is as far away as can be. */
+bool gy_gc_goal_is_set(uint64_t goal_bytes);
+
 /* The commands: gc_trace.c, gc_phases.c. */
 int gy_gc_trace(int argc, char **argv);
 int gy_gc_phases(int argc, char **argv);
