@@ -43,8 +43,12 @@ void gy_lock_acquire_slow(struct gy_lock *lock)
 			return;
 		cpu_relax();
 	}
-	while (__atomic_exchange_n(&lock->state, 2, __ATOMIC_ACQUIRE) != 0)
+	while (__atomic_exchange_n(&lock->state, 2, __ATOMIC_ACQUIRE) != 0) {
+		/* The stopper may hold the lock while it waits for us: LOCK-3. */
+		gy_hold_end();
 		gy_sys_futex_wait(&lock->state, 2, &nap, false); /* LOCK-4 */
+		gy_hold_begin();
+	}
 }
 
 void gy_lock_release_slow(struct gy_lock *lock)

@@ -32,7 +32,7 @@ struct gy_lock {
 
 /* LOCK-3. [self], and the handler of a signal on this very thread. */
 struct gy_hold {
-	uint32_t depth;	  /* locks held or waited for, and critical paths of the collector */
+	uint32_t depth;	  /* locks held, and critical paths of the collector */
 	uint32_t pending; /* the handler came meanwhile */
 };
 
