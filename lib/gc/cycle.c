@@ -576,6 +576,16 @@ int gy_cycle_init(void)
 	return gy_workers_init();
 }
 
+void gy_cycle_hold(void)
+{
+	gy_lock_acquire(&cycle.lock);
+}
+
+void gy_cycle_let_go(void)
+{
+	gy_lock_release(&cycle.lock);
+}
+
 void gy_cycle_fork_prepare(void)
 {
 	gy_lock_acquire(&cycle.lock);

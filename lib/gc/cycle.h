@@ -41,6 +41,9 @@ GY_INLINE void gy_gc_step(void)
 		gy_gc_step_slow();
 }
 
+/* Around a stop of the world that is not a cycle's: fork waits (CYCLE-3). */
+void gy_cycle_hold(void);
+void gy_cycle_let_go(void);
 void gy_cycle_fork_prepare(void);
 void gy_cycle_fork_parent(void);
 void gy_cycle_fork_child(void);

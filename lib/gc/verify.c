@@ -254,10 +254,14 @@ static int try_walk(struct verifier *verifier)
 	int error = gy_roots_prepare();
 	void *map;
 
-	if (!error)
-		error = gy_world_stop(&world);
 	if (error)
 		return error;
+	gy_cycle_hold();
+	error = gy_world_stop(&world);
+	if (error) {
+		gy_cycle_let_go();
+		return error;
+	}
 	verifier->seen_bytes = gy_gc_covered * BITS_PER_PAGE / 8;
 	verifier->stack_bytes = STACK_BYTES_FIRST;
 	if (!gy_roots_freeze(0)) {
@@ -273,6 +277,7 @@ static int try_walk(struct verifier *verifier)
 		gy_vm_unmap(verifier->seen, verifier->seen_bytes);
 	}
 	gy_world_start();
+	gy_cycle_let_go();
 	return error;
 }
 
