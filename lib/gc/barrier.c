@@ -7,66 +7,69 @@
  *	gyre_set, idle:      nop; cmpl $0, gyre_gc_marking; jne slow; mov value, (slot)
  *	gyre_set, marking:   old = *slot; buffer[count] = old; count++; *slot = value
  *
- * Both are restartable sequences. A stop whose PC lies in one takes its thread back to the sequence's
- * start (gy_barrier_fixup, from the signal handler, for every frame of the thread): the second has
- * written nothing by then but a buffer entry, which is harmless twice; the first has written nothing.
- * Recognised are the second by its address, the inline ones by their nop, whose operand spells "Gyre".
- * Kernel restartable sequences (rseq) would do the same for the second; they cannot be had inline
- * without a thread pointer access and two more stores each time, and the handler is there anyway.
- * What plain code loses otherwise was counted: up to 5 stores in a hundred stops.
+ * Both are restartable sequences. A stop whose PC lies in one takes its thread back to the
+ * sequence's start (gy_barrier_fixup, from the signal handler, for every frame of the thread): the
+ * second has written nothing by then but a buffer entry, which is harmless twice; the first has
+ * written nothing. Recognised are the second by its address, the inline ones by their nop, whose
+ * operand spells "Gyre". Kernel restartable sequences (rseq) would do the same for the second; they
+ * cannot be had inline without a thread pointer access and two more stores each time, and the
+ * handler is there anyway. What plain code loses otherwise was counted: up to 5 stores in a hundred
+ * stops.
  *
- * Why the second must not be cut by a pause either: appended in cycle N, whose buffers are thrown away,
- * and stored in cycle N + 1, the old pointer would have been handed over to nobody.
+ * Why the second must not be cut by a pause either: appended in cycle N, whose buffers are thrown
+ * away, and stored in cycle N + 1, the old pointer would have been handed over to nobody.
  *
  * ---- BAR-3: why idle markers and one look at each buffer are the end, and no handshake is needed
  *
  * gy_barrier_terminate does, in this order:
  *	t0  all markers idle; remember `activity`		(gy_mark_quiet)
- *	t1  look at each thread's buffer, under its lock; if anything was white, it is marked: not yet
+ *	t1  look at each thread's buffer, under its lock; was anything white? Marked; not yet
  *	t2  still idle, `activity` the same; close		(gy_mark_close)
  *
- * Suppose that at t2 some object that the snapshot could reach is white. On its path from a root, as it
- * was in the snapshot, take the first white one, X. Its predecessor is no root: those were marked in
- * the pause, by what they then contained. So it is an object P with a field P.f that held X in the
- * snapshot, and P is not white. It is not grey, for all grey things are in a busy marker's hands or
- * shared (MARK-1, and "in a buffer" is what we come to now). So P was scanned, at a time s. No marker
- * was busy from t0 to t2 (any change to busy counts in `activity`), so s < t0. Had P.f held X at s, X
- * would be marked. So somebody had overwritten P.f before s; take the first such store since the
- * snapshot, by thread T. It found X, having read the field before it wrote, and nobody having written in
- * between. Which code was it?
- *  - gyre_set's inline store, having seen the flag at 0? The flag rose in the pause. T was not between
- *    test and store there (the fix-up), and later tests see 1.
- *  - The slow half: it wrote buffer entry X, then count, then P.f, in that order for every other CPU (BAR-2;
- *    x86 keeps the order of stores, and of loads, and a store seen by one CPU is seen by all). All three
- *    in this cycle: the pause falls between such sequences. The marker saw P.f's new value at s. So the
- *    entry was there at s, and for who comes after s by any chain of locks: for t0, t1.
- *  - exchange, compare-and-swap, copy (below): they shade what they expect, then replace it only if it
- *    is what they expect: compare-and-swap. If shading came in this cycle: as above. If it came before
- *    the pause, or the flag was 0 then: X was in T's registers or stack throughout the pause, for the
- *    compare-and-swap that followed needed it: X was a root.
- * So X is an entry of T's buffer that was appended before s. Then either it is there at t1: X is marked
- * there, being white, and this try fails. Or T has flushed it meanwhile. A flush is, under the buffer's
- * lock, busy before it takes the first entry, until all are marked and handed on. If it became busy
- * before t0, it was idle again at t0, so X was marked. If after t0, `activity` changed. If it was refused
- * (closed), then not in this cycle's marking. A thread that ends flushes too, and leaves the list after
- * that. In each case X is not white: contradiction.
+ * Suppose that at t2 some object that the snapshot could reach is white. On its path from a root,
+ * as it was in the snapshot, take the first white one, X. Its predecessor is no root: those were
+ * marked in the pause, by what they then contained. So it is an object P with a field P.f that held
+ * X in the snapshot, and P is not white. It is not grey, for all grey things are in a busy marker's
+ * hands or shared (MARK-1, and "in a buffer" is what we come to now). So P was scanned, at a time
+ * s. No marker was busy from t0 to t2 (any change to busy counts in `activity`), so s < t0. Had P.f
+ * held X at s, X would be marked. So somebody had overwritten P.f before s; take the first such
+ * store since the snapshot, by thread T. It found X, having read the field before it wrote, and
+ * nobody having written in between. Which code was it?
+ *  - gyre_set's inline store, having seen the flag at 0? The flag rose in the pause. T was not
+ *    between test and store there (the fix-up), and later tests see 1.
+ *  - The slow half: it wrote buffer entry X, then count, then P.f, in that order for every other
+ *    CPU (BAR-2; x86 keeps the order of stores, and of loads, and a store seen by one CPU is seen
+ *    by all). All three in this cycle: the pause falls between such sequences. The marker saw
+ *    P.f's new value at s. So the entry was there at s, and is for whoever comes after s by any
+ *    chain of locks: at t0 and t1.
+ *  - Exchange and compare-and-swap (below): they shade what they expect, then replace it only if
+ *    it is that. If shading came in this cycle: as above. If it came before the pause, or the flag
+ *    was 0 then: X was in T's registers or stack throughout the pause, for the compare-and-swap
+ *    that followed needed it: X was a root.
+ * So X is an entry of T's buffer that was appended before s. Then either it is there at t1: X is
+ * marked there, being white, and this try fails. Or T has flushed it meanwhile. A flush is busy
+ * from before it takes the buffer's lock until all entries are marked and handed on. If it became
+ * busy before t0, it was idle again at t0, so X was marked. If after t0, `activity` changed. If it
+ * was refused (closed), then not in this cycle's marking. A thread that ends flushes too, and
+ * leaves the list after that. In each case X is not white: contradiction.
  *
- * The attack that the look at `activity` parries: an entry is flushed between t0 and t1 and marks A; an
- * assist scans A, and finds A.f overwritten by a thread whose buffer was looked at just before. Both
- * buffers look harmless, all markers are idle again at t2, and the old A.f is lost. The attack that
- * compare-and-swap parries: an exchange leaves the old pointer in a register alone, and the buffers
- * are looked at before it is appended. (A handshake would not help: the thread can be there for ever.)
- * tests/model/collector.pml has both, and others, as mutants.
+ * The attack that the look at `activity` parries: an entry is flushed between t0 and t1 and marks
+ * A; an assist scans A, and finds A.f overwritten by a thread whose buffer was looked at just
+ * before. Both buffers look harmless, all markers are idle again at t2, and the old A.f is lost.
+ * The attack that compare-and-swap parries: an exchange leaves the old pointer in a register alone,
+ * and the buffers are looked at before it is appended. (A handshake would not help: the thread can
+ * be there for ever.) tests/model/collector.pml has both, and others, as mutants.
  *
- * And after t2? All that the snapshot could reach is marked, all else that can be reached is new and
- * black. Threads go on appending to their buffers until they see the flag down, and after: all of it is
- * marked, or of another cycle. It may be dropped, and it must be: a flush that was begun with the flag up
- * may be so late that its marks would fall on swept blocks, which would then be black without having
- * been scanned, in the next cycle. Hence BAR-5: closed is decided under the lock under which one becomes
- * busy; it is opened in a pause, where no thread is within a flush (BUSY-1).
+ * And after t2? All that the snapshot could reach is marked, all else that can be reached is new
+ * and black. Threads go on appending to their buffers until they see the flag down, and after: all
+ * of it is marked, or of another cycle. It may be dropped, and it must be: a flush that was begun
+ * with the flag up may be so late that its marks would fall on swept blocks, which would then be
+ * black without having been scanned, in the next cycle. Hence BAR-5: closed is decided under the
+ * lock under which one becomes busy; it is opened in a pause, where no thread is within a flush
+ * (BUSY-1).
  *
- * Sources: Yuasa 1990; Dijkstra et al. 1978 for the form of the proof; Go's mbarrier.go and mwbbuf.go.
- * Not here: who calls gy_barrier_fixup (mutator/world.c), flag and phases (cycle.c).
+ * Sources: Yuasa 1990; Dijkstra et al. 1978 for the form of the proof; Go's mbarrier.go and
+ * mwbbuf.go. Not here: who calls gy_barrier_fixup (mutator/world.c), flag and phases (cycle.c).
  */
 #include "gc/barrier.h"
 
@@ -78,12 +81,14 @@
 #include <stddef.h>
 #include <string.h>
 
-_Static_assert(offsetof(struct gy_barrier, buffer) == 0 && offsetof(struct gy_barrier, count) == 8 &&
-		       offsetof(struct gy_barrier, limit) == 16,
-	       "as gy_barrier_step has them");
+_Static_assert(offsetof(struct gy_barrier, buffer) == 0, "as gy_barrier_step has them");
+_Static_assert(offsetof(struct gy_barrier, count) == 8, "as gy_barrier_step has them");
+_Static_assert(offsetof(struct gy_barrier, limit) == 16, "as gy_barrier_step has them");
 
-/* bool gy_barrier_step(struct gy_barrier *, void **slot, void *value): the slow half's sequence. False:
- * the buffer is full, or there is none; nothing was stored. */
+/* The slow half's sequence. False: the buffer is full, or there is none; nothing was stored. */
+bool gy_barrier_step(struct gy_barrier *barrier, void **slot, void *value) GY_HIDDEN;
+extern const char gy_barrier_step_end[] GY_HIDDEN;
+
 __asm__(".text\n"
 	".p2align 4\n"
 	".globl gy_barrier_step\n"
@@ -112,10 +117,7 @@ __asm__(".text\n"
 	".globl gy_barrier_step_end\n"
 	".hidden gy_barrier_step_end\n");
 
-bool gy_barrier_step(struct gy_barrier *barrier, void **slot, void *value) GY_HIDDEN;
-extern const char gy_barrier_step_end[] GY_HIDDEN;
-
-static uint64_t other_shades; /* [atomic: relaxed] of threads that have ended, and without a buffer */
+static uint64_t other_shades; /* [atomic: relaxed] of ended threads, and without a buffer */
 static struct {
 	struct gy_lock lock;
 	void **first; /* [lock] buffers of threads that have ended; the first word leads on */
@@ -202,8 +204,8 @@ bool gy_barrier_shade(void *object)
 	return marker != NULL;
 }
 
-/* Shades what compare-and-swap is about to take away, while marking. Without memory for a buffer, or
- * for the thread's record, it is marked at once. */
+/* Shades what compare-and-swap is about to take away, while marking. Without memory for a buffer,
+ * or for the thread's record, it is marked at once. */
 static void shade_expected(void *old)
 {
 	struct gy_gc_thread *thread = old ? gy_gc_thread() : NULL;
@@ -353,8 +355,8 @@ void gy_barrier_thread_end(struct gy_barrier *barrier)
 
 static const uint8_t signature[SIGNATURE_BYTES] = {0x0f, 0x1f, 0x80, 0x47, 0x79, 0x72, 0x65};
 
-/* Length of a memory operand that starts with this modrm byte, SIB and displacement included; 0: it is
- * none, or it does not fit. */
+/* Length of a memory operand that starts with this modrm byte, SIB and displacement included; 0: it
+ * is none, or it does not fit. */
 static unsigned operand_bytes(const uint8_t *modrm, const uint8_t *end)
 {
 	unsigned mode = *modrm >> 6, rm = *modrm & 7, bytes = 1;
@@ -406,8 +408,11 @@ static unsigned mov_bytes(const uint8_t *at, const uint8_t *end) /* movq registe
 /* Is pc the cmpl, jne or mov of the sequence whose nop is at `start`? */
 static bool is_inside(const uint8_t *start, const uint8_t *pc, const uint8_t *end)
 {
-	static unsigned (*const shapes[])(const uint8_t *, const uint8_t *) = {cmpl_bytes, jne_bytes,
-									       mov_bytes};
+	static unsigned (*const shapes[])(const uint8_t *, const uint8_t *) = {
+		cmpl_bytes,
+		jne_bytes,
+		mov_bytes,
+	};
 	const uint8_t *at = start + SIGNATURE_BYTES;
 
 	for (unsigned i = 0; i < ARRAY_SIZE(shapes); i++) {
@@ -441,8 +446,8 @@ uintptr_t gy_barrier_fixup(uintptr_t pc, uintptr_t text_low, uintptr_t text_high
 	return 0;
 }
 
-/* An interrupted PC: its page can be read. The page before it is asked for only if the sequence could
- * have begun there. */
+/* An interrupted PC: its page can be read. The page before it is asked for only if the sequence
+ * could have begun there. */
 static uintptr_t fixup_anywhere(uintptr_t pc)
 {
 	uintptr_t low = pc & ~(uintptr_t)4095;

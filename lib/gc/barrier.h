@@ -9,14 +9,15 @@
  * new one; these three are one step against the stop in the same way.
  *
  * BAR-1  The flag goes up in the pause, down after gy_barrier_terminate has returned true.
- * BAR-2  A pointer is in its thread's buffer before it leaves its slot, in the order in which memory
- *        is written; and the pause falls between two such steps, never into one.
- * BAR-3  Termination: markers idle; then every buffer is looked at once and holds nothing white; then
- *        still idle, and none was busy meanwhile. That is enough, without a handshake: barrier.c.
+ * BAR-2  A pointer is in its thread's buffer before it leaves its slot, in the order in which
+ *        memory is written; and the pause falls between two such steps, never into one.
+ * BAR-3  Termination: markers idle; then every buffer is looked at once and holds nothing white;
+ *        then still idle, and none was busy meanwhile. That is enough, without a handshake:
+ *        barrier.c.
  * BAR-4  A buffer is appended to by its thread alone; its entries below `count` are read by whoever
  *        holds its lock.
- * BAR-5  From termination to the next cycle's pause no thread marks what it finds in its buffer: the
- *        bits are no longer a cycle's (gy_mark_close).
+ * BAR-5  From termination to the next cycle's pause no thread marks what it finds in its buffer:
+ *        the bits are no longer a cycle's (gy_mark_close).
  */
 #ifndef GY_GC_BARRIER_H
 #define GY_GC_BARRIER_H
@@ -37,7 +38,7 @@ struct gy_barrier {
 
 int gy_barrier_init(void); /* tells the world's handler of the fix-up */
 void gy_barrier_thread_init(struct gy_barrier *barrier);
-/* Hands over what is left. Before gy_mutator_remove; the thread is held (BUSY-1), and has no lock. */
+/* Hands over what is left. Before gy_mutator_remove; the thread is held (BUSY-1). */
 void gy_barrier_thread_end(struct gy_barrier *barrier);
 
 /* In the pause: what the buffers hold is of before. Opens the marker to them (BAR-5). */
@@ -48,13 +49,13 @@ bool gy_barrier_drain_all(struct gy_marker *marker);
  * reached is marked. False: drain (all markers), and try again. */
 bool gy_barrier_terminate(struct gy_marker *marker);
 
-/* Is pc inside a check-and-store of gyre_set, or of the slow half? Then where to go back to; else 0.
- * Reads code bytes around pc, which must lie in [text_low, text_high). Async-signal-safe. */
+/* Is pc inside a check-and-store of gyre_set, or in the slow half's sequence? Then where to go back
+ * to; else 0. Reads code bytes around pc in [text_low, text_high) only. Async-signal-safe. */
 uintptr_t gy_barrier_fixup(uintptr_t pc, uintptr_t text_low, uintptr_t text_high);
 
-/* Marks one object that was not in a slot (a weak reference's), at once: after it, marking cannot end
- * without it. False: it has ended; then only a marked object may be handed out. Any address. The
- * caller's locks have ranks before `mark`. */
+/* Marks one object that was not in a slot (a weak reference's), at once: after it, marking cannot
+ * end without it. False: it has ended; then only a marked object may be handed out. Any address.
+ * The caller's locks have ranks before `mark`. */
 bool gy_barrier_shade(void *object);
 /* What gyre_atomic_* and gyre_copy are made of. */
 void *gy_barrier_exchange(void **slot, void *value);

@@ -1,12 +1,12 @@
 /* mark.c - from grey to black: blocks at a time, and never waiting for one line of memory.
  *
- * A graph that was not laid out in the order in which it is walked costs a cache miss for each pointer,
- * and marking is nothing but such misses. Two things help, and add up:
+ * A graph that was not laid out in the order in which it is walked costs a cache miss for each
+ * pointer, and marking is nothing but such misses. Two things help, and add up:
  *
- * Order. The queue holds blocks, first in first out. A block is queued when an object of it turns grey
- * and it was not queued already; by the time it is taken many of its objects are grey, and they are
- * scanned together in the order of their addresses, on lines that come in once. (So does Go since
- * 1.26: "Green Tea"; there per 8 KiB span as well.)
+ * Order. The queue holds blocks, first in first out. A block is queued when an object of it turns
+ * grey and it was not queued already; by the time it is taken many of its objects are grey, and
+ * they are scanned together in the order of their addresses, on lines that come in once. (So does
+ * Go since 1.26: "Green Tea"; there per 8 KiB span as well.)
  *
  * Distance. Whatever will be touched is asked for some steps ahead (Cher, Hosking, Vitek: "Software
  * prefetching for mark-sweep garbage collection", 2004):
@@ -20,19 +20,19 @@
  *	2. queued is 1: done; else queued = 1 by exchange; who changed it queues the block
  * Taking a block:
  *	1. grey = marks & ~scanned; scanned |= grey; scan these
- *	2. queued = 0 by exchange, then look at marks & ~scanned again; if there is some: as marking, 2.
- * REC-3: either the marker of an object sees queued = 0 in its step 2, or the taker's second look, which
- * stands behind its exchange, sees the mark: all four operations are sequentially consistent.
+ *	2. queued = 0 by exchange, then look at marks & ~scanned again; if there is some: 2. above
+ * REC-3: either the marker of an object sees queued = 0 in its step 2, or the taker's second look,
+ * which stands behind its exchange, sees the mark: all four operations are sequentially consistent.
  *
- * SCAN-1  A word in a typed field is believed to be a pointer if it lies in a block; a word of a stack,
- *         or of a conservative object, only if it lies in an allocated object. So the free slots of a
- *         block are not brought to life by chance.
+ * SCAN-1  A word in a typed field is believed to be a pointer if it lies in a block; a word of a
+ *         stack, or of a conservative object, only if it lies in an allocated object. So the free
+ *         slots of a block are not brought to life by chance.
  * SCAN-2  Fields are read once, relaxed: what a store puts there meanwhile is shaded by it, or new.
- * SCAN-3  An object of a LARGE block is cut into pieces of GY_MARK_PIECE_BYTES: the entry of a piece is
- *         replaced by the next one's before it is scanned, so another marker may take that. Words are
- *         divided among pieces without regard to array elements.
+ * SCAN-3  An object of a LARGE block is cut into pieces of GY_MARK_PIECE_BYTES: the entry of a
+ *         piece is replaced by the next one's before it is scanned, so another marker may take
+ *         that. Words are divided among pieces without regard to array elements.
  *
- * Not here: queues, pool (mark_queue.c); what a barrier hands over (barrier.c); who calls (cycle.c).
+ * Not here: queues and pool (mark_queue.c); barrier buffers (barrier.c); who calls (cycle.c).
  */
 #include "gc/layout.h"
 #include "gc/mark_queue.h"
@@ -77,7 +77,8 @@ GY_INLINE void turned_grey(struct gy_marker *marker, size_t block, unsigned inde
 	if (__atomic_load_n(&gy_layouts[record->layout], __ATOMIC_ACQUIRE)->kind == GY_LAYOUT_LEAF)
 		return; /* REC-4 */
 	if (unlikely(record->small16)) {
-		uintptr_t address = (uintptr_t)gy_page_start(block) + 16u * (size_t)index;
+		uintptr_t address = (uintptr_t)gy_page_start(block) +
+				    (size_t)index * record->object_bytes;
 
 		if (unlikely(!gy_mark_push(marker, GY_MARK_SINGLES, address)))
 			overflow(record);
@@ -187,7 +188,8 @@ static void scan_part(struct gy_marker *marker, const uintptr_t *object,
 		scan_words(marker, object + from, to - from);
 		break;
 	case GY_LAYOUT_ARRAY:
-		to = head ? MIN(to, words / head * head) : 0; /* the rest at the end is no element */
+		/* What is left at the end is no element. */
+		to = head ? MIN(to, words / head * head) : 0;
 		if (from < to)
 			scan_elements(marker, object, layout->map, head, from, to);
 		break;
@@ -207,11 +209,12 @@ static void scan_part(struct gy_marker *marker, const uintptr_t *object,
 
 static void scan_single(struct gy_marker *marker, uintptr_t address)
 {
-	size_t block = gy_gc_pages[gy_page_of((void *)address)].first_page;
+	const struct gy_gc_page *record = &gy_gc_pages[gy_page_of((void *)address)];
+	size_t words = record->object_bytes / 8;
 
-	scan_part(marker, (const uintptr_t *)address, gy_layouts[gy_gc_pages[block].layout], 2, 0, 2);
+	scan_part(marker, (const uintptr_t *)address, gy_layouts[record->layout], words, 0, words);
 	marker->stats.scanned_objects++;
-	marker->stats.scanned_bytes += 16;
+	marker->stats.scanned_bytes += words * 8;
 }
 
 /* SCAN-3. The object's other pieces are queued first; without room for them all is scanned here. */
@@ -271,7 +274,8 @@ static void scan_greys(struct gy_marker *marker, const struct gy_gc_page *record
 	uint64_t map = plain ? layout->map[0] : 0;
 
 	for (unsigned i = 0; i < count; i++) {
-		const uintptr_t *object = (const uintptr_t *)(const void *)(start + greys[i] * bytes);
+		const char *at = start + greys[i] * bytes;
+		const uintptr_t *object = (const uintptr_t *)(const void *)at;
 
 		if (i + OBJECTS_AHEAD < count)
 			__builtin_prefetch(start + greys[i + OBJECTS_AHEAD] * bytes);
@@ -320,8 +324,11 @@ static void prefetch_greys(size_t block)
 		uint64_t grey = READ_RELAXED(bits->marks[w]) &
 				~READ_RELAXED(bits->marks[GY_SCANNED_WORD + w]);
 
-		for (; grey && asked < GREYS_AHEAD; grey &= grey - 1, asked++)
-			__builtin_prefetch(start + (w * 64 + (unsigned)__builtin_ctzll(grey)) * bytes);
+		for (; grey && asked < GREYS_AHEAD; grey &= grey - 1, asked++) {
+			unsigned index = w * 64 + (unsigned)__builtin_ctzll(grey);
+
+			__builtin_prefetch(start + index * bytes);
+		}
 	}
 }
 
@@ -340,7 +347,7 @@ static void look_ahead(struct gy_marker *marker)
 		prefetch_greys((uint32_t)out->entries[out->first]);
 }
 
-/* An object of 16 bytes to scan now: what was popped some pops ago. */
+/* A small16 object to scan now: what was popped some pops ago. */
 static bool next_single(struct gy_marker *marker, uintptr_t *address)
 {
 	for (;;) {
@@ -399,7 +406,8 @@ static GY_COLD void find_greys(struct gy_marker *marker)
 		}
 		for (unsigned i = 0; i < record->objects; i++)
 			if (gy_object_is_marked((struct gy_object){page, i}))
-				scan_single(marker, (uintptr_t)gy_page_start(page) + 16u * (size_t)i);
+				scan_single(marker, (uintptr_t)gy_page_start(page) +
+							    (size_t)i * record->object_bytes);
 	}
 }
 
@@ -418,7 +426,7 @@ static bool step(struct gy_marker *marker)
 		return true;
 	}
 	flush_targets(marker);
-	if (marker->queues[GY_MARK_BLOCKS].in->end || marker->queues[GY_MARK_SINGLES].in->end)
+	if (gy_mark_has_own(marker)) /* found just now */
 		return true;
 	if (unlikely(READ_RELAXED(gy_mark_overflowed))) {
 		find_greys(marker);
@@ -444,7 +452,7 @@ size_t gy_mark_drain(struct gy_marker *marker, size_t budget)
 	return marker->stats.scanned_bytes - before;
 }
 
-/* ------------------------------------------------------------------ what is brought from outside */
+/* ------------------------------------------------------------------ what others bring */
 
 void gy_mark_word(struct gy_marker *marker, uintptr_t word)
 {
@@ -454,7 +462,8 @@ void gy_mark_word(struct gy_marker *marker, uintptr_t word)
 
 RAW_READER void gy_mark_range(struct gy_marker *marker, const void *start, const void *end)
 {
-	uintptr_t from = ((uintptr_t)start + 7) & ~(uintptr_t)7, to = (uintptr_t)end & ~(uintptr_t)7;
+	uintptr_t from = ((uintptr_t)start + 7) & ~(uintptr_t)7;
+	uintptr_t to = (uintptr_t)end & ~(uintptr_t)7;
 
 	if (from < to)
 		scan_words(marker, (const uintptr_t *)from, (to - from) / 8);

@@ -1,19 +1,19 @@
 /* mark.h - the marker: greys in, blacks out. See mark.c.
  *
- * What is queued are blocks, not objects: a block with grey objects is queued once (REC-3), first in
- * first out, so that more of its objects turn grey meanwhile; then they are scanned together, in
+ * What is queued are blocks, not objects: a block with grey objects is queued once (REC-3), first
+ * in first out, so that more of its objects turn grey meanwhile; then they are scanned together, in
  * address order. Pointers found go through a short ring: prefetch the target's records, mark it a
  * few pointers later. Large objects are scanned in pieces of GY_MARK_PIECE_BYTES.
  *
  * MARK-1  Every grey object is in a queued block, in a marker's hands, in a queue of pieces, or (an
  *         overwritten pointer) in a thread's barrier buffer.
- * MARK-2  gy_mark_drain returns only when its queues and the shared ones are empty, or the budget is
- *         used up; the count of busy markers and the shared queues tell together whether all are done
- *         (gy_mark_idle).
+ * MARK-2  gy_mark_drain returns only when its queues and the shared ones are empty, or the budget
+ *         is used up; the count of busy markers and the shared queues tell together whether all are
+ *         done (gy_mark_idle).
  * MARK-3  A marker is busy from before it has grey objects in hand until it has none. Both changes,
  *         and all of the shared queues, are under one lock.
- * MARK-4  Where memory for queues lacks, nothing is lost: the block's grey objects stay as they are,
- *         and when the queues are empty all blocks are looked through for such (mark_queue.c).
+ * MARK-4  Where memory for queues lacks, nothing is lost: the block's grey objects stay as they
+ *         are, and when the queues are empty all blocks are looked through for such (mark_queue.c).
  */
 #ifndef GY_GC_MARK_H
 #define GY_GC_MARK_H
@@ -32,8 +32,8 @@ struct gy_mark_stats {
 void gy_mark_begin(void);
 struct gy_marker *gy_marker_take(void); /* NULL where memory lacks: then work stays shared */
 void gy_marker_give(struct gy_marker *marker); /* publishes what it holds */
-/* A word that may be a pointer (roots, conservative): marks the object around it, if allocated. Also
- * one that points just behind an object's end is covered by the slack byte of arrays. */
+/* A word that may be a pointer (roots, conservative): marks the object around it, if allocated. One
+ * that points just behind an object's end is covered by the slack byte of arrays. */
 void gy_mark_word(struct gy_marker *marker, uintptr_t word);
 /* Every aligned word of [start, end). */
 void gy_mark_range(struct gy_marker *marker, const void *start, const void *end);

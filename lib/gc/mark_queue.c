@@ -1,18 +1,20 @@
 /* mark_queue.c - markers as a pool, the chunks that carry their work, and who is busy.
  *
- * QUEUE-1  A chunk belongs to one marker, to a shared list, or to the list of free ones. A marker has
- *          four of its own at any time: it lets one go only for another.
- * QUEUE-2  So a push fails only where `in` is full and no chunk is to be had. Then a block's `queued`
- *          is put back to 0 and gy_mark_overflowed raised: its grey objects are found again, when
- *          the queues have run dry, by looking through all blocks (mark.c, find_greys); of objects of
- *          16 bytes, which have no scanned bits, all marked ones are scanned again. What is
- *          popped makes room, so this comes to an end.
- * MARK-3   `busy` counts the markers that are; `activity` how often one became so. All under the lock,
- *          with the shared lists: whoever holds it and sees nothing shared and nobody busy knows that
- *          no marker has anything grey in hand.
+ * QUEUE-1  A chunk belongs to one marker, to a shared list, or to the list of free ones. A marker
+ *          has four of its own at any time: it lets one go only for another.
+ * QUEUE-2  So a push fails only where `in` is full and no chunk is to be had. Then a block's
+ *          `queued` is put back to 0 and gy_mark_overflowed raised: its grey objects are found
+ *          again, when the queues have run dry, by looking through all blocks (mark.c, find_greys);
+ *          of blocks without scanned bits (small16) all marked ones are scanned again.
+ *          What is popped makes room, so this comes to an end.
+ * MARK-3   `busy` counts the markers that are; `activity` how often one became so. All under the
+ *          lock, with the shared lists: whoever holds it and sees nothing shared and nobody busy
+ *          knows that no marker has anything grey in hand.
  *
- * A marker that becomes busy by a shared chunk does both under one hold of the lock; one that becomes
- * busy by a pointer of its own (roots, barrier buffers) is the business of whoever brings the pointer.
+ * A marker that becomes busy by a shared chunk does both under one hold of the lock; one that
+ * becomes busy by a pointer of its own (roots, barrier buffers) is the business of whoever brings
+ * the pointer.
+ *
  * Not here: what is done with an entry (mark.c).
  */
 #include "gc/mark_queue.h"
@@ -367,12 +369,12 @@ struct gy_marker *gy_marker_take_open(void)
 		gy_lock_release(&mark.lock);
 		if (closed || marker)
 			return marker;
-		sched_yield(); /* those that others have come back: at the least the coordinator's */
+		sched_yield(); /* those that others have come back */
 	}
 }
 
-/* All that is in hand becomes shared. Where no chunk is to be had for it, the marker stays busy and is
- * drained by whoever takes it next. */
+/* All that is in hand becomes shared. Where no chunk is to be had for it, the marker stays busy,
+ * and is drained by whoever takes it next. */
 void gy_marker_give(struct gy_marker *marker)
 {
 	bool empty = true;
@@ -446,7 +448,8 @@ bool gy_mark_has_work(void)
 
 bool gy_mark_wait(uint64_t timeout_ns)
 {
-	struct timespec time = {(time_t)(timeout_ns / 1000000000u), (long)(timeout_ns % 1000000000u)};
+	struct timespec time = {(time_t)(timeout_ns / 1000000000u),
+				(long)(timeout_ns % 1000000000u)};
 	uint32_t wakes = __atomic_load_n(&mark.wakes, __ATOMIC_SEQ_CST);
 
 	__atomic_fetch_add(&mark.sleepers, 1, __ATOMIC_SEQ_CST);
@@ -461,7 +464,7 @@ void gy_mark_wake(void)
 	wake_sleepers();
 }
 
-/* ------------------------------------------------------------------ a cycle's begin, statistics, fork */
+/* ------------------------------------------------------------------ begin, statistics, fork */
 
 static void chunk_drop(enum gy_mark_kind kind, struct gy_mark_chunk *chunk)
 {
@@ -531,8 +534,8 @@ GY_RACY_READER void gy_mark_read_stats(struct gy_mark_stats *stats)
 	}
 }
 
-/* The child has the forking thread alone. Markers that other threads had are free again, and what was
- * half marked is the caller's to drop (gy_cycle_fork_child). */
+/* The child has the forking thread alone. Markers that other threads had are free again, and what
+ * was half marked is the caller's to drop (gy_cycle_fork_child). */
 void gy_mark_fork_child(void)
 {
 	gy_lock_init(&mark.lock, GY_RANK_mark);

@@ -1,11 +1,11 @@
 /* mark_queue.h - what a marker has in hand, and what markers share. See mark_queue.c.
  *
  *	blocks    entry: page | piece << 32       first in, first out
- *	singles   entry: address of an object of 16 bytes   last in, first out, behind a prefetch ring
+ *	singles   entry: address of a small16 object   last in, first out, behind a prefetch ring
  *
- * Each marker has of both two chunks of its own, `in` that it pushes to and `out` that it pops from;
- * full ones go to the shared list, from which a marker takes whose own are empty. In all that is one
- * queue, nearly in order, with the lock taken once in GY_MARK_CHUNK_ENTRIES.
+ * Each marker has of both two chunks of its own, `in` that it pushes to and `out` that it pops
+ * from; full ones go to the shared list, from which a marker takes whose own are empty. In all that
+ * is one queue, nearly in order, with the lock taken once in GY_MARK_CHUNK_ENTRIES.
  */
 #ifndef GY_GC_MARK_QUEUE_H
 #define GY_GC_MARK_QUEUE_H
@@ -89,6 +89,15 @@ GY_INLINE bool gy_mark_pop_single(struct gy_marker *marker, uint64_t *entry)
 		return gy_mark_pop_slow(marker, GY_MARK_SINGLES, entry);
 	*entry = in->entries[--in->end];
 	return true;
+}
+
+/* Was anything pushed that was not popped yet? (Blocks that are popped come from `out`.) */
+GY_INLINE bool gy_mark_has_own(const struct gy_marker *marker)
+{
+	const struct gy_mark_chunk *blocks = marker->queues[GY_MARK_BLOCKS].in;
+	const struct gy_mark_chunk *singles = marker->queues[GY_MARK_SINGLES].in;
+
+	return blocks->first != blocks->end || singles->first != singles->end;
 }
 
 /* Somebody is idle, and finds nothing shared. */
