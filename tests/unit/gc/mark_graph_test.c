@@ -310,7 +310,8 @@ static void mark_together(uint64_t seed, uint32_t scale, size_t budget)
 		for (unsigned i = 0; i < MARKERS - 1; i++)
 			pthread_join(helpers[i], NULL);
 		check_against_oracle();
-		cr_assert_gt(work_done, 0);
+		if (gy_mark_chunks_most) /* else nothing can be shared */
+			cr_assert_gt(work_done, 0);
 		whiten();
 	}
 }
