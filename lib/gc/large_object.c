@@ -7,7 +7,8 @@
  *          after it was; until then, and from then on, nobody finds an object there. So neither
  *          need be one step against the stop, and neither is done under the lock.
  * LARGE-2  The object is made black or white, allocated, and linked between gy_mutator_enter and
- *          _leave (SPACE-8).
+ *          _leave (SPACE-8). The thread may be stopped in _leave: by then the object's address, not
+ *          only its page's number, is in a register or on the stack, or the snapshot would miss it.
  */
 #include "gc/bin.h"
 #include "gc/cycle.h"
@@ -151,6 +152,7 @@ static void publish(uint32_t block, size_t bytes)
 void *gy_large_new(struct gy_gc_thread *thread, const struct gy_layout *layout, size_t bytes)
 {
 	size_t pages = (bytes + GY_PAGE_BYTES - 1) >> GY_PAGE_SHIFT;
+	char *object;
 	bool zeroed;
 	uint32_t block;
 
@@ -165,10 +167,12 @@ void *gy_large_new(struct gy_gc_thread *thread, const struct gy_layout *layout, 
 	if (!zeroed && layout->index != 0)
 		memset(gy_page_start(block), 0, bytes);
 	write_records(layout, block, (uint32_t)pages);
+	object = gy_page_start(block);
+	__asm__ volatile("" : "+r"(object)); /* LARGE-2: not to be computed anew */
 	gy_mutator_enter(&thread->mutator);
 	publish(block, bytes);
 	gy_mutator_leave(&thread->mutator);
-	return gy_page_start(block);
+	return object;
 }
 
 /* ------------------------------------------------------------------ numbers, checks */
