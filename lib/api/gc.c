@@ -316,8 +316,19 @@ GY_EXPORT void gyre_blocking_end(void)
 
 /* ---- cycles ------------------------------------------------------------------------------------- */
 
+/* Overwrites what returned calls have left below: the frames of the wait, which do not write all of
+ * themselves, will be scanned. Without it the last objects that were used seem to be held. */
+static GY_NOINLINE void clear_dead_frames(void)
+{
+	volatile uintptr_t dead[256];
+
+	for (size_t i = 0; i < ARRAY_SIZE(dead); i++)
+		dead[i] = 0;
+}
+
 GY_EXPORT int gyre_gc_run(void)
 {
+	clear_dead_frames();
 	return result(gy_gc_thread() ? gy_cycle_run() : -ENOMEM);
 }
 
@@ -357,5 +368,6 @@ GY_EXPORT void gyre_gc_stats_read(struct gyre_gc_stats *stats, size_t bytes)
 
 GY_EXPORT long gyre_gc_verify(void)
 {
+	clear_dead_frames();
 	return gy_gc_thread() ? gy_cycle_verify() : -1;
 }
