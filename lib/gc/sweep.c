@@ -24,7 +24,7 @@
 #define POOL_AT_REST 64u  /* pages that the pool keeps when a sweep is over */
 
 static struct {
-	struct gy_gc_bin *at; /* [atomic: relaxed] where to look for unswept blocks: a hint */
+	struct gy_gc_bin *at; /* [atomic] where to look for unswept blocks: a hint */
 	uint32_t trimmed;     /* [atomic: relaxed] epoch whose sweep has ended */
 } sweep;
 
@@ -97,7 +97,7 @@ void gy_space_flip(uint32_t epoch)
 		gy_lock_release(bin->lock);
 	}
 	gy_large_flip();
-	WRITE_RELAXED(sweep.at, gy_bins);
+	__atomic_store_n(&sweep.at, __atomic_load_n(&gy_bins, __ATOMIC_ACQUIRE), __ATOMIC_RELEASE);
 }
 
 /* ------------------------------------------------------------------ in the background */
@@ -129,7 +129,7 @@ static unsigned sweep_bin(struct gy_gc_bin *bin, unsigned blocks)
 /* A bin with unswept blocks, from where the last look ended; NULL: there is none. */
 static struct gy_gc_bin *unswept_bin(void)
 {
-	struct gy_gc_bin *start = READ_RELAXED(sweep.at), *bin;
+	struct gy_gc_bin *start = __atomic_load_n(&sweep.at, __ATOMIC_ACQUIRE), *bin;
 
 	for (bin = start; bin; bin = bin->following)
 		if (READ_RELAXED(bin->unswept.head))
@@ -141,7 +141,7 @@ static struct gy_gc_bin *unswept_bin(void)
 				break;
 	if (!bin || !READ_RELAXED(bin->unswept.head))
 		return NULL;
-	WRITE_RELAXED(sweep.at, bin);
+	__atomic_store_n(&sweep.at, bin, __ATOMIC_RELEASE);
 	return bin;
 }
 
