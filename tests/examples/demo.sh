@@ -1,5 +1,5 @@
 #!/bin/sh
-# demo.sh - what `make demo` runs: the bundled service, and gyre looking at it.
+# demo.sh - what `make demo` runs: the bundled services, and gyre looking at them.
 #
 # For a newcomer: each step says what it is about to show, runs one command that can be typed by
 # hand, and goes on. Everything that was started is stopped at the end, whatever happens.
@@ -10,6 +10,7 @@ GYRE_BUILD=${GYRE_BUILD:-$GYRE_SRC/build}
 seconds=${GYRE_DEMO_SECONDS:-4}
 gyre=$GYRE_BUILD/gyre
 service=$GYRE_BUILD/tests/examples/demo_service
+collected=$GYRE_BUILD/tests/examples/gc_service
 
 work=$(mktemp -d) || exit 1
 pid=
@@ -26,17 +27,23 @@ say() { printf '%s\n' "$*"; }
 step() { printf '\n%s── %s%s\n' "$bold" "$1" "$plain"; }
 run() { printf '%s$ %s%s\n\n' "$dim" "$*" "$plain"; }
 
+wait_ready() { # FILE
+	for _ in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do
+		grep -q ready "$1" && return
+		sleep 0.1
+	done
+	say "The service did not start:"
+	cat "$1"
+	exit 1
+}
+
 failed=0
 step "A service on Gyre"
 say "A small multi-threaded server starts: a request queue, a parser, a cache of documents. It calls malloc"
 say "and free like any C program; it is linked with -lgyre (LD_PRELOAD=libgyre.so would do as well)."
 "$service" 120 >"$work/out" 2>&1 &
 pid=$!
-for _ in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do
-	grep -q ready "$work/out" && break
-	sleep 0.1
-done
-grep -q ready "$work/out" || { say "The service did not start:"; cat "$work/out"; exit 1; }
+wait_ready "$work/out"
 say "It runs as process $pid."
 sleep 2
 
@@ -75,6 +82,26 @@ wait "$pid"
 [ $? = 0 ] || failed=1
 pid=
 grep served "$work/out" || { cat "$work/out"; failed=1; }
+
+step "Objects that nobody frees"
+say "Another service: a cache whose entries are replaced and never freed (tests/examples/gc_service.c). The"
+say "collector finds them, beside the program. A line for each cycle as it ends:"
+"$collected" 120 >"$work/collected" 2>&1 &
+pid=$!
+wait_ready "$work/collected"
+run "gyre gc trace pid $pid duration ${seconds}s"
+timeout -s INT $((seconds + 20)) $privilege "$gyre" gc trace pid "$pid" duration "${seconds}s" 2>"$work/trace.err" >"$work/cycles" || failed=1
+head -n 12 "$work/cycles"
+tail -n 1 "$work/cycles"
+grep -v '^Tracing' "$work/trace.err"
+say ""
+say "Where the time of a cycle goes:"
+run "gyre gc phases pid $pid count 2"
+timeout -s INT 20 $privilege "$gyre" gc phases pid "$pid" count 2 2>/dev/null || failed=1
+kill -TERM "$pid"
+wait "$pid" || failed=1
+pid=
+grep served "$work/collected" || { cat "$work/collected"; failed=1; }
 say ""
 say "On your own program:   LD_PRELOAD=$GYRE_BUILD/libgyre.so ./service"
 say "                       $gyre alloc trace pid \$(pidof service)"
