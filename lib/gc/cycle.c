@@ -365,6 +365,14 @@ static void serve(enum gy_gc_reason reason)
 	wake_all(&cycle.finished);
 }
 
+/* Who asked for the heap's sake may have looked at it just before the last flip. */
+static bool is_still_due(enum gy_gc_reason reason)
+{
+	bool limited;
+
+	return (reason != GY_GC_HEAP && reason != GY_GC_LIMIT) || gy_pacer_is_due(&limited);
+}
+
 static void coordinator(void *unused)
 {
 	(void)unused;
@@ -376,8 +384,11 @@ static void coordinator(void *unused)
 
 		gy_workers_account();
 		if (is_asked()) {
-			serve((enum gy_gc_reason)__atomic_exchange_n(&cycle.reason, UINT32_MAX,
-								     __ATOMIC_SEQ_CST));
+			enum gy_gc_reason reason = (enum gy_gc_reason)__atomic_exchange_n(
+				&cycle.reason, UINT32_MAX, __ATOMIC_SEQ_CST);
+
+			if (is_still_due(reason))
+				serve(reason);
 			continue;
 		}
 		if (READ_RELAXED(gy_gc_phase) == GY_GC_SWEEPING) {
