@@ -71,37 +71,6 @@ bool gy_heap_start(void)
 	return up;
 }
 
-/* The calling thread's cache, wherever it is in its life. Between begin and end the idle taker
- * leaves it alone (HEAP-5): we may sleep on a lock with a pointer to it in hand. The second look at
- * gy_tls is one half of a Dekker protocol whose other half is the taker's membarrier: either it
- * sees us busy, or we see that it has pointed gy_tls away. */
-static struct gy_thread_cache *cache_begin(void)
-{
-	for (;;) {
-		struct gy_thread_cache *cache = READ_RELAXED(gy_tls.cache);
-
-		if (unlikely(cache == GY_NO_CACHE)) {
-			if (!gy_heap_start())
-				return GY_NO_CACHE;
-			cache = gy_thread_cache_attach();
-			if (cache == GY_NO_CACHE)
-				return cache;
-		}
-		WRITE_RELAXED(cache->busy, cache->busy + 1);
-		__atomic_signal_fence(__ATOMIC_SEQ_CST);
-		if (likely(READ_RELAXED(gy_tls.cache) == cache))
-			return cache;
-		WRITE_RELAXED(cache->busy, cache->busy - 1);
-	}
-}
-
-/* Pairs with the acquire in mutator/idle.c. */
-static void cache_end(struct gy_thread_cache *cache)
-{
-	if (likely(cache != GY_NO_CACHE))
-		__atomic_store_n(&cache->busy, cache->busy - 1, __ATOMIC_RELEASE);
-}
-
 static void *out_of_memory(size_t bytes, enum gy_oom_reason reason)
 {
 	gy_page_heap_count_oom();
@@ -178,7 +147,7 @@ static void *small_sampled(struct gy_thread_cache *cache, unsigned class_index, 
 
 static void *small_alloc(unsigned class_index, size_t bytes, uintptr_t caller_pc)
 {
-	struct gy_thread_cache *cache = cache_begin();
+	struct gy_thread_cache *cache = gy_thread_cache_begin();
 	struct gy_bin *bin;
 	void *block;
 
@@ -192,7 +161,7 @@ static void *small_alloc(unsigned class_index, size_t bytes, uintptr_t caller_pc
 		block = small_sampled(cache, class_index, bytes, caller_pc);
 	else
 		block = small_cached(cache, class_index, bytes, caller_pc);
-	cache_end(cache);
+	gy_thread_cache_end(cache);
 	return block;
 }
 
@@ -207,7 +176,7 @@ static bool large_is_sampled(size_t bytes)
 
 	if (!period || bytes >= period * 8)
 		return period != 0;
-	cache = cache_begin();
+	cache = gy_thread_cache_begin();
 	if (cache == GY_NO_CACHE)
 		return false;
 	if (!cache->large_countdown)
@@ -217,7 +186,7 @@ static bool large_is_sampled(size_t bytes)
 		cache->large_countdown = gy_heap_hooks.sample_interval(1, &cache->rng);
 		sampled = true;
 	}
-	cache_end(cache);
+	gy_thread_cache_end(cache);
 	return sampled;
 }
 
@@ -234,6 +203,8 @@ static void *large_alloc(size_t bytes, size_t alignment, bool *zeroed, uintptr_t
 	if (bytes > PTRDIFF_MAX)
 		return out_of_memory(bytes, reason);
 	pages = MAX(gy_div_round_up(bytes, GY_PAGE_BYTES), 1);
+	if (alignment_pages == 1)
+		pages = gy_large_round_up(pages);
 	sampled = large_is_sampled(pages << GY_PAGE_SHIFT);
 	span = gy_large_take(pages, alignment_pages, sampled, zeroed, &reason);
 	if (!span && reason != GY_OOM_OVERFLOW) { /* nothing that we have would do */
@@ -337,9 +308,9 @@ static void small_free(struct gy_span *span, unsigned class_index, void *block,
 		gy_misuse(GY_MISUSE_DOUBLE_FREE, block, class_index, 0, function, caller_pc);
 		return;
 	}
-	cache = cache_begin();
+	cache = gy_thread_cache_begin();
 	push_free(cache, class_index, block, function, caller_pc);
-	cache_end(cache);
+	gy_thread_cache_end(cache);
 }
 
 /* Books a sample out and puts its block where it belongs. false: the sampler does not know it, and
@@ -360,9 +331,9 @@ static bool sampled_end(struct gy_page_info *info, unsigned class_index, void *b
 	}
 	if (in_place) {
 		gy_sampled_unmark(info, class_index);
-		cache = cache_begin();
+		cache = gy_thread_cache_begin();
 		push_free(cache, class_index, block, function, caller_pc);
-		cache_end(cache);
+		gy_thread_cache_end(cache);
 	} else {
 		gy_sampled_give(class_index, block);
 	}
@@ -586,7 +557,8 @@ static void *realloc_move(struct gy_span *span, size_t bytes, uintptr_t caller_p
 
 static void *realloc_large(struct gy_span *span, void *block, size_t bytes, uintptr_t caller_pc)
 {
-	size_t pages = gy_div_round_up(bytes, GY_PAGE_BYTES), old_bytes = gy_span_bytes(span);
+	size_t pages = gy_large_round_up(gy_div_round_up(bytes, GY_PAGE_BYTES));
+	size_t old_bytes = gy_span_bytes(span);
 	void *fresh;
 
 	if (bytes > PTRDIFF_MAX)
@@ -633,11 +605,11 @@ size_t gy_heap_flush(void)
 
 	if (READ_RELAXED(gy_tls.cache) == GY_NO_CACHE)
 		return 0;
-	cache = cache_begin();
+	cache = gy_thread_cache_begin();
 	if (cache == GY_NO_CACHE)
 		return 0;
 	bytes = gy_thread_cache_empty(cache, GY_FLUSH_IDLE);
-	cache_end(cache);
+	gy_thread_cache_end(cache);
 	return bytes;
 }
 

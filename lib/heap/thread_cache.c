@@ -22,6 +22,7 @@
 
 #include "base/config.h"
 #include "base/probe.h"
+#include "heap/heap.h"
 #include "heap/hooks.h"
 #include "os/sys.h"
 #include "os/thread_state.h"
@@ -35,7 +36,7 @@
 #define BATCH_BYTES ((size_t)16 << 10)
 #define BATCH_MIN 2u
 #define BATCH_MAX 512u
-#define LOOK_EVERY 2u    /* slow paths */
+#define LOOK_EVERY 2u /* slow paths */
 #define PREFETCH_MAX 64u
 #define FIRST_BYTES 512u /* of capacity at a bin's first refill */
 #define FIRST_MIN 4u
@@ -255,6 +256,8 @@ bool gy_thread_cache_refill(struct gy_thread_cache *cache, unsigned class_index,
 	for (unsigned i = 0; i < MIN(got, PREFETCH_MAX); i++)
 		__builtin_prefetch(bin->top[-1 - (int)i], 1);
 	GY_PROBE3(cache_refill, gy_size_classes[class_index].bytes, got, cold->capacity);
+	if (unlikely(!got))
+		gy_large_give_own(&cache->large); /* for whoever tries again */
 	return got != 0;
 }
 
@@ -272,8 +275,9 @@ void gy_thread_cache_flush(struct gy_thread_cache *cache, unsigned class_index)
 
 size_t gy_thread_cache_empty(struct gy_thread_cache *cache, enum gy_flush_reason reason)
 {
-	size_t bytes = 0;
+	size_t bytes = (size_t)cache->large.kept_pages << GY_PAGE_SHIFT;
 
+	gy_large_give_own(&cache->large);
 	for (unsigned c = 1; c < GY_CLASS_COUNT; c++) {
 		struct gy_bin *bin = &cache->bins[c];
 		struct gy_bin_cold *cold = &cache->cold[c];
@@ -466,6 +470,28 @@ struct gy_thread_cache *gy_thread_cache_attach(void)
 	return cache;
 }
 
+/* The second look at gy_tls is one half of a Dekker protocol whose other half is the taker's
+ * membarrier: either it sees us busy, or we see that it has pointed gy_tls away. */
+struct gy_thread_cache *gy_thread_cache_begin(void)
+{
+	for (;;) {
+		struct gy_thread_cache *cache = READ_RELAXED(gy_tls.cache);
+
+		if (unlikely(cache == GY_NO_CACHE)) {
+			if (!gy_heap_start())
+				return GY_NO_CACHE;
+			cache = gy_thread_cache_attach();
+			if (cache == GY_NO_CACHE)
+				return cache;
+		}
+		WRITE_RELAXED(cache->busy, cache->busy + 1);
+		__atomic_signal_fence(__ATOMIC_SEQ_CST);
+		if (likely(READ_RELAXED(gy_tls.cache) == cache))
+			return cache;
+		WRITE_RELAXED(cache->busy, cache->busy - 1);
+	}
+}
+
 void gy_thread_cache_forbid(void)
 {
 	gy_tls_point(&gy_tls, GY_NO_CACHE); /* its variables may begin as zeroes (NATIVE-1) */
@@ -490,6 +516,7 @@ void gy_thread_cache_fork_child(void)
 			register_cache(cache);
 			continue;
 		}
+		gy_large_count_lost(&cache->large);
 		for (unsigned c = 1; c < GY_CLASS_COUNT; c++) {
 			const struct gy_bin *bin = &cache->bins[c];
 			ptrdiff_t held = bin->top - bin->floor;

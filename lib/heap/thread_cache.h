@@ -28,6 +28,7 @@
 #define GY_HEAP_THREAD_CACHE_H
 
 #include "heap/central.h"
+#include "heap/large.h"
 
 #include <sys/types.h>
 
@@ -58,6 +59,7 @@ struct gy_thread_cache {
 	uint64_t rng;            /* [self] */
 	uint64_t capacity_bytes; /* sum of capacity * block size */
 	int64_t large_countdown; /* bytes of large blocks until the next sample */
+	struct gy_large_own large;
 	unsigned steal_at;       /* whose capacity goes next */
 	unsigned look_at;        /* which bin is looked at next; LOOK_EVERY slow paths each */
 	unsigned busy; /* [self] a slow path has a pointer to this cache (mutator/idle.c) */
@@ -103,6 +105,16 @@ enum gy_flush_reason { GY_FLUSH_FULL, GY_FLUSH_EXIT, GY_FLUSH_IDLE, GY_FLUSH_BUD
 void gy_tls_point(struct gy_tls *tls, struct gy_thread_cache *cache);
 
 int gy_thread_cache_init(void);
+/* The calling thread's cache, wherever it is in its life, for a slow path; GY_NO_CACHE where it
+ * cannot have one, or the heap cannot start. Between begin and end the idle taker leaves it alone
+ * (HEAP-5): we may sleep on a lock with a pointer to it in hand. */
+struct gy_thread_cache *gy_thread_cache_begin(void);
+/* Pairs with the acquire in mutator/idle.c. */
+GY_INLINE void gy_thread_cache_end(struct gy_thread_cache *cache)
+{
+	if (likely(cache != GY_NO_CACHE))
+		__atomic_store_n(&cache->busy, cache->busy - 1, __ATOMIC_RELEASE);
+}
 /* The calling thread's cache, made or taken up again; GY_NO_CACHE where it cannot have one. */
 struct gy_thread_cache *gy_thread_cache_attach(void);
 /* The calling thread, one of our own, never gets a cache. */

@@ -61,7 +61,8 @@ static bool barrier_ready(void)
 /* A number that changes whenever the cache is used. */
 GY_RACY_READER static uint64_t fingerprint(const struct gy_thread_cache *cache)
 {
-	uint64_t print = 0;
+	uint64_t print = READ_RELAXED(cache->large.kept_pages) +
+			 (uint64_t)READ_RELAXED(cache->large.pages);
 
 	for (unsigned c = 1; c < GY_CLASS_COUNT; c++) {
 		const struct gy_bin *bin = &cache->bins[c];
@@ -79,7 +80,7 @@ static bool is_outside(const struct gy_thread_cache *cache)
 
 	if (!switches || !gy_thread_sleeps(cache->tid, &sp))
 		return false;
-	/* Pairs with the release in heap.c's cache_end, and with the Dekker in cache_begin. */
+	/* Pairs with the release in gy_thread_cache_end, and with the Dekker in gy_thread_cache_begin. */
 	if (__atomic_load_n(&cache->busy, __ATOMIC_ACQUIRE))
 		return false;
 	if (sp >= cache->stack_top || cache->stack_top - sp > GY_STACK_SCAN_MAX)
@@ -125,7 +126,8 @@ unsigned gy_idle_take(uint64_t now_ns, bool *more)
 	for (struct gy_thread_cache *cache = gy_registry.first; cache; cache = cache->next) {
 		uint64_t print;
 
-		if (READ_RELAXED(cache->capacity_bytes) < FEW_BYTES)
+		if (READ_RELAXED(cache->capacity_bytes) < FEW_BYTES &&
+		    !READ_RELAXED(cache->large.kept_pages))
 			continue;
 		print = fingerprint(cache);
 		if (print != cache->idle_print) {
