@@ -104,39 +104,55 @@ GY_EXPORT void *gyre_new(const struct gyre_type *type)
 	return new_slow(type);
 }
 
+/* The fast half of the sized forms, for a type that this thread has used so before. */
+static inline void *fast_sized(const struct gyre_type *type, bool array, size_t bytes)
+{
+	struct gy_gc_thread *thread = gy_gc_self;
+	const struct gy_layout *layout;
+
+	if (unlikely(!thread))
+		return NULL;
+	layout = gy_layout_seen(thread, type, array);
+	return likely(layout != NULL) ? gy_space_fast_sized(thread, layout, bytes) : NULL;
+}
+
 GY_EXPORT void *gyre_new_array(const struct gyre_type *type, size_t count)
 {
 	struct request request = {.type = type, .array = true};
+	void *object;
 
-	if (type->tail_bytes) {
+	if (unlikely(type->tail_bytes)) {
 		errno = EINVAL; /* elements would differ in size */
 		return NULL;
 	}
-	if (__builtin_mul_overflow((size_t)type->bytes, count, &request.bytes)) {
+	if (unlikely(__builtin_mul_overflow((size_t)type->bytes, count, &request.bytes))) {
 		errno = ENOMEM;
 		return NULL;
 	}
-	return new_sized(&request);
+	object = fast_sized(type, true, request.bytes);
+	return likely(object != NULL) ? object : new_sized(&request);
 }
 
 GY_EXPORT void *gyre_new_tail(const struct gyre_type *type, size_t count)
 {
 	struct request request = {.type = type};
+	void *object;
 
-	if (!type->tail_bytes) {
+	if (unlikely(!type->tail_bytes)) {
 		errno = EINVAL;
 		return NULL;
 	}
-	if (__builtin_mul_overflow((size_t)type->tail_bytes, count, &request.bytes) ||
-	    __builtin_add_overflow(request.bytes, (size_t)type->bytes, &request.bytes)) {
+	if (unlikely(__builtin_mul_overflow((size_t)type->tail_bytes, count, &request.bytes) ||
+		     __builtin_add_overflow(request.bytes, (size_t)type->bytes, &request.bytes))) {
 		errno = ENOMEM;
 		return NULL;
 	}
-	return new_sized(&request);
+	object = fast_sized(type, false, request.bytes);
+	return likely(object != NULL) ? object : new_sized(&request);
 }
 
 /* The two layouts without a type are there once the collector has started. */
-static void *new_plain(enum gy_layout_kind kind, size_t bytes)
+static GY_NOINLINE void *new_plain_slow(enum gy_layout_kind kind, size_t bytes)
 {
 	struct request request = {.bytes = bytes};
 
@@ -146,6 +162,14 @@ static void *new_plain(enum gy_layout_kind kind, size_t bytes)
 	}
 	request.layout = gy_layouts[kind];
 	return new_sized(&request);
+}
+
+static inline void *new_plain(enum gy_layout_kind kind, size_t bytes)
+{
+	struct gy_gc_thread *thread = gy_gc_self;
+	void *object = thread ? gy_space_fast_sized(thread, gy_layouts[kind], bytes) : NULL;
+
+	return likely(object != NULL) ? object : new_plain_slow(kind, bytes);
 }
 
 GY_EXPORT void *gyre_new_leaf(size_t bytes)

@@ -3,6 +3,7 @@
 
 #include "base/config.h"
 #include "control/stats.h"
+#include "gc/space.h"
 #include "heap/heap.h"
 #include "trace/profile.h"
 
@@ -69,6 +70,7 @@ GY_EXPORT int gyre_class_stats_read(struct gyre_class_stats *classes, size_t cap
 
 GY_EXPORT size_t gyre_trim(size_t keep_bytes)
 {
+	gy_space_trim();
 	return gy_heap_trim(keep_bytes);
 }
 

@@ -23,6 +23,7 @@
 
 #include "base/config.h"
 #include "control/page.h"
+#include "gc/space.h"
 #include "heap/heap.h"
 #include "heap/scavenger.h"
 #include "mutator/idle.h"
@@ -91,6 +92,7 @@ static void run(void)
 		gy_control_set_background(tid, ++runs);
 		WRITE_RELAXED(gy_heap_tick, (uint32_t)(now_ns / (GY_TICK_MS * MS)));
 		gy_idle_take(now_ns, &idle_waits);
+		gy_space_age(now_ns);
 		more = gy_scavenger_step(now_ns - last_ns);
 		last_ns = now_ns;
 		work = activity();

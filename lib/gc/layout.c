@@ -248,20 +248,16 @@ static const struct gy_layout *intern(struct shape *shape, const struct gyre_typ
 const struct gy_layout *gy_layout_of(const struct gyre_type *type, bool array)
 {
 	struct gy_gc_thread *thread = gy_gc_self;
-	struct gy_layout_slot *slot = NULL;
-	const struct gy_layout *layout;
+	const struct gy_layout *layout = thread ? gy_layout_seen(thread, type, array) : NULL;
 	struct shape shape;
 
-	if (thread) {
-		slot = &thread->layouts[gy_type_hash(type) % GY_LAYOUT_SLOTS];
-		if (slot->type == type && slot->fingerprint == type->fingerprint &&
-		    slot->array == array)
-			return slot->layout;
-	}
+	if (layout)
+		return layout;
 	shape_of(type, array, &shape);
 	layout = intern(&shape, type);
-	if (slot && layout)
-		*slot = (struct gy_layout_slot){.type = type,
+	if (thread && layout)
+		thread->layouts[gy_type_hash(type) % GY_LAYOUT_SLOTS] =
+			(struct gy_layout_slot){.type = type,
 						.fingerprint = type->fingerprint,
 						.layout = layout,
 						.array = array};

@@ -191,7 +191,7 @@ static bool take_block(struct gy_cursor *cursor)
 /* An object from a cursor that may be empty; NULL: memory lacks. */
 static GY_NOINLINE void *refill(struct gy_gc_thread *thread, struct gy_cursor *cursor)
 {
-	char *object = NULL;
+	void *object;
 
 	gy_mutator_enter(&thread->mutator); /* SPACE-8 */
 	if (cursor->next == cursor->limit && !run_next(cursor)) {
@@ -203,39 +203,36 @@ static GY_NOINLINE void *refill(struct gy_gc_thread *thread, struct gy_cursor *c
 		while (!run_next(cursor) && take_block(cursor))
 			;
 	}
-	if (likely(cursor->next != cursor->limit)) {
-		object = cursor->next;
-		cursor->next = object + cursor->object_bytes;
-	}
+	object = gy_cursor_take(cursor);
 	gy_mutator_leave(&thread->mutator);
 	return object;
 }
 
 /* ------------------------------------------------------------------ cursors */
 
-/* The thread's cursor for a bin, moved to the front of its list. */
+/* The thread's cursor for a layout and size of slot; made at the first time. */
 static struct gy_cursor *cursor_of(struct gy_gc_thread *thread, const struct gy_layout *layout,
 				   uint32_t object_bytes)
 {
-	struct gy_gc_bin *bin = gy_bin_find(layout, object_bytes);
-	struct gy_cursor **link = &thread->cursors, *cursor;
+	size_t hash = (layout->index * 31u + object_bytes / 8) % GY_CURSOR_CHAINS;
+	struct gy_cursor *cursor = thread->chains[hash];
+	struct gy_gc_bin *bin;
 
-	if (!bin)
+	while (cursor && (cursor->bin->layout != layout || cursor->object_bytes != object_bytes))
+		cursor = cursor->next_in_chain;
+	if (cursor)
+		return cursor;
+	bin = gy_bin_find(layout, object_bytes);
+	cursor = bin ? gy_metadata_block_take(GY_CURSOR_LOG2) : NULL;
+	if (!cursor)
 		return NULL;
+	*cursor = (struct gy_cursor){.object_bytes = object_bytes,
+				     .bin = bin,
+				     .following = thread->cursors,
+				     .next_in_chain = thread->chains[hash]};
 	gy_mutator_enter(&thread->mutator);
-	while ((cursor = *link) && cursor->bin != bin)
-		link = &cursor->following;
-	if (cursor) {
-		*link = cursor->following;
-	} else {
-		cursor = gy_metadata_block_take(GY_CURSOR_LOG2);
-		if (cursor)
-			*cursor = (struct gy_cursor){.object_bytes = object_bytes, .bin = bin};
-	}
-	if (cursor) {
-		cursor->following = thread->cursors;
-		thread->cursors = cursor;
-	}
+	thread->chains[hash] = cursor;
+	thread->cursors = cursor;
 	gy_mutator_leave(&thread->mutator);
 	return cursor;
 }
@@ -265,27 +262,23 @@ void *gy_space_new(struct gy_gc_thread *thread, const struct gyre_type *type)
 
 void *gy_space_new_sized(struct gy_gc_thread *thread, const struct gy_layout *layout, size_t bytes)
 {
-	uint32_t object_bytes = gy_slot_bytes_sized(bytes, layout->alignment);
-	struct gy_sized_slot *slot;
-	struct gy_cursor *cursor;
-	char *object;
+	struct gy_sized_slot *slot = &thread->sized[gy_sized_hash(layout, bytes)];
+	struct gy_cursor *cursor = slot->cursor;
+	uint32_t object_bytes;
+	void *object;
 
-	if (unlikely(!object_bytes))
-		return bytes + 1 ? gy_large_new(thread, layout, bytes + 1) : NULL;
-	slot = &thread->sized[(layout->index * 11u + object_bytes / 8) % GY_SIZED_SLOTS];
-	if (unlikely(slot->layout != layout || slot->object_bytes != object_bytes)) {
+	if (slot->layout != layout || slot->words != bytes / 8) {
+		object_bytes = gy_slot_bytes_sized(bytes, layout->alignment);
+		if (!object_bytes)
+			return bytes + 1 ? gy_large_new(thread, layout, bytes + 1) : NULL;
 		cursor = cursor_of(thread, layout, object_bytes);
 		if (!cursor)
 			return NULL;
 		*slot = (struct gy_sized_slot){
-			.layout = layout, .object_bytes = object_bytes, .cursor = cursor};
+			.layout = layout, .words = bytes / 8, .cursor = cursor};
 	}
-	cursor = slot->cursor;
-	object = cursor->next;
-	if (unlikely(object == cursor->limit))
-		return refill(thread, cursor);
-	cursor->next = object + object_bytes;
-	return object;
+	object = gy_cursor_take(cursor);
+	return object ? object : refill(thread, cursor);
 }
 
 /* ------------------------------------------------------------------ the pause, the end */
@@ -358,6 +351,7 @@ void gy_space_thread_end(struct gy_gc_thread *thread)
 	gy_mutator_enter(&thread->mutator);
 	memset(thread->types, 0, sizeof(thread->types));
 	memset(thread->sized, 0, sizeof(thread->sized));
+	memset(thread->chains, 0, sizeof(thread->chains));
 	while ((cursor = thread->cursors)) {
 		if (cursor->block)
 			cursor_end(cursor);
@@ -386,11 +380,6 @@ void gy_space_read_stats(struct gy_space_stats *stats)
 		stats->inuse_bytes += (made - MIN(made, freed)) * bin->object_bytes;
 	}
 	gy_large_add_stats(stats);
-}
-
-void gy_space_trim(void)
-{
-	gy_pool_trim(0);
 }
 
 int gy_space_init(void)

@@ -52,7 +52,7 @@ struct gy_cursor {             /* [self], and whoever has stopped the world */
 	uint8_t zeroed;        /* free slots from next_slot on read as zero: new from the kernel */
 	uint32_t taken_bytes;  /* free, when the block was last taken */
 	struct gy_gc_bin *bin; /* [const] */
-	struct gy_cursor *following; /* list of the thread's cursors */
+	struct gy_cursor *following, *next_in_chain; /* the thread's (thread.h) */
 };
 
 /* Cursor lookup by type, direct-mapped: gyre_new's fast path (thread.h). */
@@ -63,13 +63,21 @@ struct gy_type_slot {
 	struct gy_cursor *cursor;
 };
 
-/* By layout and size, for what is not of its type's own size. */
-#define GY_SIZED_SLOTS 64u
+/* By layout and request, for what is not of its type's own size. Requests of equally many whole
+ * words get the same slot size: with the byte behind, they need one word more. */
+#define GY_SIZED_SLOTS 128u
 struct gy_sized_slot {
 	const struct gy_layout *layout;
-	uint32_t object_bytes;
+	size_t words;
 	struct gy_cursor *cursor;
 };
+
+#define GY_CURSOR_CHAINS 64u
+
+GY_INLINE size_t gy_sized_hash(const struct gy_layout *layout, size_t bytes)
+{
+	return ((uintptr_t)layout >> 7 ^ bytes / 8) % GY_SIZED_SLOTS;
+}
 
 GY_INLINE size_t gy_type_hash(const struct gyre_type *type)
 {
@@ -102,8 +110,10 @@ void gy_space_sweep_all(void);
 /* Thread end: gives its blocks back to their bins. Also, in the child of a fork, for a thread that
  * is not there. */
 void gy_space_thread_end(struct gy_gc_thread *thread);
-/* Free pages that are kept for the next blocks go back to the page heap. */
+/* Free pages that are kept for the next blocks go back to the page heap: all; those that nobody has
+ * wanted for as long as the option release_delay. By the background thread. */
 void gy_space_trim(void);
+void gy_space_age(uint64_t now_ns);
 /* No lock: counts may be of slightly different moments. */
 void gy_space_read_stats(struct gy_space_stats *stats);
 /* Is the object there, also in a block that is yet to be swept? Not while a cycle begins or ends.

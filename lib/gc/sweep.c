@@ -21,11 +21,9 @@
 #include <string.h>
 
 #define BLOCKS_AT_ONCE 8u /* swept under one hold of a bin's lock */
-#define POOL_AT_REST 64u  /* pages that the pool keeps when a sweep is over */
 
 static struct {
 	struct gy_gc_bin *at; /* [atomic] where to look for unswept blocks: a hint */
-	uint32_t trimmed;     /* [atomic: relaxed] epoch whose sweep has ended */
 } sweep;
 
 /* Option gc_poison: whoever still has a pointer to these shall see. */
@@ -147,7 +145,6 @@ static struct gy_gc_bin *unswept_bin(void)
 
 bool gy_space_sweep_some(unsigned blocks)
 {
-	uint32_t epoch = READ_RELAXED(gy_gc_epoch);
 	struct gy_gc_bin *bin;
 
 	while ((bin = unswept_bin())) {
@@ -157,13 +154,7 @@ bool gy_space_sweep_some(unsigned blocks)
 			return true;
 		blocks -= done;
 	}
-	if (gy_large_sweep_some(blocks))
-		return true;
-	if (READ_RELAXED(sweep.trimmed) != epoch) {
-		WRITE_RELAXED(sweep.trimmed, epoch);
-		gy_pool_trim(POOL_AT_REST);
-	}
-	return false;
+	return gy_large_sweep_some(blocks);
 }
 
 void gy_space_sweep_all(void)

@@ -11,9 +11,10 @@ struct gy_gc_thread {
 	struct gy_type_slot types[GY_TYPE_SLOTS];
 	struct gy_sized_slot sized[GY_SIZED_SLOTS];
 	struct gy_layout_slot layouts[GY_LAYOUT_SLOTS];
-	struct gy_cursor *cursors; /* all of the thread's, by `following`, last used first */
+	struct gy_cursor *chains[GY_CURSOR_CHAINS]; /* by layout and size; by `next_in_chain` */
+	struct gy_cursor *cursors;                  /* all of the thread's, by `following` */
 	struct gy_barrier barrier;
-	int64_t assist_credit;	   /* bytes it may allocate before it must assist */
+	int64_t assist_credit; /* bytes it may allocate before it must assist */
 	uint64_t taken_seen;
 };
 
@@ -34,23 +35,50 @@ GY_INLINE struct gy_gc_thread *gy_gc_thread(void)
 	return likely(thread != NULL) ? thread : gy_gc_thread_attach();
 }
 
-/* gyre_new's fast path: NULL sends the caller to gy_space_new. Why without a look at the collector's
- * phase: what is behind `next` was made black, where that was due, when the run was entered, or in
- * the pause (SPACE-2, SPACE-3). */
-GY_INLINE void *gy_space_fast_new(struct gy_gc_thread *thread, const struct gyre_type *type)
+/* Takes the cursor's next slot; NULL: it has none. Why without a look at the collector's phase: what
+ * is behind `next` was made black, where that was due, when the run was entered, or in the pause
+ * (SPACE-2, SPACE-3). */
+GY_INLINE void *gy_cursor_take(struct gy_cursor *cursor)
 {
-	struct gy_type_slot *slot = &thread->types[gy_type_hash(type) % GY_TYPE_SLOTS];
-	struct gy_cursor *cursor;
-	char *object;
+	char *object = cursor->next;
 
-	if (unlikely(slot->type != type || slot->fingerprint != type->fingerprint))
-		return NULL;
-	cursor = slot->cursor;
-	object = cursor->next;
 	if (unlikely(object == cursor->limit))
 		return NULL;
 	cursor->next = object + cursor->object_bytes;
 	return object;
+}
+
+/* gyre_new's fast path: NULL sends the caller to gy_space_new. */
+GY_INLINE void *gy_space_fast_new(struct gy_gc_thread *thread, const struct gyre_type *type)
+{
+	struct gy_type_slot *slot = &thread->types[gy_type_hash(type) % GY_TYPE_SLOTS];
+
+	if (unlikely(slot->type != type || slot->fingerprint != type->fingerprint))
+		return NULL;
+	return gy_cursor_take(slot->cursor);
+}
+
+/* The same for arrays, tails and bytes: NULL sends the caller to gy_space_new_sized. */
+GY_INLINE void *gy_space_fast_sized(struct gy_gc_thread *thread, const struct gy_layout *layout,
+				    size_t bytes)
+{
+	struct gy_sized_slot *slot = &thread->sized[gy_sized_hash(layout, bytes)];
+
+	if (unlikely(slot->layout != layout || slot->words != bytes / 8))
+		return NULL;
+	return gy_cursor_take(slot->cursor);
+}
+
+/* gy_layout_of, where the thread has asked for it before; NULL: call that. */
+GY_INLINE const struct gy_layout *gy_layout_seen(struct gy_gc_thread *thread,
+						 const struct gyre_type *type, bool array)
+{
+	struct gy_layout_slot *slot = &thread->layouts[gy_type_hash(type) % GY_LAYOUT_SLOTS];
+
+	if (unlikely(slot->type != type || slot->fingerprint != type->fingerprint ||
+		     slot->array != array))
+		return NULL;
+	return slot->layout;
 }
 
 #endif

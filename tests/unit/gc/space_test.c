@@ -498,3 +498,32 @@ Test(space, memory_lacks_and_comes_back, .init = nothing)
 	cr_expect(WIFEXITED(child.status) && WEXITSTATUS(child.status) == 0, "%d: %s", child.status,
 		  child.text);
 }
+
+/* ------------------------------------------------------------------ the pool */
+
+Test(space, free_pages_are_kept_for_a_while)
+{
+	uint64_t second = 1000000000, now = 100 * second, held;
+
+	fill();
+	cycle_begin();
+	cycle_flip();
+	gy_space_sweep_all();
+	held = gy_pool_count();
+	cr_expect_geq(held, MANY / 256 - 1);
+	fill();
+	cr_expect_lt(gy_pool_count(), 10u, "used again");
+	cycle_begin();
+	cycle_flip();
+	gy_space_sweep_all();
+	gy_space_age(now);
+	gy_space_age(now + second / 2);
+	cr_expect_eq(gy_pool_count(), held);
+	make_leaf(100);
+	gy_space_age(now + second);
+	gy_space_age(now + 3 * second / 2);
+	cr_expect_geq(gy_pool_count(), held - 2, "a page came or went");
+	gy_space_age(now + 5 * second / 2);
+	cr_expect_eq(gy_pool_count(), 0u);
+	cr_expect_leq(stats().span_bytes, 4 * GY_PAGE_BYTES);
+}
