@@ -25,7 +25,7 @@ const struct gy_heap_hooks gy_heap_hooks = {
 	.slow_path = gy_background_slow_path,
 };
 
-/* The collector's locks are the outermost, and nothing where it never started. */
+/* The cycle's lock is the outermost; and nothing where the collector never started. */
 static bool collector_forks;
 
 static void fork_prepare(void)
@@ -35,10 +35,14 @@ static void fork_prepare(void)
 		gy_cycle_fork_prepare();
 	gy_background_fork_prepare();
 	gy_control_fork_prepare();
+	if (collector_forks)
+		gy_cycle_fork_prepare_rest();
 }
 
 static void fork_parent(void)
 {
+	if (collector_forks)
+		gy_cycle_fork_parent_rest();
 	gy_control_fork_parent();
 	gy_background_fork_parent();
 	if (collector_forks)

@@ -13,21 +13,21 @@
 #define GY_LOCK_RANKS(RANK)                                                                        \
 	RANK(none, "no rank: locks of tests")							   \
 	RANK(init, "one-time start of the heap; any first caller; fork: not held")		   \
+	RANK(cycle, "the collector's phase, and who waits for it; fork: held")			   \
 	RANK(background, "start and stop of the background thread; fork: held")			   \
 	RANK(control, "the control page's snapshot; readers of statistics; fork: held")		   \
-	RANK(trim, "one release pass at a time; background thread and gyre_trim; fork: held")	   \
-	RANK(registry, "the list of thread caches; thread start and end, statistics; fork: held")  \
-	RANK(owner, "one cache against being taken back; its thread, the taker; fork: not held")   \
-	RANK(cycle, "the collector's phase, and who waits for it; fork: held")			   \
 	RANK(finalise, "weak references, cleanups, finalisers, handles; fork: held")		   \
 	RANK(world, "one stop at a time, the list of own threads; fork: held")			   \
-	RANK(roots, "registered root ranges; any thread, the collector; fork: held")		   \
 	RANK(mutators, "the list of threads that use the collector; fork: held")		   \
+	RANK(roots, "registered root ranges; any thread, the collector; fork: held")		   \
 	RANK(layout, "types as layouts; first use of a type; fork: held")			   \
 	RANK(barrier, "a barrier buffer; its thread, the collector; fork: held")		   \
 	RANK(mark, "shared mark queues; markers; fork: held")					   \
 	RANK(bin, "one layout and size: its blocks; refill of cursors, sweeping; fork: held")	   \
 	RANK(pool, "free pages of the collector; refill, sweeping; fork: held")		   \
+	RANK(trim, "one release pass at a time; background thread and gyre_trim; fork: held")	   \
+	RANK(registry, "the list of thread caches; thread start and end, statistics; fork: held")  \
+	RANK(owner, "one cache against being taken back; its thread, the taker; fork: not held")   \
 	RANK(central, "one size class's spans and transfer array; refill and flush; fork: held")   \
 	RANK(large, "kept spans and counts of large blocks; take and give; fork: held")		   \
 	RANK(page_heap, "pages of the whole heap; span take and give; fork: held")		   \

@@ -599,20 +599,28 @@ void gy_cycle_let_go(void)
 
 void gy_cycle_fork_prepare(void)
 {
-	gy_lock_acquire(&cycle.lock);
+	gy_cycle_hold();
+}
+
+void gy_cycle_fork_prepare_rest(void)
+{
 	gy_finalise_fork_prepare();
 	gy_world_fork_prepare();
 	gy_roots_fork_prepare();
 	gy_space_fork_prepare();
 }
 
-void gy_cycle_fork_parent(void)
+void gy_cycle_fork_parent_rest(void)
 {
 	gy_space_fork_parent();
 	gy_roots_fork_parent();
 	gy_world_fork_parent();
 	gy_finalise_fork_parent();
-	gy_lock_release(&cycle.lock);
+}
+
+void gy_cycle_fork_parent(void)
+{
+	gy_cycle_let_go();
 }
 
 static void drop_marks(size_t block, void *unused)

@@ -44,7 +44,10 @@ GY_INLINE void gy_gc_step(void)
 /* Around a stop of the world that is not a cycle's: fork waits (CYCLE-3). */
 void gy_cycle_hold(void);
 void gy_cycle_let_go(void);
+/* First of all locks: who held another and waited for this one could not be stopped. */
 void gy_cycle_fork_prepare(void);
+void gy_cycle_fork_prepare_rest(void); /* of the collector's locks */
+void gy_cycle_fork_parent_rest(void);
 void gy_cycle_fork_parent(void);
 void gy_cycle_fork_child(void);
 

@@ -65,8 +65,7 @@ static void child(void)
 	gy_scavenger_fork_parent();
 	gy_scavenger_fork_child();
 	hooks->child();
-	gy_hold.depth = 0; /* locks that were set anew were never released */
-	gy_hold.pending = 0;
+	gy_lock_fork_child();
 }
 
 void gy_fork_init(const struct gy_fork_hooks *above)

@@ -5,7 +5,7 @@
 #include "os/sys.h"
 
 #define SPINS 100
-#define HELD_MAX 256 /* fork holds every class's lock */
+#define HELD_MAX 1024 /* fork holds the locks of every class and of every bin */
 
 __thread struct gy_hold gy_hold;
 void (*gy_hold_late)(void);
@@ -54,6 +54,13 @@ void gy_lock_acquire_slow(struct gy_lock *lock)
 void gy_lock_release_slow(struct gy_lock *lock)
 {
 	gy_sys_futex_wake(&lock->state, 1, false);
+}
+
+void gy_lock_fork_child(void)
+{
+	held.count = 0;
+	gy_hold.depth = 0;
+	gy_hold.pending = 0;
 }
 
 static void panic_rank(const struct gy_lock *outer, const struct gy_lock *inner)

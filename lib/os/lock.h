@@ -65,6 +65,8 @@ GY_INLINE void gy_hold_end(void)
 
 void gy_lock_acquire_slow(struct gy_lock *lock);
 void gy_lock_release_slow(struct gy_lock *lock);
+/* In a forked child, last: this thread holds none. Locks that were set anew were never released. */
+void gy_lock_fork_child(void);
 /* CHECK=full: the held-lock stack of this thread. */
 void gy_lock_note_acquire(const struct gy_lock *lock);
 void gy_lock_note_release(const struct gy_lock *lock);
