@@ -46,7 +46,7 @@ for op in dl da; do
 		"_Z${op}PvSt11align_val_tRKSt9nothrow_t"
 done >>"$TMPDIR/family"
 # the functions that the public headers declare, and what their inline parts need
-cat "$GYRE_SRC"/lib/include/gyre/*.h | grep -vE '^(static|template) ?' |
+cat "$GYRE_SRC"/lib/include/gyre/*.h | grep -vE '^(static|template|inline) ?' |
 	sed -n 's/^[a-z].*[ *]\(gyre_[a-z0-9_]*\)(.*/\1/p; s/^extern .*[ *]\(gyre_[a-z0-9_]*\);.*/\1/p' >"$TMPDIR/public"
 
 nm -D --defined-only "$GYRE_LIB" | awk '{ sub(/@.*/, "", $3); if ($2 ~ /[TWVDBRi]/) print $3 }' | sort -u >"$TMPDIR/exported"

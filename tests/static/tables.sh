@@ -17,7 +17,7 @@ sed -n 's/^SYS_CALL([0-9]*, \([a-z_]*\),.*/\1/p' lib/os/sys_calls.def | missing 
 
 # The other way: a library that is asked about an option that its manual names must know it.
 # (`extern` marks what only the headers' own macros call.)
-declared=$(cat lib/include/gyre/*.h | grep -vE '^(static|template|extern) ?' | sed -n 's/^[a-z].*[ *]\(gyre_[a-z0-9_]*\)(.*/\1/p' | sort -u)
+declared=$(cat lib/include/gyre/*.h | grep -vE '^(static|template|inline|extern) ?' | sed -n 's/^[a-z].*[ *]\(gyre_[a-z0-9_]*\)(.*/\1/p' | sort -u)
 for name in $declared; do
 	grep -lqE "^\.SH NAME|$name" "$man"/man3/*.3 2>/dev/null && grep -qE "^$name\b|, $name\b|^$name, " "$man"/man3/*.3 && continue
 	lost="${lost:-} $name"
