@@ -115,9 +115,10 @@ static const struct debug_list *debug_from_program(void)
 void gy_root_objects_init(void)
 {
 	find_program();
-	objects.debug = gy_loader_symbol ? gy_loader_symbol(NULL, "_r_debug") : NULL;
-	if (!objects.debug)
-		objects.debug = debug_from_program();
+	/* Asked for by its name last: a program that mentions it has a copy, which is of its start. */
+	objects.debug = debug_from_program();
+	if (!objects.debug && gy_loader_symbol)
+		objects.debug = gy_loader_symbol(NULL, "_r_debug");
 }
 
 /* ---- an object's headers ---- */

@@ -215,7 +215,7 @@ static void send_signals(void)
  * starts. */
 static bool is_sanitizers(const struct gy_task *task, uint64_t late_ns)
 {
-	const uint64_t never = 0xffffffff00000000u | 1u << (SIGKILL - 1) | 1u << (SIGSTOP - 1);
+	const uint64_t never = 0xffffffff80000000u | 1u << (SIGKILL - 1) | 1u << (SIGSTOP - 1);
 
 	return GY_TSAN && late_ns >= SANITIZER_AFTER_NS && !~(task->blocked_signals | never);
 }
