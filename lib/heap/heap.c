@@ -270,8 +270,11 @@ static void push_free(struct gy_thread_cache *cache, unsigned class_index, void 
 	struct gy_bin *bin = &cache->bins[class_index];
 
 	if (cache != GY_NO_CACHE && bin->top == bin->limit) {
+		int saved = errno; /* HEAP-3 */
+
 		gy_thread_cache_flush(cache, class_index);
 		gy_heap_hooks.slow_path(caller_pc);
+		errno = saved;
 	}
 	*(uintptr_t *)block = gy_freed_mark();
 	if (unlikely(bin->top == bin->limit)) { /* no cache, or no memory for slots */
@@ -340,25 +343,32 @@ static bool sampled_end(struct gy_page_info *info, unsigned class_index, void *b
 	return true;
 }
 
-/* Frees the sample that the page's record promises, if the sampler knows it: then it is an
- * allocated block. false: something is odd, and the span must be asked. */
-static bool sampled_free(size_t page, void *block, const char *function, uintptr_t caller_pc)
+/* Frees the sample that the page's record promises, if there is such a page and the sampler knows
+ * it: then it is an allocated block. false: the span must be asked. */
+static bool sampled_free(void *block, const char *function, uintptr_t caller_pc)
 {
+	size_t page = gy_page_of(block);
 	struct gy_page_info *info = &gy_map.page_info[page];
-	unsigned class_index = info->sampled & (GY_PAGE_SAMPLED - 1);
-	uint32_t magic = gy_size_classes[class_index].magic;
+	unsigned class_index;
+	uint32_t magic;
 
+	if (page >= READ_RELAXED(gy_map.page_count) || !info->sampled)
+		return false;
+	class_index = info->sampled & (GY_PAGE_SAMPLED - 1);
+	magic = gy_size_classes[class_index].magic;
 	return (uint32_t)(uintptr_t)block * magic + info->bias < magic && /* CLASS-4 */
 	       sampled_end(info, class_index, block, function, caller_pc);
 }
 
-/* A block that looks like a sample, of which the sampler knows nothing: its sample was lost for
+/* A block that looks like a sample. If the sampler knows nothing of it, its sample was lost for
  * want of memory, or it is no allocated block. */
-GY_COLD static void sampled_free_slow(struct gy_span *span, void *block, const char *function,
-				      uintptr_t caller_pc)
+GY_COLD static void sampled_free_any(struct gy_span *span, void *block, const char *function,
+				     uintptr_t caller_pc)
 {
 	unsigned class_index = span->class_index;
 
+	if (sampled_free(block, function, caller_pc))
+		return;
 	if (!is_start(span, (size_t)((char *)block - gy_span_start(span)))) {
 		gy_misuse(GY_MISUSE_NOT_A_START, block, class_index, 0, function, caller_pc);
 	} else if (!span->sampled) {
@@ -412,29 +422,26 @@ static struct gy_span *span_of_block(const void *block, const char *function, ui
 
 static void free_block(void *block, const char *function, uintptr_t caller_pc)
 {
-	size_t page = gy_page_of(block);
-	struct gy_span *span;
+	struct gy_span *span = span_of_block(block, function, caller_pc);
 
-	if (page < READ_RELAXED(gy_map.page_count) && gy_map.page_info[page].sampled &&
-	    likely(sampled_free(page, block, function, caller_pc)))
-		return;
-	span = span_of_block(block, function, caller_pc);
 	if (!span)
 		return;
 	if (span->kind == GY_SPAN_LARGE)
 		large_free(span, block, function, caller_pc);
 	else if (unlikely(gy_sampled_is(block)))
-		sampled_free_slow(span, block, function, caller_pc);
+		sampled_free_any(span, block, function, caller_pc);
 	else
 		small_free(span, span->class_index, block, function, caller_pc);
 }
 
 void gy_heap_free(void *block, uintptr_t caller_pc)
 {
-	int saved = errno; /* HEAP-3 */
+	int saved;
 
-	if (!block)
+	/* HEAP-3: what a sample's end calls keeps errno. */
+	if (!block || sampled_free(block, "free", caller_pc))
 		return;
+	saved = errno; /* HEAP-3 */
 	free_block(block, "free", caller_pc);
 	errno = saved;
 }

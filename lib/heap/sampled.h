@@ -43,7 +43,7 @@ extern struct gy_lock gy_sampler_lock;
 
 /* A block off the shelf, or NULL: ask gy_sampled_take. */
 void *gy_shelf_take_locked(unsigned class_index);
-/* A freed block, which it marks (HEAP-1), onto the shelf; false where it is full: gy_sampled_give. */
+/* A freed block, which it marks (HEAP-1), onto the shelf; false: full, gy_sampled_give it. */
 bool gy_shelf_give_locked(unsigned class_index, void *block);
 
 /* The same from and to the central list; NULL where memory lacks. */

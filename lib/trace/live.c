@@ -174,15 +174,16 @@ void gy_live_check_locked(void)
 	uint32_t indexed = 0, unused = 0, size = live.mask ? live.mask + 1 : 0;
 
 	for (uint32_t i = 0; i < size; i++) {
-		const struct gy_live_sample *sample;
-		uint32_t at;
+		uint32_t at, hash;
+		uintptr_t block;
 
 		if (!live.slots[i].number)
 			continue;
 		indexed++;
 		CHECK(live.slots[i].number <= live.records);
-		sample = record_at(live.slots[i].number - 1);
-		CHECK(find_slot(sample->block, hash_of(sample->block), &at) && at == i); /* LIVE-1 */
+		block = record_at(live.slots[i].number - 1)->block;
+		hash = hash_of(block);
+		CHECK(find_slot(block, hash, &at) && at == i); /* LIVE-1 */
 	}
 	for (uint32_t i = live.free_record; i; i = record_at(i - 1)->next_free)
 		unused++;

@@ -1,11 +1,11 @@
 /* live.h - the samples whose blocks are not freed yet, found by the block's address.
  *
- *	index     record number + 1, or 0, and the block's hash; a power of 2, open addressing, linear
- *	          probing, removal shifts back (no tombstones, so a probe stays short for ever)
+ *	index     record number + 1, or 0, and the block's hash; a power of 2, open addressing,
+ *	          linear probing, removal shifts back (no tombstones: a probe stays short)
  *	records   a cache line each, in chunks of 1,024; they never move, a free list links the rest
  *
  * At one sample in 512 KiB a heap of 1 GiB has about 2,048 of them: 32 KiB of index, 128 KiB
- * of records. The hash in the index saves looking at records: a sample's life touches its own alone.
+ * of records. The hash in the index saves looking at records: a sample's life touches its own.
  *
  * LIVE-1  A block has at most one record.
  * LIVE-2  There are at most GY_LIVE_MAX records; more samples are lost, and counted (sampler.h).
@@ -38,8 +38,8 @@ struct gy_live_sample {
  * undefined; NULL if there is no room. */
 struct gy_live_sample *gy_live_add_locked(uintptr_t block);
 struct gy_live_sample *gy_live_find_locked(uintptr_t block);
-/* Removes the record of `block`; NULL if there is none. What was recorded stays readable until the next
- * add, but for the block. */
+/* Removes the record of `block`; NULL if there is none. What was recorded stays readable until the
+ * next add, but for the block. */
 const struct gy_live_sample *gy_live_remove_locked(uintptr_t block);
 void gy_live_each_locked(void (*visit)(struct gy_live_sample *sample, void *context),
 			 void *context);

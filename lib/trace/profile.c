@@ -27,8 +27,8 @@ struct table {
  * replaces its table once, and once more in each generation of children. */
 static struct {
 	struct table *current; /* [atomic: release in publish, acquire in gy_profile_each] */
-	uint32_t used;	       /* tables so far: the present one's number [lock: sampler] */
-	bool inherited;	       /* PROFILE-5: `current` is the parent's [atomic: relaxed] */
+	uint32_t used;         /* tables so far: the present one's number [lock: sampler] */
+	bool inherited;        /* PROFILE-5: `current` is the parent's [atomic: relaxed] */
 	struct table tables[4];
 } profile GY_ALIGNED(64);
 
@@ -268,7 +268,7 @@ uint32_t gy_profile_bucket_locked(const uintptr_t *frames, unsigned depth, uint6
 
 uint64_t gy_profile_note_locked(uint32_t bucket)
 {
-	return (uint64_t)profile.used << 32 | bucket;
+	return bucket + 1 < profile.current->count ? (uint64_t)profile.used << 32 | bucket : 0;
 }
 
 uint32_t gy_profile_noted_locked(uint64_t note)
@@ -277,15 +277,13 @@ uint32_t gy_profile_noted_locked(uint64_t note)
 								: GY_PROFILE_NO_BUCKET;
 }
 
-bool gy_profile_is_overflow_locked(uint32_t bucket)
+bool gy_profile_add_locked(const struct gy_live_sample *sample)
 {
-	return bucket + 1 == profile.current->count;
-}
+	const struct table *table = profile.current;
 
-void gy_profile_add_locked(const struct gy_live_sample *sample)
-{
-	CHECK(sample->bucket < profile.current->count);
-	add_to(&profile.current->buckets[sample->bucket], sample);
+	CHECK(sample->bucket < table->count);
+	add_to(&table->buckets[sample->bucket], sample);
+	return sample->bucket + 1 < table->count;
 }
 
 bool gy_profile_own_locked(void)

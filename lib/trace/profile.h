@@ -50,12 +50,12 @@ uint64_t gy_profile_hash(const uintptr_t *frames, unsigned depth);
 /* The bucket of a stack, made if need be; the overflow bucket if there is no place, and
  * GY_PROFILE_NO_BUCKET if there is no table at all. */
 uint32_t gy_profile_bucket_locked(const uintptr_t *frames, unsigned depth, uint64_t hash);
-bool gy_profile_is_overflow_locked(uint32_t bucket);
-/* A bucket together with its table, not 0; and the bucket again, or GY_PROFILE_NO_BUCKET if that is
- * not the table any more. */
+/* A bucket together with its table, not 0 (0 for the overflow bucket); and the bucket again, or
+ * GY_PROFILE_NO_BUCKET if that is not the table any more. */
 uint64_t gy_profile_note_locked(uint32_t bucket);
 uint32_t gy_profile_noted_locked(uint64_t note);
-void gy_profile_add_locked(const struct gy_live_sample *sample);      /* it was allocated */
+/* It was allocated. false: it is booked, but in the overflow bucket. */
+bool gy_profile_add_locked(const struct gy_live_sample *sample);
 void gy_profile_subtract_locked(const struct gy_live_sample *sample); /* it was freed */
 /* Before a live sample is removed that will be subtracted: in a forked child's first call the table
  * moves, and what is live is counted there (PROFILE-5). false: there is no memory for a table. */

@@ -5,7 +5,7 @@
 #include <string.h>
 
 #define LN2 0.69314718055994530942
-#define SQRT2 1.41421356237309504880
+#define SQRT_HALF_BITS 0x3fe6a09e667f3bcd /* those of 1/sqrt 2 as a double */
 #define EXPONENT_SHIFT 52
 #define EXPONENT_BIAS 1023
 #define MANTISSA_MASK (((uint64_t)1 << EXPONENT_SHIFT) - 1)
@@ -20,27 +20,20 @@ static double with_exponent(uint64_t mantissa, int exponent)
 }
 
 /* x = 2^e * m with m in [1/sqrt 2, sqrt 2); ln m = 2 artanh(s), s = (m - 1) / (m + 1), |s| < 0.172.
- * The first term left out is 2 s^13 / 13 < 2e-11. */
+ * The first term left out is 2 s^9 / 9 < 3e-8. No branch: where x lies is a coin's toss. */
 double gy_neg_log(double x)
 {
-	uint64_t bits;
-	int exponent;
-	double m, s, square, fourth, series;
+	int64_t bits, exponent;
+	double m, s, square;
 
 	memcpy(&bits, &x, sizeof(bits));
-	exponent = (int)(bits >> EXPONENT_SHIFT) - EXPONENT_BIAS;
-	m = with_exponent(bits & MANTISSA_MASK, 0);
-	if (m > SQRT2) {
-		m *= 0.5;
-		exponent++;
-	}
+	exponent = (bits - SQRT_HALF_BITS) >> EXPONENT_SHIFT;
+	bits -= exponent * ((int64_t)1 << EXPONENT_SHIFT);
+	memcpy(&m, &bits, sizeof(m));
 	s = (m - 1) / (m + 1);
 	square = s * s;
-	/* 1/3 + s^2/5 + ... + s^8/11 in pairs, which the processor works on side by side */
-	fourth = square * square;
-	series = 1.0 / 7 + square * (1.0 / 9) + fourth * (1.0 / 11);
-	series = 1.0 / 3 + square * (1.0 / 5) + fourth * series;
-	return -(2 * s * (1 + square * series) + exponent * LN2);
+	return -(2 * s + 2 * s * square * (1.0 / 3 + square * (1.0 / 5 + square * (1.0 / 7))) +
+		 (double)exponent * LN2);
 }
 
 /* 1 - exp(-r) = r - r^2/2! + r^3/3! - ... for 0 <= r < 0.7, nested; there is no cancellation. Of 14

@@ -38,8 +38,8 @@ int64_t gy_sample_interval(size_t object_bytes, uint64_t *rng)
 	if (!object_bytes)
 		object_bytes = 1;
 	/* the middle of one of 2^53 equal parts of (0, 1) */
-	uniform = ((double)(random_next(rng) >> 11) + 0.5) * 0x1p-53;
-	gap = gy_neg_log(uniform) * ((double)period / (double)object_bytes);
+	uniform = ((double)(int64_t)(random_next(rng) >> 11) + 0.5) * 0x1p-53;
+	gap = gy_neg_log(uniform) * ((double)(int64_t)period / (double)(int64_t)object_bytes);
 	whole = (int64_t)gap; /* at most 37 * 2^40: the option's maximum */
 	if ((double)whole < gap)
 		whole++;
@@ -99,7 +99,7 @@ struct fresh {
 
 /* Books the sample in its bucket and remembers its block; false: without room for that it is lost.
  */
-static bool book_locked(struct fresh *fresh, uint32_t bucket)
+GY_INLINE bool book_locked(struct fresh *fresh, uint32_t bucket)
 {
 	const struct weight *weight = weight_of_locked(fresh->block_bytes);
 	struct gy_live_sample *record = NULL;
@@ -123,8 +123,7 @@ static bool book_locked(struct fresh *fresh, uint32_t bucket)
 	record->weight_sixteenths = weight->sixteenths;
 	record->birth_ticks = fresh->birth_ticks;
 	record->bucket = bucket;
-	gy_profile_add_locked(record);
-	if (unlikely(gy_profile_is_overflow_locked(bucket)))
+	if (unlikely(!gy_profile_add_locked(record)))
 		WRITE_RELAXED(lost, lost + 1);
 	return true;
 }
@@ -160,7 +159,7 @@ static void book_frames(struct fresh *fresh, const uintptr_t *frames, unsigned d
 	bucket = gy_profile_bucket_locked(frames, depth, hash);
 	if (!book_locked(fresh, bucket))
 		bucket = GY_PROFILE_NO_BUCKET;
-	else if (!gy_profile_is_overflow_locked(bucket))
+	else
 		note = gy_profile_note_locked(bucket);
 	gy_lock_release_quick(&gy_sampler_lock);
 	if (note)
@@ -181,14 +180,14 @@ GY_NOINLINE void *gy_sample_alloc(void *block, unsigned class_index, size_t requ
 	uintptr_t frames[GY_PROFILE_FRAMES];
 	unsigned depth = gy_stack_capture(frames, ARRAY_SIZE(frames), caller_pc, &seen);
 
-	if (likely(seen.note) && likely(book_noted(&fresh, seen.note)))
+	if (likely(seen.use_note && seen.note) && likely(book_noted(&fresh, seen.note)))
 		return (void *)fresh.block;
 	if (!fresh.block) {
 		fresh.block = (uintptr_t)gy_sampled_take(class_index);
 		if (!fresh.block)
 			return NULL;
 	}
-	if (seen.note) { /* the shelf was empty, or the table is another one by now */
+	if (seen.use_note && seen.note) { /* the shelf was empty, or the table is another one */
 		if (book_noted(&fresh, seen.note))
 			return (void *)fresh.block;
 		seen = (struct gy_stack_seen){.use_note = false};

@@ -15,7 +15,10 @@
  *	s >= 20 MiB      p = 1          itself
  *
  * A sample's life: gy_sample_alloc walks the stack, finds the stack's bucket in the profile, and
- * remembers the block; gy_sample_free finds it again and books it out. A sampled block that moves
+ * remembers the block; gy_sample_free finds it again and books it out. A stack that was booked
+ * before is known by a note that the stack memo keeps (stack_memo.h): then neither are its frames
+ * copied nor its bucket sought, and the sampler's lock is taken once, as it is at the free.
+ * A sampled block that moves
  * in realloc is a free and an allocation. Each fires its probe, with the frames of the allocation.
  *
  * SAMPLE-1  Sums of weights are unbiased: E[sum of weights] = bytes allocated, for any mix of
@@ -48,8 +51,8 @@ int64_t gy_sample_interval(size_t object_bytes, uint64_t *rng);
 /* Bytes that a sample of a block of that size stands for; block_bytes if sampling is off. */
 uint64_t gy_sample_weight(size_t block_bytes);
 
-/* The block is a sample; NULL: one of this class is taken from its shelf or its central list. Returns
- * it, or NULL where memory lacks. Under no lock of the heap. */
+/* The block is a sample; NULL: one of this class is taken from its shelf or its central list.
+ * Returns it, or NULL where memory lacks. Under no lock of the heap. */
 void *gy_sample_alloc(void *block, unsigned class_index, size_t requested_bytes, size_t block_bytes,
 		      uintptr_t caller_pc);
 /* The block, perhaps a sample, is being freed. Before anybody can get it again; under no lock. Of

@@ -1,10 +1,6 @@
 /* stack_memo.c - see stack_memo.h. */
 #include "trace/stack_memo.h"
 
-#include "trace/stack_window.h"
-
-#include <string.h>
-
 #define ROWS 128u
 #define WORDS (GY_STACK_MEMO_FRAMES + GY_STACK_MEMO_ANCHORS)
 
@@ -53,12 +49,14 @@ static void row_end(struct row *row)
 
 /* MEMO-1: do all of the row's words lie on the stack still, as they were? Aligned they are, as sp
  * is the same. The row may change meanwhile. */
-static bool words_hold(const struct row *row, uintptr_t sp, uintptr_t high)
+GY_INLINE bool words_hold(const struct row *row, uintptr_t sp, uintptr_t high)
 {
-	uintptr_t room = high - sp - sizeof(uint64_t);
+	const uintptr_t room = high - sp - sizeof(uint64_t);
 	uint32_t count = LOAD(row->count);
 
-	for (uint32_t i = 0; i < MIN(count, WORDS); i++) {
+	if (unlikely(count > WORDS))
+		return false;
+	for (uint32_t i = 0; i < count; i++) {
 		uintptr_t offset = LOAD(row->words[i].offset);
 
 		if (offset > room || gy_stack_word(sp + offset) != LOAD(row->words[i].value))
@@ -67,29 +65,34 @@ static bool words_hold(const struct row *row, uintptr_t sp, uintptr_t high)
 	return true;
 }
 
-unsigned gy_stack_memo_find(uintptr_t sp, uintptr_t caller_pc, uintptr_t low, uintptr_t high,
-			    uintptr_t *frames, unsigned capacity, struct gy_stack_seen *seen)
+unsigned gy_stack_memo_find(uintptr_t sp, uintptr_t caller_pc, struct gy_stack_range range,
+			    unsigned capacity, struct gy_stack_seen *seen)
 {
 	const struct row *row = row_of(sp, caller_pc);
 	uint32_t version = LOAD(row->version);
 	unsigned depth;
 	uint64_t note;
 
-	if (sp < low || sp >= high || (version & 1) || LOAD(row->sp) != sp ||
+	if (sp < range.low || sp >= range.high || (version & 1) || LOAD(row->sp) != sp ||
 	    LOAD(row->caller_pc) != caller_pc || LOAD(row->capacity) != capacity)
 		return 0;
 	depth = LOAD(row->depth);
-	note = seen->use_note ? LOAD(row->note) : 0;
-	if (!depth || depth > capacity || !words_hold(row, sp, high))
-		return 0;
-	for (unsigned i = 0; !note && i < depth; i++)
-		frames[i] = LOAD(row->words[i].value);
-	if (READ_RELAXED(row->version) != version)
+	note = LOAD(row->note);
+	if (!depth || !words_hold(row, sp, range.high) || READ_RELAXED(row->version) != version)
 		return 0;
 	seen->note = note;
 	seen->row = (uint32_t)(row - rows);
 	seen->version = version;
 	return depth;
+}
+
+bool gy_stack_memo_frames(const struct gy_stack_seen *seen, uintptr_t *frames, unsigned depth)
+{
+	const struct row *row = &rows[seen->row % ROWS];
+
+	for (unsigned i = 0; i < depth; i++)
+		frames[i] = LOAD(row->words[i].value);
+	return READ_RELAXED(row->version) == seen->version;
 }
 
 /* Adds a word to the row; false if it does not lie on the stack. */
@@ -119,20 +122,21 @@ static bool row_fill(struct row *row, const struct gy_stack_trail *trail, const 
 	return true;
 }
 
-void gy_stack_memo_put(uintptr_t sp, uintptr_t caller_pc, uintptr_t low, uintptr_t high,
+void gy_stack_memo_put(uintptr_t sp, uintptr_t caller_pc, struct gy_stack_range range,
 		       const struct gy_stack_trail *trail, const uintptr_t *frames, unsigned depth,
 		       unsigned capacity, struct gy_stack_seen *seen)
 {
 	struct row *row = row_of(sp, caller_pc);
 
-	if (!trail->kept || sp < low || sp >= high || depth > GY_STACK_MEMO_FRAMES ||
+	if (!trail->kept || sp < range.low || sp >= range.high || depth > GY_STACK_MEMO_FRAMES ||
 	    !row_begin(row))
 		return;
 	STORE(row->sp, sp);
 	STORE(row->caller_pc, caller_pc);
 	STORE(row->capacity, (uint16_t)capacity);
 	STORE(row->note, 0); /* MEMO-4 */
-	STORE(row->depth, row_fill(row, trail, frames, depth, sp, high) ? (uint16_t)depth : 0);
+	STORE(row->depth,
+	      row_fill(row, trail, frames, depth, sp, range.high) ? (uint16_t)depth : 0);
 	row_end(row);
 	seen->row = (uint32_t)(row - rows);
 	seen->version = READ_RELAXED(row->version);

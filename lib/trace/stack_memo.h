@@ -12,14 +12,14 @@
  * from, where a rule used it, are kept and compared as well, and so are the return addresses into
  * the library's own frames: the anchors.
  *
- * Who asked may leave a note with a stack, and finds it the next time: the sampler's is where in the
- * profile the stack is booked, so that its frames need be neither copied nor sought.
+ * Who asked may leave a note with a stack, and finds it the next time: the sampler's is where in
+ * the profile the stack is booked, so that its frames need be neither copied nor sought.
  *
  * MEMO-1  Slots are read only inside the stretch of stack that the calling thread has proven to be
  *         its own (unwind.c, learn_stack): a row may be of a thread that ended, at an address that
  *         is no stack any more.
- * MEMO-2  A row has one writer at a time, and no lock: its version is odd meanwhile. Who finds it so,
- *         or finds that it changed under the eyes, does without.
+ * MEMO-2  A row has one writer at a time, and no lock: its version is odd meanwhile. Who finds it
+ *         so, or finds that it changed under the eyes, does without.
  * MEMO-3  Only plain walks are kept: no frame that had to be interpreted, anchors for each use of
  *         rbp.
  * MEMO-4  A note is of the stack that the row holds: a new stack in a row has none.
@@ -27,7 +27,7 @@
 #ifndef GY_TRACE_STACK_MEMO_H
 #define GY_TRACE_STACK_MEMO_H
 
-#include "base/compiler.h"
+#include "trace/stack_window.h"
 
 #include <stdbool.h>
 
@@ -58,11 +58,13 @@ struct gy_stack_seen {
 	bool use_note;    /* [in] a note will do: where there is one, frames are not filled */
 };
 
-/* Fills frames from memory; their number, or 0: walk. The thread's stack is [low, high). */
-unsigned gy_stack_memo_find(uintptr_t sp, uintptr_t caller_pc, uintptr_t low, uintptr_t high,
-			    uintptr_t *frames, unsigned capacity, struct gy_stack_seen *seen);
+/* How many frames this stack has, and what is known of it; 0: walk. `range`: the thread's stack. */
+unsigned gy_stack_memo_find(uintptr_t sp, uintptr_t caller_pc, struct gy_stack_range range,
+			    unsigned capacity, struct gy_stack_seen *seen);
+/* These frames. false: it is another stack's row by now; walk. */
+bool gy_stack_memo_frames(const struct gy_stack_seen *seen, uintptr_t *frames, unsigned depth);
 /* Keeps a walk that began at `sp` and is still on the stack. */
-void gy_stack_memo_put(uintptr_t sp, uintptr_t caller_pc, uintptr_t low, uintptr_t high,
+void gy_stack_memo_put(uintptr_t sp, uintptr_t caller_pc, struct gy_stack_range range,
 		       const struct gy_stack_trail *trail, const uintptr_t *frames, unsigned depth,
 		       unsigned capacity, struct gy_stack_seen *seen);
 /* Leaves a note with a stack, if it is still kept (MEMO-4). */

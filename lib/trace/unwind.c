@@ -39,14 +39,11 @@
 #define ARGUMENT_BYTES_MAX ((uintptr_t)8 << 20)    /* above the first frame of the main thread */
 #define THREAD_TOP_BYTES_MAX ((uintptr_t)64 << 10) /* TLS above the first frame of another */
 
-enum stack_option { STACK_AUTO, STACK_FRAME_POINTER, STACK_UNWIND, STACK_OFF };
+enum stack_option { STACK_AUTO, STACK_FRAME_POINTER, STACK_UNWIND };
 
-/* The thread's own stack as far as walks have shown it. [self] A signal handler's walk may come in
- * between: high is 0 while low is being changed. */
-static __thread GY_TLS_INITIAL_EXEC struct {
-	struct gy_stack_range range;
-	unsigned tries; /* walks beyond the capacity */
-} thread_stack;
+_Static_assert(GY_STACK_OFF == STACK_UNWIND + 1, "the words in options.def");
+
+__thread struct gy_thread_stack gy_thread_stack GY_TLS_INITIAL_EXEC;
 
 struct walk {
 	struct gy_cfi_registers registers;
@@ -227,7 +224,7 @@ static bool is_own_frame(const struct walk *walk, uintptr_t pc)
 	struct gy_loaded_object own;
 
 	if (unlikely(!READ_RELAXED(end))) {
-		if (!gy_loaded_object_find((uintptr_t)gy_stack_capture, &own))
+		if (!gy_loaded_object_find((uintptr_t)gy_stack_walk, &own))
 			return false;
 		WRITE_RELAXED(start, own.start);
 		__atomic_store_n(&end, own.end, __ATOMIC_RELEASE);
@@ -392,21 +389,11 @@ static GY_NOINLINE void learn_stack(const struct walk *walk, uintptr_t start)
 		    !gy_sys_readable((const void *)page))
 			return;
 	}
-	WRITE_RELAXED(thread_stack.range.high, 0);
+	WRITE_RELAXED(gy_thread_stack.range.high, 0);
 	__atomic_signal_fence(__ATOMIC_SEQ_CST);
-	WRITE_RELAXED(thread_stack.range.low, low);
+	WRITE_RELAXED(gy_thread_stack.range.low, low);
 	__atomic_signal_fence(__ATOMIC_SEQ_CST);
-	WRITE_RELAXED(thread_stack.range.high, high);
-}
-
-static struct gy_stack_range known_stack(void)
-{
-	struct gy_stack_range range;
-
-	range.high = READ_RELAXED(thread_stack.range.high);
-	__atomic_signal_fence(__ATOMIC_SEQ_CST);
-	range.low = READ_RELAXED(thread_stack.range.low);
-	return range.high ? range : (struct gy_stack_range){0, 0};
+	WRITE_RELAXED(gy_thread_stack.range.high, high);
 }
 
 /* After a walk whose frames were full before it came to an end: seeks the outermost frame, in the
@@ -455,10 +442,9 @@ GY_INLINE void take_registers(struct gy_cfi_registers *registers, bool full)
 #endif
 }
 
-/* The walk itself, where the stack is none that is remembered; for the memo it began at memo_sp. */
-static GY_NOINLINE unsigned capture_walk(uintptr_t *frames, unsigned capacity, uintptr_t caller_pc,
-					 struct gy_stack_range range, uintptr_t memo_sp,
-					 struct gy_stack_seen *seen)
+GY_NOINLINE unsigned gy_stack_walk(uintptr_t *frames, unsigned capacity, uintptr_t caller_pc,
+				   struct gy_stack_range range, uintptr_t memo_sp,
+				   struct gy_stack_seen *seen)
 {
 	struct walk walk;
 	uintptr_t start;
@@ -493,38 +479,16 @@ static GY_NOINLINE unsigned capture_walk(uintptr_t *frames, unsigned capacity, u
 	if (unlikely(start - walk.window.known.low >=
 		     walk.window.known.high - walk.window.known.low)) {
 		if (error == WALK_FULL && walk.depth == capacity &&
-		    thread_stack.tries < LEARN_TRIES) {
-			thread_stack.tries++;
+		    gy_thread_stack.tries < LEARN_TRIES) {
+			gy_thread_stack.tries++;
 			error = seek_outermost(&walk);
 		}
 		if (error == -ENOENT)
 			learn_stack(&walk, start);
 	}
 	if (walk.met && !walk.full)
-		gy_stack_memo_put(memo_sp, caller_pc, range.low, range.high, &walk.trail, frames,
-				  walk.depth, capacity, seen);
+		gy_stack_memo_put(memo_sp, caller_pc, range, &walk.trail, frames, walk.depth,
+				  capacity, seen);
 	ASSERT(walk.depth >= 1 && walk.depth <= capacity && frames[0] == caller_pc); /* UNWIND-1 */
 	return walk.depth;
-}
-
-GY_NOINLINE unsigned gy_stack_capture(uintptr_t *frames, unsigned capacity, uintptr_t caller_pc,
-				      struct gy_stack_seen *seen)
-{
-	uintptr_t sp = (uintptr_t)__builtin_frame_address(0);
-	struct gy_stack_range range;
-	struct gy_stack_seen unasked = {0, 0, 0, false};
-	unsigned depth;
-
-	if (!capacity)
-		return 0;
-	if (capacity == 1 || gy_option(GY_OPT_sample_stack) == STACK_OFF) {
-		frames[0] = caller_pc; /* UNWIND-1 */
-		return 1;
-	}
-	range = known_stack();
-	depth = gy_stack_memo_find(sp, caller_pc, range.low, range.high, frames, capacity,
-				   seen ? seen : &unasked);
-	if (likely(depth))
-		return depth;
-	return capture_walk(frames, capacity, caller_pc, range, sp, seen ? seen : &unasked);
 }

@@ -96,7 +96,7 @@ Test(metadata, META_3_page_info_says_where_blocks_start)
 		struct gy_span *span = gy_span_of_page(page);
 		const struct gy_page_info *info = &gy_map.page_info[page];
 
-		if (gy_class_of_request(size->bytes) != c || span->sampled) {
+		if (gy_class_of_request(size->bytes) != c || info->sampled) {
 			gy_heap_free(block, 0);
 			continue;
 		}

@@ -272,33 +272,86 @@ Test(misuse, the_tail_of_a_span_is_no_block)
 	}
 }
 
-/* Samples are checked as other blocks are. */
-static void sampled_twice(void *argument)
-{
-	void *block, *neighbour;
+/* Samples are checked as other blocks are: apart from others, in place, large. */
+static const size_t sample_sizes[] = {64, 5000, 8192, 20000, 100000};
 
-	(void)argument;
-	gy_option_values[GY_OPT_sample] = 1;
-	gy_option_values[GY_OPT_sample_stack] = 3;
-	gy_heap_flush();
-	for (unsigned i = 0; i < 100; i++) { /* until the countdown that was set before is over */
-		gy_option_values[GY_OPT_sample] = 1;
-		gy_thread_cache_rearm(gy_tls.cache == GY_NO_CACHE ? gy_thread_cache_attach()
-								  : gy_tls.cache,
-				      gy_class_of_request(64));
-		block = gy_heap_alloc(64, 0);
-		if (gy_span_of_page(gy_page_of(block))->sampled)
-			break;
-	}
-	neighbour = gy_heap_alloc(64, 0);
-	child_check(gy_span_of_page(gy_page_of(block))->sampled && neighbour);
-	gy_heap_free(block, 0);
-	gy_heap_free(block, 0x1234);
+struct sample_misuse {
+	size_t bytes;
+	unsigned how;
+};
+
+static bool is_sample(const void *block, size_t bytes)
+{
+	size_t page = gy_page_of(block);
+
+	return bytes > GY_CLASS_MAX_BYTES ? gy_span_of_page(page)->sampled
+					  : gy_map.page_info[page].sampled != 0;
 }
 
-Test(misuse, a_sample_freed_twice)
+static char *sample_of(size_t bytes)
 {
-	struct unit_child child = unit_child_run(sampled_twice, NULL);
+	char *block = NULL;
 
-	unit_assert_abort(child, "double free of 0x");
+	gy_option_values[GY_OPT_sample] = 1;
+	gy_option_values[GY_OPT_sample_stack] = 3;
+	for (unsigned i = 0; i < 100; i++) { /* until the countdown that was set before is over */
+		if (bytes <= GY_CLASS_MAX_BYTES)
+			gy_thread_cache_rearm(gy_tls.cache == GY_NO_CACHE ? gy_thread_cache_attach()
+									  : gy_tls.cache,
+					      gy_class_of_request(bytes));
+		block = gy_heap_alloc(bytes, 0);
+		if (is_sample(block, bytes))
+			break;
+	}
+	child_check(is_sample(block, bytes));
+	return block;
+}
+
+static void misuse_sample(void *argument)
+{
+	const struct sample_misuse *misuse = argument;
+	char *block = sample_of(misuse->bytes), *neighbour = sample_of(misuse->bytes);
+
+	child_check(block && neighbour && block != neighbour);
+	switch (misuse->how) {
+	case 0:
+		gy_heap_free(block, 0);
+		gy_heap_free(block, 0x1234);
+		break;
+	case 1: /* the freed mark written over meanwhile */
+		gy_heap_free(block, 0);
+		if (misuse->bytes < 8192)
+			memset(block, 1, misuse->bytes);
+		gy_heap_free(block, 0x1234);
+		break;
+	case 2:
+		gy_heap_free(block + 16, 0x1234);
+		break;
+	case 3:
+		gy_heap_free_sized(block, misuse->bytes * 3, 0, 0x1234);
+		break;
+	case 4:
+		gy_heap_free(block, 0);
+		gy_heap_realloc(block, misuse->bytes * 3, 0x1234);
+		break;
+	default:
+		gy_heap_free(block, 0);
+		gy_heap_free_sized(block, misuse->bytes, 0, 0x1234);
+		break;
+	}
+}
+
+Test(misuse, samples_are_checked_too)
+{
+	for (unsigned i = 0; i < ARRAY_SIZE(sample_sizes); i++) {
+		for (unsigned how = 0; how < 6; how++) {
+			struct sample_misuse misuse = {sample_sizes[i], how};
+			struct unit_child child = unit_child_run(misuse_sample, &misuse);
+
+			unit_assert_abort(child, how == 2   ? "of 0x"
+						 : how == 3 ? "sized free of 0x"
+						 : how == 4 ? "realloc of 0x"
+							    : "double free of 0x");
+		}
+	}
 }

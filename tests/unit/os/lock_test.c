@@ -57,6 +57,56 @@ Test(lock, try_takes_a_free_lock_only)
 	gy_lock_release(&lock);
 }
 
+/* LOCK-4: a sleeper that a quick release did not see wakes up by itself. */
+static void *count_up_quick(void *argument)
+{
+	for (unsigned i = 0; i < ROUNDS; i++) {
+		gy_lock_acquire(&lock);
+		guarded.a++;
+		guarded.b = guarded.a;
+		if (i % 1000 == 0)
+			unit_sleep_ms(1); /* others fall asleep */
+		gy_lock_release_quick(&lock);
+	}
+	return argument;
+}
+
+Test(lock, LOCK_4_quick_releases_lose_nobody)
+{
+	pthread_t threads[THREADS];
+
+	for (unsigned i = 0; i < THREADS; i++)
+		cr_assert_eq(pthread_create(&threads[i], NULL, count_up_quick, NULL), 0);
+	for (unsigned i = 0; i < THREADS; i++)
+		pthread_join(threads[i], NULL);
+	cr_assert_eq(guarded.a, (uint64_t)THREADS * ROUNDS);
+	cr_assert_eq(guarded.b, guarded.a);
+	cr_assert_not(gy_lock_is_held(&lock));
+}
+
+static void *sleep_on_it(void *argument)
+{
+	gy_lock_acquire(&lock);
+	gy_lock_release(&lock);
+	return argument;
+}
+
+Test(lock, LOCK_4_a_missed_sleeper_naps)
+{
+	pthread_t thread;
+
+	gy_lock_acquire(&lock);
+	cr_assert_eq(pthread_create(&thread, NULL, sleep_on_it, NULL), 0);
+	while (READ_RELAXED(lock.state) != 2)
+		unit_sleep_ms(1);
+	unit_sleep_ms(5);
+	/* the release that looked before the sleeper came */
+	WRITE_RELAXED(lock.state, 1);
+	gy_lock_release_quick(&lock);
+	pthread_join(thread, NULL);
+	cr_assert_not(gy_lock_is_held(&lock));
+}
+
 static uint32_t arrived; /* [atomic] */
 
 static void *wait_for_it(void *argument)

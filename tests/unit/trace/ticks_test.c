@@ -46,3 +46,21 @@ Test(ticks, TICKS_1_without_a_counter)
 	cr_assert_geq(gy_ticks_since_ns(then), 2000000u);
 	cr_assert_lt(gy_ticks_since_ns(then), 2000000000u);
 }
+
+/* TICKS-3 */
+Test(ticks, TICKS_3_coarse_births)
+{
+	uint64_t then;
+
+	gy_heap_tick = 0; /* nobody moves it on */
+	cr_assert_not(gy_ticks_of_birth(false) & GY_TICKS_COARSE);
+	gy_heap_tick = (uint32_t)(gy_now_ns() / (GY_TICK_MS * 1000000ull));
+	cr_assert_not(gy_ticks_of_birth(true) & GY_TICKS_COARSE);
+	then = gy_ticks_of_birth(false);
+	cr_assert(then & GY_TICKS_COARSE);
+	sleep_ms(10);
+	cr_assert_geq(gy_ticks_since_ns(then), 10000000u);
+	cr_assert_lt(gy_ticks_since_ns(then), 10000000000u);
+	gy_heap_tick += 1000; /* a birth to come */
+	cr_assert_eq(gy_ticks_since_ns(gy_ticks_of_birth(false)), 0u);
+}

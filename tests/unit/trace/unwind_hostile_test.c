@@ -37,8 +37,7 @@ __attribute__((noinline)) static int visit_walk(void *context)
 {
 	struct shot *shot = context;
 
-	shot->depth = gy_stack_capture(shot->frames, 32, (uintptr_t)__builtin_return_address(0),
-				       NULL);
+	shot->depth = capture_new(shot->frames, 32, (uintptr_t)__builtin_return_address(0));
 	__asm__ volatile("" ::: "memory");
 	return 0;
 }
@@ -269,7 +268,7 @@ Test(unwind_hostile, code_made_at_run_time)
 
 static void run_painted(void)
 {
-	gy_stack_capture(hostile.frames, 32, (uintptr_t)run_painted, NULL);
+	capture_new(hostile.frames, 32, (uintptr_t)run_painted);
 }
 
 Test(unwind_hostile, cold_walk_fits_a_small_stack)

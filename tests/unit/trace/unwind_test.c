@@ -164,13 +164,13 @@ Test(unwind, UNWIND_1_first_frame_is_the_caller)
 {
 	uintptr_t frames[8] = {0};
 
-	cr_assert_eq(gy_stack_capture(frames, 0, 0x1234, NULL), 0u);
+	cr_assert_eq(capture_new(frames, 0, 0x1234), 0u);
 	cr_assert_eq(frames[0], (uintptr_t)0);
-	cr_assert_eq(gy_stack_capture(frames, 1, 0x1234, NULL), 1u);
+	cr_assert_eq(capture_new(frames, 1, 0x1234), 1u);
 	cr_assert_eq(frames[0], (uintptr_t)0x1234);
 	/* a caller that is not on the stack: it comes first, what lies outside the library follows
 	 */
-	cr_assert_geq(gy_stack_capture(frames, 8, 0x1234, NULL), 1u);
+	cr_assert_geq(capture_new(frames, 8, 0x1234), 1u);
 	cr_assert_eq(frames[0], (uintptr_t)0x1234);
 }
 
@@ -573,6 +573,46 @@ Test(unwind, MEMO_3_same_as_walked)
 	}
 }
 
+/* MEMO-4: a note comes back with its stack, and goes with it. */
+GY_NOINLINE static unsigned capture_noting(struct gy_stack_seen *seen, uintptr_t *frames)
+{
+	unsigned depth = gy_stack_capture(frames, 32, (uintptr_t)__builtin_return_address(0), seen);
+
+	__asm__ volatile("" ::: "memory");
+	return depth;
+}
+
+Test(unwind, MEMO_4_notes)
+{
+	uintptr_t frames[32], again[32];
+	unsigned depth = 0;
+
+	for (unsigned round = 0; round < 12; round++) {
+		struct gy_stack_seen seen = {.use_note = round % 4 != 3};
+		unsigned got;
+
+		if (round % 6 == 0)
+			gy_unwind_cache_clear();
+		memset(again, 0, sizeof(again));
+		got = capture_noting(&seen, again);
+		if (!round) {
+			depth = got;
+			memcpy(frames, again, sizeof(frames));
+		}
+		cr_assert_eq(got, depth);
+		if (round % 6 == 0) /* the thread's stack may not be known before the first walk */
+			continue;
+		if (seen.use_note && seen.note) {
+			cr_assert_geq(round % 6, 2u);
+			cr_assert_eq(seen.note, 4711u);
+			continue;
+		}
+		cr_assert_arr_eq(again, frames, depth * sizeof(*frames));
+		cr_assert_neq(seen.version, 0u);
+		gy_stack_memo_note(&seen, 4711);
+	}
+}
+
 /* ---- threads that share the cache, while objects come and go ---- */
 static bool sharing;
 
@@ -705,7 +745,7 @@ static int visit_cost(void *context)
 			if (kind == COST_BACKTRACE)
 				backtrace(trace, 17);
 			else
-				gy_stack_capture(frames, 16, caller, NULL);
+				capture_new(frames, 16, caller);
 			begin = now_ns() - begin;
 			if (begin < cost_ns[kind])
 				cost_ns[kind] = begin;
