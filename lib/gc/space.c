@@ -51,8 +51,8 @@ static void run_enter(struct gy_cursor *cursor, unsigned first, unsigned end, bo
 
 	if (!cursor->zeroed && !bin->is_raw)
 		memset(start, 0, bytes);
-	/* Memory new from the kernel: a barrier reads a slot before it writes it, and a page that is read
-	 * first is mapped twice, with an interrupt to every CPU in between. */
+	/* Memory new from the kernel: a barrier reads a slot before it writes it, and a page that is
+	 * read first is mapped twice, with an interrupt to every CPU in between. */
 	for (size_t at = 0; cursor->zeroed && at < bytes; at += GY_KERNEL_PAGE_BYTES)
 		*(volatile char *)(start + at) = 0;
 	for (unsigned word = first / 64; word * 64 < end; word++) {
