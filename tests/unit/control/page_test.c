@@ -13,11 +13,13 @@
 #include "unit/unit.h"
 
 #include <dirent.h>
+#include <gyre/gc.h>
 #include <gyre/gyre.h>
 #include <limits.h>
 #include <pthread.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
 
 static void quiet(void)
 {
@@ -142,6 +144,49 @@ Test(page, CTL_6_commands_are_taken_whole)
 	cr_assert_eq(page->answered, page->request);
 	cr_assert_eq(page->gc.used, 0u);
 	cr_assert_eq(page->gc.commanded_cycle, 0u);
+}
+
+/* Asks three times; which of the numbers was wrong, or 0. */
+static int ask_for_cycles(void)
+{
+	static const struct gyre_type type = GYRE_TYPE_LEAF(struct gyre_control_option);
+	uint64_t end = unit_now_ms() + 20000;
+	struct gyre_control *page;
+
+	gy_control_init();
+	page = observe();
+	if (page->gc.used || !gyre_new(&type))
+		return 1;
+	gy_control_publish();
+	if (!page->gc.used || page->gc.cycles)
+		return 2;
+	for (uint64_t wanted = 1; wanted <= 3; wanted++) {
+		__atomic_or_fetch(&page->commands, GYRE_CONTROL_COLLECT, __ATOMIC_ACQ_REL);
+		gy_control_publish();
+		while (page->gc.cycles < wanted && unit_now_ms() < end) {
+			if (page->gc.commanded_cycle != wanted)
+				return 3;
+			usleep(1000);
+			gy_control_publish();
+		}
+		if (page->gc.cycles != wanted || page->gc.cycles_forced != wanted)
+			return 4;
+	}
+	return page->gc.failed_stops ? 5 : 0;
+}
+
+/* CTL-6: asked for, a cycle begins after the question; the page tells which, and when it is over.
+ * In a child: Criterion has a thread that blocks every signal. */
+Test(page, CTL_6_a_collection_is_passed_on)
+{
+	pid_t child = fork();
+	int status;
+
+	if (!child)
+		_exit(ask_for_cycles());
+	cr_assert_eq(waitpid(child, &status, 0), child);
+	cr_assert(WIFEXITED(status));
+	cr_assert_eq(WEXITSTATUS(status), 0, "step %d", WEXITSTATUS(status));
 }
 
 Test(page, CTL_1_constant_part_never_changes)
