@@ -209,7 +209,7 @@ bool gy_barrier_shade(void *object)
 static void shade_expected(void *old)
 {
 	struct gy_gc_thread *thread = old ? gy_gc_thread() : NULL;
-	struct gy_barrier *barrier = &thread->barrier;
+	struct gy_barrier *barrier = thread ? &thread->barrier : NULL;
 
 	if (!old)
 		return;
@@ -244,10 +244,16 @@ void *gy_barrier_exchange(void **slot, void *value)
 
 bool gy_barrier_compare_exchange(void **slot, void **expected, void *value)
 {
+	void *old = *expected; /* in this frame: a root, if a pause comes before the swap (BAR-3) */
+	bool swapped;
+
 	if (is_marking())
-		shade_expected(*expected);
-	return __atomic_compare_exchange_n(slot, expected, value, false, __ATOMIC_SEQ_CST,
-					   __ATOMIC_SEQ_CST);
+		shade_expected(old);
+	swapped = __atomic_compare_exchange_n(slot, &old, value, false, __ATOMIC_SEQ_CST,
+					      __ATOMIC_SEQ_CST);
+	if (!swapped)
+		*expected = old;
+	return swapped;
 }
 
 GY_EXPORT void gyre_store_slow(void **slot, void *value)

@@ -39,7 +39,7 @@ static struct gy_marker *begin(void)
 {
 	struct gy_marker *marker = gy_marker_take();
 
-	cr_assert_not_null(marker);
+	CHECK(marker); /* in forked children too */
 	gy_mark_begin(); /* sees to it that there is one more */
 	gy_barrier_begin_cycle();
 	gyre_gc_marking = 1;
@@ -239,12 +239,13 @@ Test(barrier, a_thread_that_ends_hands_over_what_it_has)
 
 /* ------------------------------------------------------------------ no memory */
 
-static void without_memory(void *argument)
+static void without_memory(void *unused)
 {
-	struct gy_marker *marker = argument;
+	struct gy_marker *marker = begin();
 	void *expected = objects[9];
 	struct gy_object object;
 
+	(void)unused;
 	gy_option_values[GY_OPT_fault_count] = UINT64_MAX;
 	gy_option_values[GY_OPT_fault_call] = 1; /* mmap */
 	while (gy_metadata_take(4096))
@@ -266,7 +267,7 @@ static void without_memory(void *argument)
 
 Test(barrier, without_memory_for_a_buffer_each_pointer_is_marked_at_once)
 {
-	struct unit_child child = unit_child_run(without_memory, begin());
+	struct unit_child child = unit_child_run(without_memory, NULL);
 
 	unit_assert_exit(child, 0);
 }
