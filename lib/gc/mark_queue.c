@@ -38,6 +38,7 @@ static struct {
 	uint32_t free_count, chunks; /* chunks: in existence */
 	struct gy_marker *markers, *free_markers;
 	uint32_t taken, busy;
+	uint32_t stranded; /* busy ones among the free: no chunk was to be had for their work */
 	uint64_t activity;
 	bool closed; /* BAR-5 */
 	uint32_t wakes, sleepers; /* [atomic] futex; who sleeps on it */
@@ -126,7 +127,7 @@ static bool nothing_shared(void)
 
 static void count_hungry(void)
 {
-	WRITE_RELAXED(gy_mark_hungry, mark.taken - mark.busy);
+	WRITE_RELAXED(gy_mark_hungry, mark.taken + mark.stranded - mark.busy);
 }
 
 static void set_busy(struct gy_marker *marker)
@@ -326,16 +327,21 @@ static void marker_put_back(struct gy_marker *marker)
 	mark.free_markers = marker;
 }
 
-/* [lock: mark] */
+/* Those that were given back with work in hand go first. [lock: mark] */
 static struct gy_marker *take_locked(void)
 {
-	struct gy_marker *marker = mark.free_markers;
+	struct gy_marker **at = &mark.free_markers, *marker;
 
-	if (marker) {
-		mark.free_markers = marker->next_free;
-	} else {
-		marker = marker_make();
+	if (unlikely(mark.stranded)) {
+		while (!(*at)->busy)
+			at = &(*at)->next_free;
+		mark.stranded--;
 	}
+	marker = *at;
+	if (marker)
+		*at = marker->next_free;
+	else
+		marker = marker_make();
 	if (!marker)
 		return NULL;
 	marker->taken = true;
@@ -389,6 +395,7 @@ void gy_marker_give(struct gy_marker *marker)
 		marker->busy = false;
 		mark.busy--;
 	}
+	mark.stranded += marker->busy;
 	marker->taken = false;
 	mark.taken--;
 	marker_put_back(marker);
@@ -497,8 +504,15 @@ GY_RACY_READER void gy_mark_begin(void)
 
 	gy_lock_acquire(&mark.lock);
 	drop_all();
-	for (struct gy_marker *marker = mark.markers; marker; marker = marker->next)
+	for (struct gy_marker *marker = mark.markers; marker; marker = marker->next) {
 		marker->stats = (struct gy_mark_stats){0};
+		if (marker->busy && !marker->taken) { /* of a cycle that was given up */
+			marker->busy = false;
+			mark.busy--;
+		}
+	}
+	mark.stranded = 0;
+	count_hungry();
 	while (mark.free_count > CHUNKS_KEPT) {
 		chunk = mark.free;
 		mark.free = chunk->next;
@@ -541,7 +555,7 @@ void gy_mark_fork_child(void)
 	gy_lock_init(&mark.lock, GY_RANK_mark);
 	drop_all();
 	mark.free_markers = NULL;
-	mark.taken = mark.busy = 0;
+	mark.taken = mark.busy = mark.stranded = 0;
 	for (struct gy_marker *marker = mark.markers; marker; marker = marker->next) {
 		marker->taken = marker->busy = false;
 		marker->target_at = marker->single_at = marker->singles_held = 0;
