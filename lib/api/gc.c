@@ -1,8 +1,8 @@
 /* gc.c - the functions of gyre/gc.h: validate, call down, say why in errno.
  *
  * Allocation has its fast half here, inline from gc/space.h: the thread's cursor for the type, a
- * compare, an add. Where memory lacks, one cycle is run and the request tried once more: garbage may
- * be all that is in the way. Stores are in gc/barrier.c, and inline in the header.
+ * compare, an add. Where memory lacks, one cycle is run and the request tried once more: garbage
+ * may be all that is in the way. Stores are in gc/barrier.c, and inline in the header.
  */
 #include <gyre/gc.h>
 
@@ -43,7 +43,7 @@ GY_EXPORT const struct gyre_type *gyre_type_make(const char *name, size_t bytes,
 	return type;
 }
 
-/* ---- objects ------------------------------------------------------------------------------------ */
+/* ---- objects --------------------------------------------------------------------------------- */
 
 /* What the sized forms ask for: a layout, or a type whose layout is looked up at each try. */
 struct request {
@@ -195,7 +195,7 @@ GY_EXPORT size_t gyre_object_bytes(const void *object)
 					      : record->object_bytes;
 }
 
-/* ---- stores ------------------------------------------------------------------------------------- */
+/* ---- stores ---------------------------------------------------------------------------------- */
 
 GY_EXPORT void *gyre_atomic_load(void *const *slot)
 {
@@ -222,7 +222,7 @@ GY_EXPORT void gyre_copy(void **to, void *const *from, size_t count)
 	gy_barrier_copy(to, from, count);
 }
 
-/* ---- roots -------------------------------------------------------------------------------------- */
+/* ---- roots ----------------------------------------------------------------------------------- */
 
 GY_EXPORT int gyre_root_add(void *start, size_t bytes)
 {
@@ -262,7 +262,7 @@ GY_EXPORT void gyre_handle_free(struct gyre_handle *handle)
 		gy_handle_free(handle);
 }
 
-/* ---- the end of an object ----------------------------------------------------------------------- */
+/* ---- the end of an object -------------------------------------------------------------------- */
 
 static bool is_object(const void *object)
 {
@@ -318,7 +318,7 @@ GY_EXPORT void gyre_finalisers_wait(void)
 		gy_finalise_wait();
 }
 
-/* ---- threads that wait -------------------------------------------------------------------------- */
+/* ---- threads that wait ----------------------------------------------------------------------- */
 
 /* The call is the last thing done, so that it becomes a jump: what gy_blocking_begin saves of the
  * registers is then what the program had in them. */
@@ -338,7 +338,7 @@ GY_EXPORT void gyre_blocking_end(void)
 		gy_blocking_end(&thread->mutator);
 }
 
-/* ---- cycles ------------------------------------------------------------------------------------- */
+/* ---- cycles ---------------------------------------------------------------------------------- */
 
 /* Overwrites what returned calls have left below: the frames of the wait, which do not write all of
  * themselves, will be scanned. Without it the last objects that were used seem to be held. */

@@ -2,28 +2,29 @@
  *
  * An end is a record outside the heap: the object, a function, an argument.
  *
- *	WAITING   the object lives as far as we know. The record's word for it is no root; the argument
- *	   |      is, and of a finaliser's object the fields are (FIN-2)
+ *	WAITING   the object lives as far as we know. The record's word for it is no root; the
+ *	   |      argument is, and of a finaliser's object the fields are (FIN-2)
  *	QUEUED    (dispose) a finaliser's object was marked, so that it stays; a cleanup's is gone
  *	   |
  *	RUNNING   on the queue's thread, under no lock
  *	   |
  *	(free)
  *
- * Why FIN-2 orders finalisers: all that a finalisable object leads to is marked through its fields, so
- * of a chain only the outermost is found unmarked; the next one's turn comes when that is gone. Objects
- * in a ring mark each other, and never run; a finaliser is the wrong tool for these, a cleanup is not.
+ * Why FIN-2 orders finalisers: all that a finalisable object leads to is marked through its fields,
+ * so of a chain only the outermost is found unmarked; the next one's turn comes when that is gone.
+ * Objects in a ring mark each other, and never run; a finaliser is the wrong tool for these, a
+ * cleanup is not.
  *
  * The finalisers stand in a hash table by their object's first byte, because there is one for each
  * object at most. Cleanups are never looked up.
  *
- * END-1  A record's state changes under gy_finalise_lock, but for RUNNING and its end, which the queue's
- *	  thread does alone. What scanning looks at, it looks at without a lock: object and argument are
- *	  written before the state, and taken away through the barrier (FIN-5).
- * END-2  The thread is made by the call that adds an end, or waits; never by the collector, whose own
- *	  threads may not (NATIVE-2). In a forked child it is made anew by the same calls.
- * END-3  The queue's thread blocks every signal but the collector's and those of faults: a handler of
- *	  the program's does not find itself on it.
+ * END-1  A record's state changes under gy_finalise_lock, but for RUNNING and its end, which the
+ *	  queue's thread does alone. What scanning looks at, it looks at without a lock: object and
+ *	  argument are written before the state, and taken away through the barrier (FIN-5).
+ * END-2  The thread is made by the call that adds an end, or waits; never by the collector, whose
+ *	  own threads may not (NATIVE-2). In a forked child it is made anew by the same calls.
+ * END-3  The queue's thread blocks every signal but the collector's and those of faults: a handler
+ *	  of the program's does not find itself on it.
  * END-4  Due is what stands in the queue; `finished` reaches `queued` when nothing is.
  */
 #include "gc/finalise.h"
@@ -78,7 +79,7 @@ static struct {
 
 static __thread bool is_queue_thread GY_TLS_INITIAL_EXEC;
 
-/* ---- finalisers by object ----------------------------------------------------------------------- */
+/* ---- finalisers by object -------------------------------------------------------------------- */
 
 static uintptr_t key_of(const void *object)
 {
@@ -92,7 +93,7 @@ static struct gy_end **bucket_of(uintptr_t key)
 	return &ends.buckets[(key >> 4) * 0x9e3779b97f4a7c15ull >> (64 - ends.buckets_log2)];
 }
 
-/* Twice the buckets, once there is more than one record for each. Without memory chains get longer. */
+/* Twice the buckets, once there is more than one record for each. Without memory, longer chains. */
 static bool buckets_grow(void)
 {
 	unsigned old_log2 = ends.buckets_log2;
@@ -133,7 +134,7 @@ static struct gy_end **finaliser_find(uintptr_t key)
 	return NULL;
 }
 
-/* ---- adding ------------------------------------------------------------------------------------- */
+/* ---- adding ---------------------------------------------------------------------------------- */
 
 static int ensure_thread(void);
 
@@ -216,7 +217,7 @@ int gy_finaliser_set(void *object, void (*finalise)(void *, void *), void *argum
 	return added ? 0 : -ENOMEM;
 }
 
-/* ---- the cycle's part --------------------------------------------------------------------------- */
+/* ---- the cycle's part ------------------------------------------------------------------------ */
 
 static void scan_end(void *record, void *marker)
 {
@@ -278,8 +279,8 @@ void gy_finalise_each_root(void (*visit_word)(uintptr_t word, void *argument),
 /* At the queue's end. [lock: finalise] */
 static void enqueue(struct gy_end *end)
 {
-	end->next = NULL;
-	*ends.last = end;
+	WRITE_RELAXED(end->next, NULL);
+	WRITE_RELAXED(*ends.last, end);
 	ends.last = &end->next;
 	ends.queued++;
 	__atomic_store_n(&end->state, QUEUED, __ATOMIC_RELEASE);
@@ -350,7 +351,7 @@ void gy_finalise_queue_run(void)
 	gy_sys_futex_wake(&ends.has_work, 1, false);
 }
 
-/* ---- the queue's thread ------------------------------------------------------------------------- */
+/* ---- the queue's thread ---------------------------------------------------------------------- */
 
 /* A function of its own, so that its frame with the object in it is gone afterwards. */
 static GY_NOINLINE void call(struct gy_end *end)
@@ -369,8 +370,8 @@ static bool run_first(void)
 	gy_lock_acquire(&gy_finalise_lock);
 	end = ends.first;
 	if (end) {
-		ends.first = end->next;
-		if (!ends.first)
+		WRITE_RELAXED(ends.first, end->next);
+		if (!end->next)
 			ends.last = &ends.first;
 		ends.running = end;
 		__atomic_store_n(&end->state, RUNNING, __ATOMIC_RELEASE);
@@ -484,7 +485,7 @@ uint64_t gy_finalise_count(void)
 	return READ_RELAXED(ends.finished);
 }
 
-/* ---- start, fork -------------------------------------------------------------------------------- */
+/* ---- start, fork ----------------------------------------------------------------------------- */
 
 int gy_finalise_init(void)
 {

@@ -1,19 +1,19 @@
-/* finalise.h - weak references, handles, cleanups, finalisers: what is known of objects from outside,
- * and what happens at their end. See finalise.c and weak.c.
+/* finalise.h - weak references, handles, cleanups, finalisers: what is known of objects from
+ * outside, and what happens at their end. See finalise.c and weak.c.
  *
- * FIN-1  A weak reference is cleared, never the other way, after termination and before the flip. From
- *        termination on gy_weak_get yields only marked objects; while marking it shades what it
- *        yields. So a cleared object is never handed out, and one handed out is never swept.
+ * FIN-1  A weak reference is cleared, never the other way, after termination and before the flip.
+ *        From termination on gy_weak_get yields only marked objects; while marking it shades what
+ *        it yields. So a cleared object is never handed out, and one handed out is never swept.
  * FIN-2  While marking the fields of every object with a finaliser are scanned as roots, the object
  *        itself is not: of a chain the outermost is found first, and what it leads to stays.
- * FIN-3  After clearing, an unmarked object with a finaliser is marked and queued with it; then, one
- *        still unmarked that has cleanups has them queued. So a cleanup runs after the finaliser, in a
- *        later cycle.
- * FIN-4  The queue's own thread (pthread, made at the first use) runs them under no lock. What waits in
- *        the queue is a root; so is the argument of each cleanup and finaliser.
- * FIN-5  Handles, arguments and queue are slots like those of an object: a store to one, its removal
- *        too, goes through the barrier. So they need not be scanned in the pause, only once between
- *        the pause and termination.
+ * FIN-3  After clearing, an unmarked object with a finaliser is marked and queued with it; then,
+ *        one still unmarked that has cleanups has them queued. So a cleanup runs after the
+ *        finaliser, in a later cycle.
+ * FIN-4  The queue's own thread (pthread, made at the first use) runs them under no lock. What
+ *        waits in the queue is a root; so is the argument of each cleanup and finaliser.
+ * FIN-5  Handles, arguments and queue are slots like those of an object: a store to one, its
+ *        removal too, goes through the barrier. So they need not be scanned in the pause, only once
+ *        between the pause and termination.
  */
 #ifndef GY_GC_FINALISE_H
 #define GY_GC_FINALISE_H
@@ -50,8 +50,8 @@ void gy_finalise_each_root(void (*visit_word)(uintptr_t word, void *argument),
  * gy_finalise_process follows in place of open. */
 void gy_weak_close(void);
 void gy_weak_open(void);
-/* After termination: clears weak references, marks (by `marker`, not yet drained) and queues. Returns
- * true if something was marked: drain, then call gy_finalise_queue_run. */
+/* After termination: clears weak references, marks (by `marker`, not yet drained) and queues.
+ * Returns true if something was marked: drain, then call gy_finalise_queue_run. */
 bool gy_finalise_process(struct gy_marker *marker);
 void gy_weak_clear_dead(void); /* its first step */
 void gy_finalise_queue_run(void); /* wakes the thread, if there is something to run */

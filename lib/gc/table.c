@@ -1,8 +1,8 @@
 /* table.c - see table.h.
  *
- * A chunk is a block of metadata memory, at first 1 KiB, each twice as large as the one before, up to
- * 64 KiB: a program with three handles pays for three. A visitor finds a new chunk by a pointer that
- * is stored, with release, after the chunk was zeroed.
+ * A chunk is a block of metadata memory, at first 1 KiB, each twice as large as the one before, up
+ * to 64 KiB: a program with three handles pays for three. A visitor finds a new chunk by a pointer
+ * that is stored, with release, after the chunk was zeroed.
  */
 #include "gc/table.h"
 

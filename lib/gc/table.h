@@ -5,8 +5,8 @@
  *
  * TABLE-1  The first two words of a record are `object` and `next`: where `object` is 0, the record
  *          is free, or its user says otherwise; `next` belongs to the table while it is free.
- * TABLE-2  A record is taken zeroed. Who fills it in writes last, with release, what makes a visitor
- *          look at it.
+ * TABLE-2  A record is taken zeroed. Who fills it in writes last, with release, what makes a
+ *          visitor look at it.
  */
 #ifndef GY_GC_TABLE_H
 #define GY_GC_TABLE_H

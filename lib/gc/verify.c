@@ -1,28 +1,30 @@
 /* verify.c - a second collector, slow and simple, that checks the first.
  *
- * Right after a cycle the world is stopped, and everything is found again from the roots, one object
- * at a time, with bits of our own: nothing of mark.c or barrier.c takes part. Each object that is
- * reached must be alive by the collector's own books:
+ * Right after a cycle the world is stopped, and everything is found again from the roots, one
+ * object at a time, with bits of our own: nothing of mark.c or barrier.c takes part. Each object
+ * that is reached must be alive by the collector's own books:
  *
  *	block's epoch is gy_gc_epoch	it was swept since the flip, or is new: its allocated bit
- *	block's epoch is older		it is still to be swept: its mark bit (what was allocated in it
- *					since the snapshot was born black)
+ *	block's epoch is older		it is still to be swept: its mark bit (what was allocated
+ *					in it since the snapshot was born black)
  *
- * An object that is reached and not alive is lost: it will be, or has been, swept under the program's
- * feet. Some store of a pointer into an object went without gyre_set, or the collector is wrong.
+ * An object that is reached and not alive is lost: it will be, or has been, swept under the
+ * program's feet. Some store of a pointer into an object went without gyre_set, or the collector is
+ * wrong.
  *
  * Not all that looks like a pointer proves something. A word of a stack may be of long ago: a frame
  * that has not written all of itself shows what an earlier one left there, below the stack pointer
- * when the snapshot was taken. So words of roots (stacks, globals, ranges, arguments) lead on to what is
- * alive, and count for nothing where they point to what is not. Words of objects that are reached and
- * handles count: they were read at the snapshot, or written since with a pointer that somebody held.
+ * when the snapshot was taken. So words of roots (stacks, globals, ranges, arguments) lead on to
+ * what is alive, and count for nothing where they point to what is not. Words of objects that are
+ * reached and handles count: they were read at the snapshot, or written since with a pointer that
+ * somebody held.
  *
- * What has been lost so long ago that its slot is in use again cannot be told from its successor, and
- * pages that went back to the heap are not told from malloc'd ones: therefore the collector calls this
- * before it sweeps.
+ * What has been lost so long ago that its slot is in use again cannot be told from its successor,
+ * and pages that went back to the heap are not told from malloc'd ones: therefore the collector
+ * calls this before it sweeps.
  *
- * VERIFY-1  While the world is stopped nothing here allocates but by mmap, or prints: what is lost is
- *	     noted, and told afterwards.
+ * VERIFY-1  While the world is stopped nothing here allocates but by mmap, or prints: what is lost
+ *	     is noted, and told afterwards.
  * VERIFY-2  The bitmap has a bit for each object of each block: (first page x 512 + index).
  */
 #include "gc/verify.h"

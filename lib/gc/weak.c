@@ -2,27 +2,27 @@
  *
  * A handle's word is a root, scanned while marking; a store to it goes through the barrier (FIN-5).
  *
- * A weak reference's word is not a root, so gy_weak_get may turn up an object that nothing else holds,
- * and must not while its end is being decided. When no cycle is under way that is simple: the pause
- * finds what get has handed out, in the caller's registers. The fast half reads the word between two
- * looks at the flag and the epoch; the flip changes the epoch before it takes the flag down (SPACE-7),
- * so equal looks mean that no part of a cycle lay between them.
+ * A weak reference's word is not a root, so gy_weak_get may turn up an object that nothing else
+ * holds, and must not while its end is being decided. When no cycle is under way that is simple:
+ * the pause finds what get has handed out, in the caller's registers. The fast half reads the word
+ * between two looks at the flag and the epoch; the flip changes the epoch before it takes the flag
+ * down (SPACE-7), so equal looks mean that no part of a cycle lay between them.
  *
- * While a cycle is under way get takes a lock, one of a few that threads share out among themselves,
- * and goes by `state`:
+ * While a cycle is under way get takes a lock, one of a few that threads share out among
+ * themselves, and goes by `state`:
  *
  *	OPEN	  marking: shade the object, so that the cycle keeps it
  *	CLOSING   a try at termination is being made: a marked object may be had; for another, wait
  *		  until it is known how the try went
  *	CLEARING  marking is over: an unmarked object is gone
  *
- * WEAK-1  Who has written `state` then takes and releases each lock once. After that, whoever acted by
- *	   the old state has finished: what it shaded is in its barrier buffer, before the buffers are
- *	   looked at; what it read of mark bits, it read before the flip.
- * WEAK-2  While CLEARING mark bits of unmarked objects that a weak reference knows do not change until
- *	   all are cleared: finalisers mark later.
- * WEAK-3  A thread that holds one of the locks is not stopped (LOCK-3): the pause does not fall between
- *	   get's look at the flag and at the word.
+ * WEAK-1  Who has written `state` then takes and releases each lock once. After that, whoever acted
+ *	   by the old state has finished: what it shaded is marked, before marking is found to be
+ *	   over; what it read of mark bits, it read before the flip.
+ * WEAK-2  While CLEARING mark bits of unmarked objects that a weak reference knows do not change
+ *	   until all are cleared: finalisers mark later.
+ * WEAK-3  A thread that holds one of the locks is not stopped (LOCK-3): the pause does not fall
+ *	   between get's look at the flag and at the word.
  *
  * A million weak references cost a cycle no pause: they are walked by the coordinator after
  * termination, while the program runs.
@@ -33,7 +33,7 @@
 
 #include <sched.h>
 
-#define GET_LOCKS 16u
+#define GET_LOCKS 16
 #define PREFETCH_AHEAD 8u
 
 struct gyre_weak {
@@ -77,7 +77,7 @@ static void give_record(struct gy_table *table, void *record)
 	gy_lock_release(&gy_finalise_lock);
 }
 
-/* ---- handles ------------------------------------------------------------------------------------ */
+/* ---- handles --------------------------------------------------------------------------------- */
 
 struct gyre_handle *gy_handle_new(void *object)
 {
@@ -136,7 +136,7 @@ void gy_handle_each(void (*visit_word)(uintptr_t word, void *argument), void *ar
 	gy_table_each(&weak_state.handles, visit_handle, &each);
 }
 
-/* ---- weak references ---------------------------------------------------------------------------- */
+/* ---- weak references ------------------------------------------------------------------------- */
 
 struct gyre_weak *gy_weak_new(void *object)
 {
@@ -171,7 +171,7 @@ static bool get_locked(const struct gyre_weak *weak, void **object)
 		return true;
 	switch (state) {
 	case OPEN:
-		if (__atomic_load_n(&gyre_gc_marking, __ATOMIC_ACQUIRE))
+		if (__atomic_load_n(&gyre_gc_marking, __ATOMIC_ACQUIRE) && !is_marked(*object))
 			gy_barrier_shade(*object);
 		return true;
 	case CLOSING:
@@ -197,22 +197,15 @@ static inline bool get_idle(const struct gyre_weak *weak, void **object)
 
 static GY_NOINLINE void *get_slow(const struct gyre_weak *weak)
 {
-	struct gy_gc_thread *thread;
-	struct gy_lock *lock;
+	struct gy_gc_thread *thread = gy_gc_self;
+	struct gy_lock *lock = &weak_state.get[thread ? thread->mutator.tid % GET_LOCKS : 0].lock;
 	void *object = NULL;
 	bool answered;
 
 	for (;;) {
-		thread = gy_gc_thread();
-		if (thread) {
-			lock = &weak_state.get[(unsigned)thread->mutator.tid % GET_LOCKS].lock;
-			gy_lock_acquire(lock);
-			answered = get_locked(weak, &object);
-			gy_lock_release(lock);
-		} else {
-			/* No memory for a buffer to shade with; none is needed after the cycle. */
-			answered = get_idle(weak, &object);
-		}
+		gy_lock_acquire(lock);
+		answered = get_locked(weak, &object);
+		gy_lock_release(lock);
 		if (answered)
 			return object;
 		sched_yield();

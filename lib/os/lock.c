@@ -94,7 +94,7 @@ void gy_lock_note_release(const struct gy_lock *lock)
 		if (held.locks[i] != lock)
 			continue;
 		held.count--;
-		for (; i < held.count; i++)
+		for (; i + 1 < ARRAY_SIZE(held.locks) && i < held.count; i++)
 			held.locks[i] = held.locks[i + 1];
 		return;
 	}
