@@ -1,12 +1,16 @@
 /* mark.c - from grey to black: blocks at a time, and never waiting for one line of memory.
  *
  * A graph that was not laid out in the order in which it is walked costs a cache miss for each
- * pointer, and marking is nothing but such misses. Two things help, and add up:
+ * pointer, and marking is nothing but such misses. Three things help, and add up:
  *
  * Order. The queue holds blocks, first in first out. A block is queued when an object of it turns
  * grey and it was not queued already; by the time it is taken many of its objects are grey, and
  * they are scanned together in the order of their addresses, on lines that come in once. (So does
  * Go since 1.26: "Green Tea"; there per 8 KiB span as well.)
+ *
+ * Nearness. What an object leads to in its own block is marked and scanned in the same pass, without
+ * an atomic operation for each and without the queue (scan_plain): a list, or a tree that was laid
+ * out in order, costs a few instructions a pointer.
  *
  * Distance. Whatever will be touched is asked for some steps ahead (Cher, Hosking, Vitek: "Software
  * prefetching for mark-sweep garbage collection", 2004):
@@ -34,6 +38,7 @@
  *
  * Not here: queues and pool (mark_queue.c); barrier buffers (barrier.c); who calls (cycle.c).
  */
+#include "gc/bin.h"
 #include "gc/layout.h"
 #include "gc/mark_queue.h"
 
@@ -265,26 +270,86 @@ static bool has_greys(size_t block)
 	return grey != 0;
 }
 
-static void scan_greys(struct gy_marker *marker, const struct gy_gc_page *record, const char *start,
-		       const uint16_t *greys, unsigned count)
+/* The block is this marker's (REC-3), so nobody else takes greys of it; others may mark meanwhile. */
+static void publish(struct gy_marker *marker, size_t block, const uint64_t *before,
+		    const uint64_t *seen)
 {
-	const struct gy_layout *layout = gy_layouts[record->layout];
-	size_t bytes = record->object_bytes;
-	bool plain = layout->kind == GY_LAYOUT_TYPED && layout->map_is_short && !layout->tail_map;
-	uint64_t map = plain ? layout->map[0] : 0;
+	struct gy_gc_bits *bits = &gy_gc_bits[block];
+	unsigned turned = 0;
 
+	for (unsigned w = 0; w < GY_SCANNED_WORD; w++) {
+		uint64_t mine = seen[w] & ~before[w];
+
+		if (!mine)
+			continue;
+		turned += gy_bits_in(mine & ~__atomic_fetch_or(&bits->marks[w], mine,
+							    __ATOMIC_SEQ_CST));
+		__atomic_fetch_or(&bits->marks[GY_SCANNED_WORD + w], mine, __ATOMIC_RELAXED);
+	}
+	marker->stats.marked_objects += turned;
+	marker->stats.marked_bytes += turned * (size_t)gy_gc_pages[block].object_bytes;
+}
+
+/* Objects with one short map. What they lead to in their own block is marked and scanned in one,
+ * without the way through ring and queue: a list or a tree that was laid out in order takes few
+ * passes. greys has room for all objects of the block and one; how many in the end. */
+static unsigned scan_plain(struct gy_marker *marker, size_t block, uint64_t map, uint16_t *greys,
+			   unsigned count)
+{
+	const struct gy_gc_page *record = &gy_gc_pages[block];
+	const char *start = gy_page_start(block);
+	size_t bytes = record->object_bytes;
+	uintptr_t limit = (uintptr_t)record->objects * bytes;
+	uint64_t magic = record->magic;
+	uint64_t before[GY_SCANNED_WORD], seen[GY_SCANNED_WORD];
+
+	for (unsigned w = 0; w < GY_SCANNED_WORD; w++)
+		before[w] = seen[w] = READ_RELAXED(gy_gc_bits[block].marks[w]);
 	for (unsigned i = 0; i < count; i++) {
 		const char *at = start + greys[i] * bytes;
 		const uintptr_t *object = (const uintptr_t *)(const void *)at;
 
 		if (i + OBJECTS_AHEAD < count)
 			__builtin_prefetch(start + greys[i + OBJECTS_AHEAD] * bytes);
-		if (!plain) {
-			scan_part(marker, object, layout, bytes / 8, 0, bytes / 8);
-			continue;
+		for (uint64_t left = map; left; left &= left - 1) {
+			uintptr_t word = READ_RELAXED(object[(unsigned)__builtin_ctzll(left)]);
+			uintptr_t offset = word - (uintptr_t)start;
+			uint64_t index, *seen_word, bits;
+
+			if (offset >= limit) {
+				found(marker, word, 0);
+				continue;
+			}
+			index = offset * magic >> 32;
+			seen_word = &seen[index / 64];
+			bits = *seen_word;
+			greys[count] = (uint16_t)index; /* kept if white: no branch to guess */
+			count += !(bits >> index % 64 & 1);
+			*seen_word = bits | 1ull << index % 64;
 		}
-		for (uint64_t bits = map; bits; bits &= bits - 1)
-			found(marker, READ_RELAXED(object[(unsigned)__builtin_ctzll(bits)]), 0);
+	}
+	publish(marker, block, before, seen);
+	return count;
+}
+
+static void scan_greys(struct gy_marker *marker, size_t block, uint16_t *greys, unsigned count)
+{
+	const struct gy_gc_page *record = &gy_gc_pages[block];
+	const struct gy_layout *layout = gy_layouts[record->layout];
+	const char *start = gy_page_start(block);
+	size_t bytes = record->object_bytes;
+
+	if (layout->kind == GY_LAYOUT_TYPED && layout->map_is_short && !layout->tail_map) {
+		count = scan_plain(marker, block, layout->map[0], greys, count);
+	} else {
+		for (unsigned i = 0; i < count; i++) {
+			const char *at = start + greys[i] * bytes;
+
+			if (i + OBJECTS_AHEAD < count)
+				__builtin_prefetch(start + greys[i + OBJECTS_AHEAD] * bytes);
+			scan_part(marker, (const uintptr_t *)(const void *)at, layout, bytes / 8,
+				  0, bytes / 8);
+		}
 	}
 	marker->stats.scanned_objects += count;
 	marker->stats.scanned_bytes += count * bytes;
@@ -294,7 +359,7 @@ static void scan_block(struct gy_marker *marker, uint64_t entry)
 {
 	size_t block = (uint32_t)entry;
 	struct gy_gc_page *record = &gy_gc_pages[block];
-	uint16_t greys[64 * GY_SCANNED_WORD];
+	uint16_t greys[64 * GY_SCANNED_WORD + 1];
 	unsigned count;
 
 	if (entry >> 32) {
@@ -305,7 +370,7 @@ static void scan_block(struct gy_marker *marker, uint64_t entry)
 	if (record->kind == GY_BLOCK_LARGE && count)
 		scan_large(marker, block, 0);
 	else
-		scan_greys(marker, record, gy_page_start(block), greys, count);
+		scan_greys(marker, block, greys, count);
 	__atomic_exchange_n(&record->queued, 0, __ATOMIC_SEQ_CST);
 	if (has_greys(block))
 		queue_block(marker, block);
