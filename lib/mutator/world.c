@@ -11,12 +11,13 @@
  * threads come and go, the count does not.
  *
  * A thread that does not come is looked at, first by a signal that only asks whether it exists, then
- * in /proc. There are threads that cannot come just now: with all signals blocked while they start or
- * end, and then waiting for a lock of the C library whose holder is stopped already. So a stop that
- * does not succeed within a slice of time lets everybody go on for a while and tries again, with a
- * longer slice each time; only when gc_stop_timeout is over, it is given up, and the thread named
- * (WORLD-4). A thread named once is asked first the next time, while the world still runs: one that
- * blocks the signal for good costs each later cycle next to nothing.
+ * in /proc. One that could run and does not block the signal only lacks a processor: it is waited for.
+ * But there are threads that cannot come just now: with all signals blocked while they start or end,
+ * and then waiting for a lock of the C library whose holder is stopped already. So a stop that does
+ * not succeed within a slice of time lets everybody go on for a while and tries again, with a longer
+ * slice each time; only when gc_stop_timeout is over, it is given up, and the thread named (WORLD-4).
+ * A thread named once is asked first the next time, while the world still runs: one that blocks the
+ * signal for good costs each later cycle next to nothing.
  *
  * STOP-5  Between raising and lowering the flag nothing is called that takes a lock which a stopped
  *         thread may hold; memory comes from mmap (WORLD-2).
@@ -57,6 +58,7 @@ static struct {
 	uint32_t listing;  /* number of the last one */
 	uint32_t expected; /* entries EXPECTED or UNSENT */
 	uint32_t present;  /* entries that exist as far as is known: all but GONE and expected ones */
+	bool coming;	   /* one that was late when last looked at lacks but a processor */
 	struct gy_world_report report;
 	uint64_t first_signal_ns;
 	pid_t named;	/* WORLD-4: of the last stop that was given up; 0: none */
@@ -227,6 +229,11 @@ static void exempt(struct gy_task_entry *entry)
 		world.kernel_worker[world.kernel_workers++] = entry->tid;
 }
 
+static bool blocks_signal(const struct gy_task *task)
+{
+	return task->blocked_signals >> (gy_world_signal() - 1) & 1;
+}
+
 /* A thread that is late: does it exist, will it ever come? */
 static void look_at(struct gy_task_entry *entry, uint64_t late_ns)
 {
@@ -253,19 +260,23 @@ static void look_at(struct gy_task_entry *entry, uint64_t late_ns)
 		world.leader_dead |= task.state == 'Z' && entry->tid == world.pid;
 	} else if (task.kernel || is_sanitizers(&task, late_ns)) {
 		exempt(entry);
+	} else {
+		world.coming |= task.state == 'R' && !blocks_signal(&task);
 	}
 }
 
 static void look_at_missing(uint64_t late_ns)
 {
 	send_signals();
+	world.coming = false;
 	for (uint32_t i = 0; i < world.table.count && world.expected; i++)
 		if (is_expected(world.table.entries[i].role))
 			look_at(&world.table.entries[i], late_ns);
 }
 
-/* Until all who are expected have come; false: `until_ns` is past. */
-static bool wait_arrivals(uint64_t until_ns)
+/* Until all who are expected have come; false: `until_ns` is past, and those who are missing do
+ * not just wait for a processor, or `end_ns` is. */
+static bool wait_arrivals(uint64_t until_ns, uint64_t end_ns)
 {
 	uint64_t pause_ns = WAIT_FIRST_NS, begin_ns = 0;
 
@@ -286,7 +297,7 @@ static bool wait_arrivals(uint64_t until_ns)
 		take_arrivals();
 		if (world.expected)
 			look_at_missing(now_ns - begin_ns);
-		if (now_ns >= until_ns)
+		if (now_ns >= (world.coming ? end_ns : until_ns))
 			return !world.expected;
 		pause_ns = MIN(pause_ns * 2, WAIT_MOST_NS);
 	}
@@ -310,7 +321,7 @@ static int find_new(bool *complete)
 	return error;
 }
 
-static int stop_once(uint64_t until_ns)
+static int stop_once(uint64_t until_ns, uint64_t end_ns)
 {
 	bool complete = false, ordered;
 	int error;
@@ -328,7 +339,7 @@ static int stop_once(uint64_t until_ns)
 	world.first_signal_ns = gy_now_ns();
 	for (unsigned i = 0; !complete && !error && i < LISTINGS_MOST; i++) {
 		send_signals();
-		if (!wait_arrivals(until_ns))
+		if (!wait_arrivals(until_ns, end_ns))
 			return -EAGAIN;
 		error = find_new(&complete);
 	}
@@ -350,11 +361,6 @@ static void add_signal(struct gy_text *text)
 		gy_text_add(text, name);
 		gy_text_add(text, ")");
 	}
-}
-
-static bool blocks_signal(const struct gy_task *task)
-{
-	return task->blocked_signals >> (gy_world_signal() - 1) & 1;
 }
 
 /* "gyre: PID COMM: thread TID (name) blocks signal 30 (SIGPWR): collection given up" */
@@ -470,7 +476,7 @@ static int stop_locked(void)
 	for (;;) {
 		uint64_t now_ns = gy_now_ns();
 
-		error = stop_once(MIN(now_ns + slice_ns, end_ns));
+		error = stop_once(MIN(now_ns + slice_ns, end_ns), end_ns);
 		if (!error)
 			return 0;
 		if (gy_world_is_stopping())
