@@ -31,7 +31,7 @@
 	RANK(central, "one size class's spans and transfer array; refill and flush; fork: held")   \
 	RANK(large, "kept spans and counts of large blocks; take and give; fork: held")		   \
 	RANK(page_heap, "pages of the whole heap; span take and give; fork: held")		   \
-	RANK(sampler, "live samples and profile buckets; one in 512 KiB; fork: held")		   \
+	RANK(sampler, "live samples, profile, shelves; one in 512 KiB; fork: held")		   \
 	RANK(metadata, "the library's own small memory; fork: held")
 
 enum gy_lock_rank {
