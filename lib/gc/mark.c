@@ -8,9 +8,9 @@
  * they are scanned together in the order of their addresses, on lines that come in once. (So does
  * Go since 1.26: "Green Tea"; there per 8 KiB span as well.)
  *
- * Nearness. What an object leads to in its own block is marked and scanned in the same pass, without
- * an atomic operation for each and without the queue (scan_plain): a list, or a tree that was laid
- * out in order, costs a few instructions a pointer.
+ * Nearness. What an object leads to in its own block is marked and scanned in the same pass,
+ * without an atomic operation for each and without the queue (scan_plain): a list, or a tree that
+ * was laid out in order, costs a few instructions a pointer.
  *
  * Distance. Whatever will be touched is asked for some steps ahead (Cher, Hosking, Vitek: "Software
  * prefetching for mark-sweep garbage collection", 2004):
@@ -270,7 +270,7 @@ static bool has_greys(size_t block)
 	return grey != 0;
 }
 
-/* The block is this marker's (REC-3), so nobody else takes greys of it; others may mark meanwhile. */
+/* The block is this marker's (REC-3), so nobody else takes greys of it; others may mark. */
 static void publish(struct gy_marker *marker, size_t block, const uint64_t *before,
 		    const uint64_t *seen)
 {
