@@ -946,16 +946,16 @@ Test(world, calls_that_fail)
 	fault(GY_SYS_tgkill, 0, 1);
 	cr_assert_eq(gy_world_stop(&report), 0);
 	gy_world_start();
-	fault(GY_SYS_membarrier, 0, 1000);
+	fault(GY_SYS_membarrier, 0, 1ull << 40);
 	cr_assert_eq(gy_world_stop(&report), 0);
 	cr_assert_eq(report.blocked, GY_TSAN ? 1u : 0u); /* they were signalled */
 	gy_world_start();
-	fault(GY_SYS_futex, 0, 1000000);
+	fault(GY_SYS_futex, 0, 1ull << 40);
 	cr_assert_eq(gy_world_stop(&report), 0);
 	assert_stands(&runner, 5);
 	gy_world_start();
 	assert_runs(&runner);
-	fault(GY_SYS_rt_sigaction, 0, 1000000);
+	fault(GY_SYS_rt_sigaction, 0, 1ull << 40);
 	cr_assert_eq(gy_world_init(), -EINVAL);
 	fault(0, 0, 0);
 	runner_end(&runner);
