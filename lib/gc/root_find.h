@@ -37,6 +37,8 @@ const struct gy_maps *gy_root_maps(void);
 
 /* root_objects.c */
 void gy_root_objects_init(void);
+/* Outside the pause: is no library being loaded or unloaded at this moment? */
+bool gy_root_objects_settled(void);
 /* Adds the segments of all loaded objects; false: start over. */
 bool gy_root_objects_find(void);
 /* At least the bytes of static thread-local storage, and those of the largest dynamic block. */

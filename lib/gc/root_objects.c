@@ -4,7 +4,7 @@
  * and it needs more of the C library than our own threads have (NATIVE-2). So the list is read that
  * the loader keeps for debuggers: struct r_debug and its link_maps. The loader sets r_state before it
  * changes the list and sets it back after; a thread that was stopped in between shows (ROOT-1).
- * Objects opened by dlmopen are on lists of their own, linked since glibc 2.35.
+ * Objects opened by dlmopen are on lists of their own, linked since glibc 2.35, and never unlinked.
  *
  * A link_map does not tell where the program headers are. They follow the ELF header, and that is at
  * the object's base address unless its first segment was linked elsewhere. What is found there is
@@ -243,6 +243,18 @@ static bool add_list(const struct r_debug *debug, unsigned *place)
 			continue; /* is added already */
 		if (find_headers(map, *place, &headers))
 			add_object(&headers);
+	}
+	return true;
+}
+
+GY_RACY_READER bool gy_root_objects_settled(void)
+{
+	const struct debug_list *list = objects.debug;
+
+	for (unsigned i = 0; list && i < OBJECTS_MOST; i++) {
+		if (READ_RELAXED(list->base.r_state) != RT_CONSISTENT)
+			return false;
+		list = READ_RELAXED(list->base.r_version) >= 2 ? READ_RELAXED(list->next) : NULL;
 	}
 	return true;
 }

@@ -22,6 +22,8 @@
 #define PIECES_FIRST ((size_t)1024)
 #define RANGES_FIRST ((size_t)256)
 #define STACKS_FIRST ((size_t)256)
+#define SETTLE_NAP_NS 20000
+#define SETTLE_NAPS 1000u
 
 struct piece {
 	uintptr_t start, end;
@@ -185,8 +187,15 @@ int gy_roots_init(void)
 	return 0;
 }
 
+/* A program that loads libraries all day is caught in the middle of it more often than not, unless
+ * the pause begins between two. */
 int gy_roots_prepare(void)
 {
+	struct timespec nap = {0, SETTLE_NAP_NS};
+	uint32_t nobody = 0;
+
+	for (unsigned i = 0; i < SETTLE_NAPS && !gy_root_objects_settled(); i++)
+		gy_sys_futex_wait(&nobody, 0, &nap, false);
 	return 0;
 }
 

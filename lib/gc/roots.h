@@ -32,7 +32,7 @@ int gy_roots_init(void);
 int gy_root_range_add(void *start, size_t bytes);
 int gy_root_range_remove(void *start);
 
-/* Before the stop. 0 or -errno. */
+/* Before the stop: waits a little while a library is being loaded. 0 or -errno. */
 int gy_roots_prepare(void);
 /* In the pause: finds the roots of the stopped threads of gy_world, and of the calling thread from
  * `own_sp` up, its registers spilt; 0: the calling thread has none. False: start over (ROOT-1), or
