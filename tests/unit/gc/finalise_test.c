@@ -328,7 +328,7 @@ CHILD_TEST(weak, a_million_do_not_make_a_pause)
 	}
 	check_eq(million_left(), MILLION);
 	if (!UNIT_SLOW && !GYRE_CHECK_FULL)
-		check_lt(shortest_ns, 2000000);
+		check_lt(shortest_ns, 5000000); /* to walk them takes several times as long */
 	million_held = NULL;
 	collect();
 	gyre_gc_stats(&after);
