@@ -358,6 +358,7 @@ void gy_barrier_thread_end(struct gy_barrier *barrier)
 
 #define SIGNATURE_BYTES 7u
 #define SEQUENCE_MOST (SIGNATURE_BYTES + 9u + 6u) /* nop, cmpl, jne */
+#define INSTRUCTION_MOST 9u			  /* cmpl */
 
 static const uint8_t signature[SIGNATURE_BYTES] = {0x0f, 0x1f, 0x80, 0x47, 0x79, 0x72, 0x65};
 
@@ -452,15 +453,17 @@ uintptr_t gy_barrier_fixup(uintptr_t pc, uintptr_t text_low, uintptr_t text_high
 	return 0;
 }
 
-/* An interrupted PC: its page can be read. The page before it is asked for only if the sequence
- * could have begun there. */
+/* An interrupted PC: its page can be read. The pages before and behind are asked for only if the
+ * sequence could have begun in the one, or an instruction of it goes on in the other. */
 static uintptr_t fixup_anywhere(uintptr_t pc)
 {
-	uintptr_t low = pc & ~(uintptr_t)4095;
+	uintptr_t low = pc & ~(uintptr_t)4095, high = low + 4096;
 
 	if (pc - low < SEQUENCE_MOST && gy_sys_readable((const void *)(low - 8)))
 		low -= 4096;
-	return gy_barrier_fixup(pc, low, (pc & ~(uintptr_t)4095) + 4096);
+	if (high - pc < INSTRUCTION_MOST && gy_sys_readable((const void *)high))
+		high += 4096;
+	return gy_barrier_fixup(pc, low, high);
 }
 
 int gy_barrier_init(void)

@@ -326,5 +326,13 @@ Test(barrier, the_fixup_reads_within_the_text_only)
 	cr_assert_eq(gy_world_fixup(start), start - 14);
 	cr_assert_eq(gy_world_fixup(start + 2), start - 14);
 	cr_assert_eq(gy_world_fixup(start + 5), 0);
+	for (unsigned before = 1; before < sizeof(code); before++) { /* in the first page */
+		start = (uintptr_t)pages + 4096 - before;
+		memcpy((void *)start, code, sizeof(code));
+		for (unsigned i = 0; i < sizeof(code); i++)
+			cr_assert_eq(gy_world_fixup(start + i),
+				     i == 7 || i == 14 || i == 16 ? start : 0,
+				     "at %u, %u before the page's end", i, before);
+	}
 	munmap(pages, 3 * 4096);
 }
