@@ -49,6 +49,7 @@
 #define SWEEP_SLICE_BLOCKS 64u
 #define SWEEP_DELAY_NS 5000000ull /* let threads sweep what they need, hot in their caches */
 #define ROOTS_RETRIES 8
+#define NAP_NS 500000L
 
 enum { NONE, STARTING, RUNNING };
 
@@ -70,6 +71,7 @@ static struct {
 	uint64_t slow_allocations;	  /* option gc_stress */
 	uint64_t phase_ns;		  /* [coordinator] when this phase began */
 	uint64_t sweep_from_ns;		  /* [coordinator] */
+	uint32_t nappers;		  /* [atomic] asleep on gy_gc_phase */
 	uint64_t assist_ns, assists;	  /* [atomic] since start */
 	uint64_t assist_ns_at, shades_at; /* [coordinator] at the cycle's start */
 	uint64_t assists_at, cpu_at;
@@ -88,7 +90,9 @@ static void enter(enum gy_gc_phase phase)
 
 	GY_PROBE_FIRE(gc_phase, READ_RELAXED(cycle.started), phase, now - cycle.phase_ns);
 	cycle.phase_ns = now;
-	__atomic_store_n(&gy_gc_phase, phase, __ATOMIC_RELEASE);
+	__atomic_store_n(&gy_gc_phase, phase, __ATOMIC_SEQ_CST);
+	if (READ_RELAXED(cycle.nappers))
+		gy_sys_futex_wake(&gy_gc_phase, INT32_MAX, false);
 }
 
 GY_COLD void gy_gc_step_slow(void)
@@ -141,7 +145,7 @@ static void snapshot(struct gy_marker *marker)
 static int try_pause(struct gy_marker *marker)
 {
 	struct gy_world_report report = {0};
-	uint64_t begin_ns;
+	uint64_t begin_ns, end_ns;
 	int error = gy_roots_prepare();
 
 	if (error)
@@ -157,8 +161,9 @@ static int try_pause(struct gy_marker *marker)
 			snapshot(marker);
 		else
 			error = -EAGAIN;
+		end_ns = gy_now_ns(); /* once let go, they may take this thread's processor */
 		gy_world_start();
-		stop_stats(&report, gy_now_ns() - begin_ns);
+		stop_stats(&report, end_ns - begin_ns);
 	}
 	gy_lock_release(&cycle.lock);
 	return error;
@@ -432,8 +437,14 @@ void gy_cycle_request(enum gy_gc_reason reason)
 		 !__atomic_compare_exchange_n(&cycle.reason, &none, reason, false, __ATOMIC_SEQ_CST,
 					      __ATOMIC_SEQ_CST))
 		return; /* asked for already */
-	if (!ensure_coordinator())
+	if (!ensure_coordinator()) {
 		wake_all(&cycle.requested);
+	} else { /* the next request is to try again, not to find itself asked for */
+		uint32_t asked = (uint32_t)reason;
+
+		__atomic_compare_exchange_n(&cycle.reason, &asked, none, false, __ATOMIC_SEQ_CST,
+					    __ATOMIC_SEQ_CST);
+	}
 }
 
 /* Waits until *word, which counts up, is at least `value`. */
@@ -519,6 +530,16 @@ static void assist(struct gy_gc_thread *thread, size_t owed)
 	GY_PROBE2(gc_assist, scanned, ns);
 }
 
+/* Lets the markers have the processor, until the phase changes or for NAP_NS. */
+static GY_NOINLINE void nap(uint32_t phase)
+{
+	struct timespec time = {0, NAP_NS};
+
+	ADD_RELAXED(cycle.nappers, 1);
+	gy_sys_futex_wait(&gy_gc_phase, phase, &time, false);
+	SUB_RELAXED(cycle.nappers, 1);
+}
+
 void gy_cycle_allocated(struct gy_gc_thread *thread, size_t bytes)
 {
 	uint64_t every = gy_option(GY_OPT_gc_stress);
@@ -538,11 +559,14 @@ void gy_cycle_allocated(struct gy_gc_thread *thread, size_t bytes)
 		if (owed && phase == GY_GC_MARKING)
 			assist(thread, owed);
 		if (unlikely(gy_pacer_is_overrun()))
-			sched_yield();
+			nap(phase);
 		return;
 	}
-	if (unlikely(gy_pacer_is_due(&limited)))
+	if (unlikely(gy_pacer_is_due(&limited))) {
 		gy_cycle_request(limited ? GY_GC_LIMIT : GY_GC_HEAP);
+		if (unlikely(gy_pacer_is_overrun()) && !limited && !READ_RELAXED(cycle.paused))
+			nap(phase);
+	}
 }
 
 /* ------------------------------------------------------------------ numbers, fork */
