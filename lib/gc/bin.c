@@ -108,7 +108,6 @@ static struct gy_gc_bin *add_locked(const struct gy_layout *layout, uint32_t obj
 	bin->pages = (uint16_t)gy_block_pages(object_bytes);
 	bin->objects = (uint16_t)(bin->pages * GY_PAGE_BYTES / object_bytes);
 	bin->bit_words = (uint8_t)gy_div_round_up(bin->objects, 64);
-	bin->small16 = bin->objects > 64 * GY_SCANNED_WORD;
 	bin->is_raw = layout->index == 0;
 	bin->next = table.buckets[bucket];
 	bin->following = gy_bins;
@@ -142,10 +141,10 @@ uint32_t gy_block_make(struct gy_gc_bin *bin, bool *zeroed)
 
 	if (!block)
 		return 0;
-	for (unsigned i = 0; i < ARRAY_SIZE(bits->marks); i++) {
+	for (unsigned i = 0; i < ARRAY_SIZE(bits->marks); i++)
 		WRITE_RELAXED(bits->marks[i], 0);
+	for (unsigned i = 0; i < ARRAY_SIZE(bits->allocated); i++)
 		WRITE_RELAXED(bits->allocated[i], 0);
-	}
 	for (uint32_t page = block; page < block + bin->pages; page++) {
 		struct gy_gc_page *record = &gy_gc_pages[page];
 
@@ -155,7 +154,7 @@ uint32_t gy_block_make(struct gy_gc_bin *bin, bool *zeroed)
 		record->objects = bin->objects;
 		record->state = GY_BLOCK_IN_HAND;
 		record->queued = 0;
-		record->small16 = bin->small16;
+		record->bit_words = bin->bit_words;
 		record->object_bytes = bin->object_bytes;
 		record->pages = bin->pages;
 		record->next = 0;

@@ -33,7 +33,6 @@ struct gy_gc_bin {
 	uint32_t object_bytes, magic;   /* [const] */
 	uint16_t objects, pages;        /* [const] of a block */
 	uint8_t bit_words;              /* [const] 64-bit words for `objects` bits */
-	uint8_t small16;                /* [const] REC-4 */
 	uint8_t is_raw;                 /* [const] not zeroed: gyre_new_leaf */
 	struct gy_block_list unswept, partial, full;
 	/* [lock: bin], read without: objects, since start. taken - returned - freed are in use. */

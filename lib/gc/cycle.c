@@ -44,6 +44,7 @@
 
 #include <errno.h>
 #include <sched.h>
+#include <string.h>
 
 #define MARK_SLICE_BYTES ((size_t)1 << 20)
 #define SWEEP_SLICE_BLOCKS 64u
@@ -649,11 +650,8 @@ void gy_cycle_fork_parent(void)
 
 static void drop_marks(size_t block, void *unused)
 {
-	unsigned words = gy_gc_pages[block].small16 ? 8 : GY_SCANNED_WORD + 4;
-
 	(void)unused;
-	for (unsigned i = 0; i < words; i++)
-		gy_gc_bits[block].marks[i] = 0;
+	memset(gy_gc_bits[block].marks, 0, sizeof(gy_gc_bits[block].marks));
 }
 
 /* The forking thread is alone: no coordinator, no helpers; CYCLE-3. What other threads had in hand

@@ -57,7 +57,7 @@ static uint32_t sweep_one(bool *dead)
 		/* SWEEP-2 */
 		*dead = record->epoch != gy_gc_epoch && !(READ_RELAXED(bits->marks[0]) & 1);
 		WRITE_RELAXED(bits->marks[0], 0);
-		WRITE_RELAXED(bits->marks[GY_SCANNED_WORD], 0);
+		WRITE_RELAXED(*gy_scanned_word(bits, 0), 0);
 		record->epoch = gy_gc_epoch;
 		if (*dead) {
 			WRITE_RELAXED(bits->allocated[0], 0); /* LARGE-1 */
@@ -101,10 +101,10 @@ static void write_records(const struct gy_layout *layout, uint32_t block, uint32
 {
 	struct gy_gc_bits *bits = &gy_gc_bits[block];
 
-	for (unsigned i = 0; i < ARRAY_SIZE(bits->marks); i++) {
+	for (unsigned i = 0; i < ARRAY_SIZE(bits->marks); i++)
 		WRITE_RELAXED(bits->marks[i], 0);
+	for (unsigned i = 0; i < ARRAY_SIZE(bits->allocated); i++)
 		WRITE_RELAXED(bits->allocated[i], 0);
-	}
 	for (uint32_t page = block; page < block + pages; page++) {
 		struct gy_gc_page *record = &gy_gc_pages[page];
 
@@ -114,7 +114,7 @@ static void write_records(const struct gy_layout *layout, uint32_t block, uint32
 		record->objects = 1;
 		record->state = GY_BLOCK_LISTED;
 		record->queued = 0;
-		record->small16 = 0;
+		record->bit_words = 1;
 		record->object_bytes = 0;
 		record->pages = pages;
 		record->next = 0;
@@ -136,7 +136,7 @@ static void publish(uint32_t block, size_t bytes)
 	epoch = __atomic_load_n(&gy_gc_epoch, __ATOMIC_ACQUIRE);
 	record->epoch = epoch;
 	if (marking == epoch + 1) { /* SPACE-7; scanned first, REC-2 */
-		WRITE_RELAXED(bits->marks[GY_SCANNED_WORD], 1);
+		WRITE_RELAXED(*gy_scanned_word(bits, 0), 1);
 		WRITE_RELAXED(bits->marks[0], 1);
 	}
 	__atomic_store_n(&bits->allocated[0], 1, __ATOMIC_RELEASE);

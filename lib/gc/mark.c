@@ -65,12 +65,12 @@ static void queue_block(struct gy_marker *marker, size_t block)
 	if (__atomic_load_n(&record->queued, __ATOMIC_SEQ_CST) ||
 	    __atomic_exchange_n(&record->queued, 1, __ATOMIC_SEQ_CST))
 		return;
-	if (unlikely(!gy_mark_push(marker, GY_MARK_BLOCKS, block)))
+	if (unlikely(!gy_mark_push(marker, block)))
 		overflow(record);
 }
 
 /* The object has just been marked. */
-GY_INLINE void turned_grey(struct gy_marker *marker, size_t block, unsigned index)
+GY_INLINE void turned_grey(struct gy_marker *marker, size_t block)
 {
 	struct gy_gc_page *record = &gy_gc_pages[block];
 	size_t bytes = record->object_bytes;
@@ -81,14 +81,6 @@ GY_INLINE void turned_grey(struct gy_marker *marker, size_t block, unsigned inde
 	marker->stats.marked_bytes += bytes;
 	if (__atomic_load_n(&gy_layouts[record->layout], __ATOMIC_ACQUIRE)->kind == GY_LAYOUT_LEAF)
 		return; /* REC-4 */
-	if (unlikely(record->small16)) {
-		uintptr_t address = (uintptr_t)gy_page_start(block) +
-				    (size_t)index * record->object_bytes;
-
-		if (unlikely(!gy_mark_push(marker, GY_MARK_SINGLES, address)))
-			overflow(record);
-		return;
-	}
 	queue_block(marker, block);
 }
 
@@ -108,7 +100,7 @@ GY_INLINE void mark_target(struct gy_marker *marker, uintptr_t target)
 			   32);
 	if (unlikely(index >= record->objects))
 		return;
-	word = &gy_gc_bits[block].marks[index / 64];
+	word = gy_marks_word(&gy_gc_bits[block], index / 64);
 	bit = 1ull << index % 64;
 	if (READ_RELAXED(*word) & bit)
 		return;
@@ -116,7 +108,7 @@ GY_INLINE void mark_target(struct gy_marker *marker, uintptr_t target)
 	    !(__atomic_load_n(&gy_gc_bits[block].allocated[index / 64], __ATOMIC_ACQUIRE) & bit))
 		return;
 	if (!(__atomic_fetch_or(word, bit, __ATOMIC_SEQ_CST) & bit))
-		turned_grey(marker, block, index);
+		turned_grey(marker, block);
 }
 
 /* A word was found: into the ring, and the oldest out of it. */
@@ -212,16 +204,6 @@ static void scan_part(struct gy_marker *marker, const uintptr_t *object,
 	}
 }
 
-static void scan_single(struct gy_marker *marker, uintptr_t address)
-{
-	const struct gy_gc_page *record = &gy_gc_pages[gy_page_of((void *)address)];
-	size_t words = record->object_bytes / 8;
-
-	scan_part(marker, (const uintptr_t *)address, gy_layouts[record->layout], words, 0, words);
-	marker->stats.scanned_objects++;
-	marker->stats.scanned_bytes += words * 8;
-}
-
 /* SCAN-3. The object's other pieces are queued first; without room for them all is scanned here. */
 static void scan_large(struct gy_marker *marker, size_t block, size_t piece)
 {
@@ -231,7 +213,7 @@ static void scan_large(struct gy_marker *marker, size_t block, size_t piece)
 	size_t pieces = gy_div_round_up(words, PIECE_WORDS), end = piece + 1;
 	size_t from = piece * PIECE_WORDS, to;
 
-	if (end < pieces && !gy_mark_push(marker, GY_MARK_BLOCKS, block | (uint64_t)end << 32))
+	if (end < pieces && !gy_mark_push(marker, block | (uint64_t)end << 32))
 		end = pieces;
 	to = MIN(end * PIECE_WORDS, words);
 	scan_part(marker, (const uintptr_t *)(void *)gy_page_start(block), layout, words, from, to);
@@ -243,11 +225,11 @@ static void scan_large(struct gy_marker *marker, size_t block, size_t piece)
 static unsigned take_greys(size_t block, uint16_t *greys)
 {
 	struct gy_gc_bits *bits = &gy_gc_bits[block];
-	unsigned count = 0;
+	unsigned count = 0, words = gy_gc_pages[block].bit_words;
 
-	for (unsigned w = 0; w < GY_SCANNED_WORD; w++) {
-		uint64_t marks = __atomic_load_n(&bits->marks[w], __ATOMIC_ACQUIRE);
-		uint64_t *scanned = &bits->marks[GY_SCANNED_WORD + w];
+	for (unsigned w = 0; w < words; w++) {
+		uint64_t marks = __atomic_load_n(gy_marks_word(bits, w), __ATOMIC_ACQUIRE);
+		uint64_t *scanned = gy_scanned_word(bits, w);
 		uint64_t grey = marks & ~READ_RELAXED(*scanned);
 
 		if (!grey)
@@ -261,12 +243,13 @@ static unsigned take_greys(size_t block, uint16_t *greys)
 
 static bool has_greys(size_t block)
 {
-	const struct gy_gc_bits *bits = &gy_gc_bits[block];
+	struct gy_gc_bits *bits = &gy_gc_bits[block];
+	unsigned words = gy_gc_pages[block].bit_words;
 	uint64_t grey = 0;
 
-	for (unsigned w = 0; w < GY_SCANNED_WORD; w++)
-		grey |= __atomic_load_n(&bits->marks[w], __ATOMIC_SEQ_CST) &
-			~READ_RELAXED(bits->marks[GY_SCANNED_WORD + w]);
+	for (unsigned w = 0; w < words; w++)
+		grey |= __atomic_load_n(gy_marks_word(bits, w), __ATOMIC_SEQ_CST) &
+			~READ_RELAXED(*gy_scanned_word(bits, w));
 	return grey != 0;
 }
 
@@ -277,14 +260,14 @@ static void publish(struct gy_marker *marker, size_t block, const uint64_t *befo
 	struct gy_gc_bits *bits = &gy_gc_bits[block];
 	unsigned turned = 0;
 
-	for (unsigned w = 0; w < GY_SCANNED_WORD; w++) {
+	for (unsigned w = 0; w < gy_gc_pages[block].bit_words; w++) {
 		uint64_t mine = seen[w] & ~before[w];
 
 		if (!mine)
 			continue;
-		turned += gy_bits_in(mine & ~__atomic_fetch_or(&bits->marks[w], mine,
+		turned += gy_bits_in(mine & ~__atomic_fetch_or(gy_marks_word(bits, w), mine,
 							    __ATOMIC_SEQ_CST));
-		__atomic_fetch_or(&bits->marks[GY_SCANNED_WORD + w], mine, __ATOMIC_RELAXED);
+		__atomic_fetch_or(gy_scanned_word(bits, w), mine, __ATOMIC_RELAXED);
 	}
 	marker->stats.marked_objects += turned;
 	marker->stats.marked_bytes += turned * (size_t)gy_gc_pages[block].object_bytes;
@@ -301,10 +284,10 @@ static unsigned scan_plain(struct gy_marker *marker, size_t block, uint64_t map,
 	size_t bytes = record->object_bytes;
 	uintptr_t limit = (uintptr_t)record->objects * bytes;
 	uint64_t magic = record->magic;
-	uint64_t before[GY_SCANNED_WORD], seen[GY_SCANNED_WORD];
+	uint64_t before[GY_BIT_WORDS_MAX], seen[GY_BIT_WORDS_MAX];
 
-	for (unsigned w = 0; w < GY_SCANNED_WORD; w++)
-		before[w] = seen[w] = READ_RELAXED(gy_gc_bits[block].marks[w]);
+	for (unsigned w = 0; w < record->bit_words; w++)
+		before[w] = seen[w] = READ_RELAXED(*gy_marks_word(&gy_gc_bits[block], w));
 	for (unsigned i = 0; i < count; i++) {
 		const char *at = start + greys[i] * bytes;
 		const uintptr_t *object = (const uintptr_t *)(const void *)at;
@@ -359,7 +342,7 @@ static void scan_block(struct gy_marker *marker, uint64_t entry)
 {
 	size_t block = (uint32_t)entry;
 	struct gy_gc_page *record = &gy_gc_pages[block];
-	uint16_t greys[64 * GY_SCANNED_WORD + 1];
+	uint16_t greys[64 * GY_BIT_WORDS_MAX + 1];
 	unsigned count;
 
 	if (entry >> 32) {
@@ -380,14 +363,14 @@ static void scan_block(struct gy_marker *marker, uint64_t entry)
 
 static void prefetch_greys(size_t block)
 {
-	const struct gy_gc_bits *bits = &gy_gc_bits[block];
+	struct gy_gc_bits *bits = &gy_gc_bits[block];
 	const char *start = gy_page_start(block);
 	size_t bytes = gy_gc_pages[block].object_bytes;
-	unsigned asked = 0;
+	unsigned asked = 0, words = gy_gc_pages[block].bit_words;
 
-	for (unsigned w = 0; w < GY_SCANNED_WORD && asked < GREYS_AHEAD; w++) {
-		uint64_t grey = READ_RELAXED(bits->marks[w]) &
-				~READ_RELAXED(bits->marks[GY_SCANNED_WORD + w]);
+	for (unsigned w = 0; w < words && asked < GREYS_AHEAD; w++) {
+		uint64_t grey = READ_RELAXED(*gy_marks_word(bits, w)) &
+				~READ_RELAXED(*gy_scanned_word(bits, w));
 
 		for (; grey && asked < GREYS_AHEAD; grey &= grey - 1, asked++) {
 			unsigned index = w * 64 + (unsigned)__builtin_ctzll(grey);
@@ -400,7 +383,7 @@ static void prefetch_greys(size_t block)
 /* What stands behind the entry that is scanned now. */
 static void look_ahead(struct gy_marker *marker)
 {
-	const struct gy_mark_chunk *out = marker->queues[GY_MARK_BLOCKS].out;
+	const struct gy_mark_chunk *out = marker->queue.out;
 
 	if (out->first + BITS_AHEAD - 1 < out->end) {
 		size_t block = (uint32_t)out->entries[out->first + BITS_AHEAD - 1];
@@ -410,41 +393,6 @@ static void look_ahead(struct gy_marker *marker)
 	}
 	if (out->first < out->end)
 		prefetch_greys((uint32_t)out->entries[out->first]);
-}
-
-/* A small16 object to scan now: what was popped some pops ago. */
-static bool next_single(struct gy_marker *marker, uintptr_t *address)
-{
-	for (;;) {
-		uintptr_t *slot = &marker->singles[marker->single_at];
-		uint64_t entry = 0;
-
-		if (gy_mark_pop_single(marker, &entry)) {
-			__builtin_prefetch((const void *)entry);
-			marker->singles_held++;
-		} else if (!marker->singles_held) {
-			return false;
-		}
-		marker->single_at = (marker->single_at + 1) % GY_MARK_SINGLES_AHEAD;
-		*address = *slot;
-		*slot = entry;
-		if (*address) {
-			marker->singles_held--;
-			return true;
-		}
-	}
-}
-
-static void put_back_singles(struct gy_marker *marker)
-{
-	for (unsigned i = 0; i < GY_MARK_SINGLES_AHEAD; i++) {
-		uintptr_t address = marker->singles[i];
-
-		marker->singles[i] = 0;
-		if (address && unlikely(!gy_mark_push(marker, GY_MARK_SINGLES, address)))
-			overflow(&gy_gc_pages[gy_page_of((void *)address)]);
-	}
-	marker->singles_held = 0;
 }
 
 /* ------------------------------------------------------------------ draining */
@@ -464,28 +412,16 @@ static GY_COLD void find_greys(struct gy_marker *marker)
 		    record->first_page != page ||
 		    gy_layouts[record->layout]->kind == GY_LAYOUT_LEAF)
 			continue;
-		if (!record->small16) {
-			if (has_greys(page))
-				queue_block(marker, page);
-			continue;
-		}
-		for (unsigned i = 0; i < record->objects; i++)
-			if (gy_object_is_marked((struct gy_object){page, i}))
-				scan_single(marker, (uintptr_t)gy_page_start(page) +
-							    (size_t)i * record->object_bytes);
+		if (has_greys(page))
+			queue_block(marker, page);
 	}
 }
 
 static bool step(struct gy_marker *marker)
 {
-	uintptr_t single;
 	uint64_t entry;
 
-	if (next_single(marker, &single)) {
-		scan_single(marker, single);
-		return true;
-	}
-	if (gy_mark_pop_block(marker, &entry)) {
+	if (gy_mark_pop(marker, &entry)) {
 		look_ahead(marker);
 		scan_block(marker, entry);
 		return true;
@@ -513,7 +449,6 @@ size_t gy_mark_drain(struct gy_marker *marker, size_t budget)
 			gy_mark_share(marker);
 	}
 	flush_targets(marker);
-	put_back_singles(marker);
 	return marker->stats.scanned_bytes - before;
 }
 

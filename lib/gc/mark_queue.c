@@ -1,11 +1,10 @@
 /* mark_queue.c - markers as a pool, the chunks that carry their work, and who is busy.
  *
  * QUEUE-1  A chunk belongs to one marker, to a shared list, or to the list of free ones. A marker
- *          has four of its own at any time: it lets one go only for another.
+ *          has two of its own at any time: it lets one go only for another.
  * QUEUE-2  So a push fails only where `in` is full and no chunk is to be had. Then a block's
  *          `queued` is put back to 0 and gy_mark_overflowed raised: its grey objects are found
- *          again, when the queues have run dry, by looking through all blocks (mark.c, find_greys);
- *          of blocks without scanned bits (small16) all marked ones are scanned again.
+ *          again, when the queues have run dry, by looking through all blocks (mark.c, find_greys).
  *          What is popped makes room, so this comes to an end.
  * MARK-3   `busy` counts the markers that are; `activity` how often one became so. All under the
  *          lock, with the shared lists: whoever holds it and sees nothing shared and nobody busy
@@ -26,9 +25,8 @@
 
 #define CHUNK_LOG2 10
 #define CHUNKS_KEPT 1024u /* from one cycle to the next: 1 MiB */
-#define OWN_CHUNKS (2u * GY_MARK_KINDS)
 
-struct gy_mark_shared gy_mark_shared[GY_MARK_KINDS];
+struct gy_mark_shared gy_mark_shared;
 uint32_t gy_mark_hungry, gy_mark_overflowed;
 uint32_t gy_mark_chunks_most = UINT32_MAX;
 
@@ -90,9 +88,9 @@ static void wake_sleepers(void)
 	gy_sys_futex_wake(&mark.wakes, INT32_MAX, false);
 }
 
-static void share(enum gy_mark_kind kind, struct gy_mark_chunk *chunk)
+static void share(struct gy_mark_chunk *chunk)
 {
-	struct gy_mark_shared *shared = &gy_mark_shared[kind];
+	struct gy_mark_shared *shared = &gy_mark_shared;
 
 	chunk->next = NULL;
 	if (shared->tail)
@@ -103,9 +101,9 @@ static void share(enum gy_mark_kind kind, struct gy_mark_chunk *chunk)
 	WRITE_RELAXED(shared->chunks, shared->chunks + 1);
 }
 
-static struct gy_mark_chunk *shared_take(enum gy_mark_kind kind)
+static struct gy_mark_chunk *shared_take(void)
 {
-	struct gy_mark_shared *shared = &gy_mark_shared[kind];
+	struct gy_mark_shared *shared = &gy_mark_shared;
 	struct gy_mark_chunk *chunk = shared->head;
 
 	if (!chunk)
@@ -119,8 +117,7 @@ static struct gy_mark_chunk *shared_take(enum gy_mark_kind kind)
 
 static bool nothing_shared(void)
 {
-	return !gy_mark_shared[GY_MARK_BLOCKS].head && !gy_mark_shared[GY_MARK_SINGLES].head &&
-	       !READ_RELAXED(gy_mark_overflowed);
+	return !gy_mark_shared.head && !READ_RELAXED(gy_mark_overflowed);
 }
 
 /* ------------------------------------------------------------------ busy; [lock: mark] */
@@ -165,28 +162,20 @@ void gy_mark_become_idle(struct gy_marker *marker)
 
 /* ------------------------------------------------------------------ push, pop */
 
-GY_NOINLINE bool gy_mark_push_slow(struct gy_marker *marker, enum gy_mark_kind kind, uint64_t entry)
+GY_NOINLINE bool gy_mark_push_slow(struct gy_marker *marker, uint64_t entry)
 {
-	struct gy_mark_queue *queue = &marker->queues[kind];
+	struct gy_mark_queue *queue = &marker->queue;
 	struct gy_mark_chunk *fresh = NULL, *full = queue->in;
 	bool shared = false;
 
 	gy_lock_acquire(&mark.lock);
 	set_busy(marker);
 	if (full->end == GY_MARK_CHUNK_ENTRIES) {
-		if (kind == GY_MARK_SINGLES && queue->out->first == queue->out->end) {
-			queue->in = queue->out; /* keeps the full one, next to be popped */
-			queue->out = full;
-			queue->in->first = queue->in->end = 0;
-		} else {
-			fresh = chunk_take();
-			if (fresh) {
-				share(kind, kind == GY_MARK_SINGLES ? queue->out : full);
-				if (kind == GY_MARK_SINGLES)
-					queue->out = full;
-				queue->in = fresh;
-				shared = true;
-			}
+		fresh = chunk_take();
+		if (fresh) {
+			share(full);
+			queue->in = fresh;
+			shared = true;
 		}
 	}
 	gy_lock_release(&mark.lock);
@@ -209,15 +198,14 @@ static bool refill_own(struct gy_mark_queue *queue)
 	return in->first != in->end;
 }
 
-static bool refill_shared(struct gy_marker *marker, enum gy_mark_kind kind)
+static bool refill_shared(struct gy_marker *marker)
 {
-	struct gy_mark_queue *queue = &marker->queues[kind];
-	struct gy_mark_chunk **to = kind == GY_MARK_BLOCKS ? &queue->out : &queue->in, *chunk;
+	struct gy_mark_chunk **to = &marker->queue.out, *chunk;
 
-	if (!READ_RELAXED(gy_mark_shared[kind].chunks))
+	if (!READ_RELAXED(gy_mark_shared.chunks))
 		return false;
 	gy_lock_acquire(&mark.lock);
-	chunk = shared_take(kind);
+	chunk = shared_take();
 	if (chunk) {
 		set_busy(marker);
 		chunk_give(*to);
@@ -227,31 +215,18 @@ static bool refill_shared(struct gy_marker *marker, enum gy_mark_kind kind)
 	return chunk != NULL;
 }
 
-GY_NOINLINE bool gy_mark_pop_slow(struct gy_marker *marker, enum gy_mark_kind kind, uint64_t *entry)
+GY_NOINLINE bool gy_mark_pop_slow(struct gy_marker *marker, uint64_t *entry)
 {
-	struct gy_mark_queue *queue = &marker->queues[kind];
+	struct gy_mark_queue *queue = &marker->queue;
 
-	if (kind == GY_MARK_BLOCKS) { /* `out` is empty; the oldest first */
-		if (!refill_shared(marker, kind) && !refill_own(queue))
-			return false;
-		*entry = queue->out->entries[queue->out->first++];
-		return true;
-	}
-	if (queue->out->first != queue->out->end) { /* `in` is empty; the newest first */
-		struct gy_mark_chunk *below = queue->out;
-
-		queue->out = queue->in;
-		queue->out->first = queue->out->end = 0;
-		queue->in = below;
-	} else if (!refill_shared(marker, kind)) {
+	if (!refill_shared(marker) && !refill_own(queue)) /* the oldest first */
 		return false;
-	}
-	*entry = queue->in->entries[--queue->in->end];
+	*entry = queue->out->entries[queue->out->first++];
 	return true;
 }
 
 /* Shares `chunk` of the marker, which goes on with an empty one. [lock: mark] */
-static bool share_own(enum gy_mark_kind kind, struct gy_mark_chunk **chunk)
+static bool share_own(struct gy_mark_chunk **chunk)
 {
 	struct gy_mark_chunk *fresh;
 
@@ -260,34 +235,27 @@ static bool share_own(enum gy_mark_kind kind, struct gy_mark_chunk **chunk)
 	fresh = chunk_take();
 	if (!fresh)
 		return false;
-	share(kind, *chunk);
+	share(*chunk);
 	*chunk = fresh;
 	return true;
 }
 
 void gy_mark_share(struct gy_marker *marker)
 {
-	gy_lock_acquire(&mark.lock);
-	for (unsigned kind = 0; kind < GY_MARK_KINDS; kind++) {
-		struct gy_mark_queue *queue = &marker->queues[kind];
-		struct gy_mark_chunk *in = queue->in, *out = queue->out, *fresh;
-		uint32_t in_count = in->end - in->first, out_count = out->end - out->first, half;
+	struct gy_mark_queue *queue = &marker->queue;
+	struct gy_mark_chunk *in = queue->in, *out = queue->out, *fresh;
+	uint32_t in_count = in->end - in->first, out_count = out->end - out->first, half;
 
-		if (in_count && out_count) {
-			share_own(kind, &queue->in);
-			continue;
-		}
-		if (in_count + out_count < 2)
-			continue;
-		fresh = chunk_take();
-		if (!fresh)
-			break;
+	gy_lock_acquire(&mark.lock);
+	if (in_count && out_count) {
+		share_own(&queue->in);
+	} else if (in_count + out_count >= 2 && (fresh = chunk_take())) {
 		if (!in_count)
 			in = out;
 		half = (in->end - in->first) / 2;
 		for (uint32_t i = 0; i < half; i++)
 			fresh->entries[fresh->end++] = in->entries[in->first++];
-		share(kind, fresh);
+		share(fresh);
 	}
 	gy_lock_release(&mark.lock);
 	wake_sleepers();
@@ -298,23 +266,20 @@ void gy_mark_share(struct gy_marker *marker)
 static struct gy_marker *marker_make(void)
 {
 	struct gy_marker *marker = gy_metadata_take(sizeof(*marker));
-	struct gy_mark_chunk *chunks[OWN_CHUNKS];
-	unsigned got = 0;
+	struct gy_mark_chunk *in, *out;
 
 	if (!marker)
 		return NULL;
-	while (got < OWN_CHUNKS && (chunks[got] = gy_metadata_block_take(CHUNK_LOG2)))
-		chunks[got]->first = chunks[got]->end = 0, got++;
-	if (got < OWN_CHUNKS) { /* the record itself is lost: it is small, and this is rare */
-		while (got)
-			gy_metadata_block_give(chunks[--got], CHUNK_LOG2);
+	in = gy_metadata_block_take(CHUNK_LOG2);
+	out = in ? gy_metadata_block_take(CHUNK_LOG2) : NULL;
+	if (!out) { /* the record itself is lost: it is small, and this is rare */
+		if (in)
+			gy_metadata_block_give(in, CHUNK_LOG2);
 		return NULL;
 	}
-	for (unsigned kind = 0; kind < GY_MARK_KINDS; kind++) {
-		marker->queues[kind].in = chunks[2 * kind];
-		marker->queues[kind].out = chunks[2 * kind + 1];
-	}
-	mark.chunks += OWN_CHUNKS;
+	in->first = in->end = out->first = out->end = 0;
+	marker->queue = (struct gy_mark_queue){in, out};
+	mark.chunks += 2;
 	marker->next = mark.markers;
 	__atomic_store_n(&mark.markers, marker, __ATOMIC_RELEASE);
 	return marker;
@@ -383,14 +348,10 @@ struct gy_marker *gy_marker_take_open(void)
  * and is drained by whoever takes it next. */
 void gy_marker_give(struct gy_marker *marker)
 {
-	bool empty = true;
+	bool empty;
 
 	gy_lock_acquire(&mark.lock);
-	for (unsigned kind = 0; kind < GY_MARK_KINDS; kind++) {
-		if (!share_own(kind, &marker->queues[kind].out) ||
-		    !share_own(kind, &marker->queues[kind].in))
-			empty = false;
-	}
+	empty = share_own(&marker->queue.out) && share_own(&marker->queue.in);
 	if (marker->busy && empty) {
 		marker->busy = false;
 		mark.busy--;
@@ -448,9 +409,7 @@ bool gy_mark_idle(void)
 
 bool gy_mark_has_work(void)
 {
-	return READ_RELAXED(gy_mark_shared[GY_MARK_BLOCKS].chunks) ||
-	       READ_RELAXED(gy_mark_shared[GY_MARK_SINGLES].chunks) ||
-	       READ_RELAXED(gy_mark_overflowed);
+	return READ_RELAXED(gy_mark_shared.chunks) || READ_RELAXED(gy_mark_overflowed);
 }
 
 bool gy_mark_wait(uint64_t timeout_ns)
@@ -473,9 +432,9 @@ void gy_mark_wake(void)
 
 /* ------------------------------------------------------------------ begin, statistics, fork */
 
-static void chunk_drop(enum gy_mark_kind kind, struct gy_mark_chunk *chunk)
+static void chunk_drop(struct gy_mark_chunk *chunk)
 {
-	for (uint32_t i = chunk->first; i < chunk->end && kind == GY_MARK_BLOCKS; i++)
+	for (uint32_t i = chunk->first; i < chunk->end; i++)
 		WRITE_RELAXED(gy_gc_pages[(uint32_t)chunk->entries[i]].queued, 0);
 	chunk->first = chunk->end = 0;
 }
@@ -485,15 +444,13 @@ static void drop_all(void)
 {
 	struct gy_mark_chunk *chunk;
 
-	for (unsigned kind = 0; kind < GY_MARK_KINDS; kind++) {
-		while ((chunk = shared_take(kind))) {
-			chunk_drop(kind, chunk);
-			chunk_give(chunk);
-		}
-		for (struct gy_marker *marker = mark.markers; marker; marker = marker->next) {
-			chunk_drop(kind, marker->queues[kind].in);
-			chunk_drop(kind, marker->queues[kind].out);
-		}
+	while ((chunk = shared_take())) {
+		chunk_drop(chunk);
+		chunk_give(chunk);
+	}
+	for (struct gy_marker *marker = mark.markers; marker; marker = marker->next) {
+		chunk_drop(marker->queue.in);
+		chunk_drop(marker->queue.out);
 	}
 	gy_mark_overflowed = 0;
 }
@@ -558,9 +515,8 @@ void gy_mark_fork_child(void)
 	mark.taken = mark.busy = mark.stranded = 0;
 	for (struct gy_marker *marker = mark.markers; marker; marker = marker->next) {
 		marker->taken = marker->busy = false;
-		marker->target_at = marker->single_at = marker->singles_held = 0;
+		marker->target_at = 0;
 		memset(marker->targets, 0, sizeof(marker->targets));
-		memset(marker->singles, 0, sizeof(marker->singles));
 		marker_put_back(marker);
 	}
 	count_hungry();

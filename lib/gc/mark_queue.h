@@ -1,9 +1,8 @@
 /* mark_queue.h - what a marker has in hand, and what markers share. See mark_queue.c.
  *
- *	blocks    entry: page | piece << 32       first in, first out
- *	singles   entry: address of a small16 object   last in, first out, behind a prefetch ring
+ *	entry: a block's first page | piece << 32; first in, first out
  *
- * Each marker has of both two chunks of its own, `in` that it pushes to and `out` that it pops
+ * Each marker has two chunks of its own, `in` that it pushes to and `out` that it pops
  * from; full ones go to the shared list, from which a marker takes whose own are empty. In all that
  * is one queue, nearly in order, with the lock taken once in GY_MARK_CHUNK_ENTRIES.
  */
@@ -15,7 +14,6 @@
 
 #define GY_MARK_CHUNK_ENTRIES 126u
 #define GY_MARK_TARGETS 16u	/* pointers found, on the way to their mark */
-#define GY_MARK_SINGLES_AHEAD 8u
 
 struct gy_mark_chunk { /* 1 KiB */
 	struct gy_mark_chunk *next;
@@ -34,77 +32,60 @@ struct gy_mark_shared { /* [lock: mark] */
 	uint32_t chunks; /* [atomic: relaxed to read] */
 };
 
-enum gy_mark_kind { GY_MARK_BLOCKS, GY_MARK_SINGLES, GY_MARK_KINDS };
-
 struct gy_marker {
 	struct gy_marker *next, *next_free; /* [lock: mark] of all; of those that nobody has */
 	bool taken;			    /* [lock: mark] */
 	bool busy;			    /* [self; changed under lock: mark] MARK-3 */
-	struct gy_mark_queue queues[GY_MARK_KINDS]; /* [self] */
+	struct gy_mark_queue queue;		    /* [self] */
 	uintptr_t targets[GY_MARK_TARGETS];	    /* [self] a ring; 0: empty */
-	uint32_t target_at, single_at, singles_held; /* [self] */
-	uintptr_t singles[GY_MARK_SINGLES_AHEAD];   /* [self] a ring; 0: empty */
+	uint32_t target_at;			    /* [self] */
 	struct gy_mark_stats stats;		    /* [self] read by anybody */
 };
 
-extern struct gy_mark_shared gy_mark_shared[GY_MARK_KINDS] GY_HIDDEN;
+extern struct gy_mark_shared gy_mark_shared GY_HIDDEN;
 extern uint32_t gy_mark_hungry GY_HIDDEN; /* [atomic: relaxed] markers taken and not busy */
 extern uint32_t gy_mark_overflowed GY_HIDDEN; /* [atomic] MARK-4 */
 extern uint32_t gy_mark_chunks_most GY_HIDDEN; /* chunks that may exist; tests lower it */
 
 /* The slow halves. False: memory lacks, the entry is not queued. */
-bool gy_mark_push_slow(struct gy_marker *marker, enum gy_mark_kind kind, uint64_t entry);
-/* False: nothing of this kind, neither own nor shared. */
-bool gy_mark_pop_slow(struct gy_marker *marker, enum gy_mark_kind kind, uint64_t *entry);
+bool gy_mark_push_slow(struct gy_marker *marker, uint64_t entry);
+/* False: nothing, neither own nor shared. */
+bool gy_mark_pop_slow(struct gy_marker *marker, uint64_t *entry);
 void gy_mark_become_busy(struct gy_marker *marker);
 void gy_mark_become_idle(struct gy_marker *marker);
 /* Others have nothing to do: gives them some of what is in hand. */
 void gy_mark_share(struct gy_marker *marker);
 
-GY_INLINE bool gy_mark_push(struct gy_marker *marker, enum gy_mark_kind kind, uint64_t entry)
+GY_INLINE bool gy_mark_push(struct gy_marker *marker, uint64_t entry)
 {
-	struct gy_mark_chunk *in = marker->queues[kind].in;
+	struct gy_mark_chunk *in = marker->queue.in;
 
 	if (unlikely(in->end == GY_MARK_CHUNK_ENTRIES || !marker->busy))
-		return gy_mark_push_slow(marker, kind, entry);
+		return gy_mark_push_slow(marker, entry);
 	in->entries[in->end++] = entry;
 	return true;
 }
 
-GY_INLINE bool gy_mark_pop_block(struct gy_marker *marker, uint64_t *entry)
+GY_INLINE bool gy_mark_pop(struct gy_marker *marker, uint64_t *entry)
 {
-	struct gy_mark_chunk *out = marker->queues[GY_MARK_BLOCKS].out;
+	struct gy_mark_chunk *out = marker->queue.out;
 
 	if (unlikely(out->first == out->end))
-		return gy_mark_pop_slow(marker, GY_MARK_BLOCKS, entry);
+		return gy_mark_pop_slow(marker, entry);
 	*entry = out->entries[out->first++];
 	return true;
 }
 
-GY_INLINE bool gy_mark_pop_single(struct gy_marker *marker, uint64_t *entry)
-{
-	struct gy_mark_chunk *in = marker->queues[GY_MARK_SINGLES].in;
-
-	if (in->end == in->first)
-		return gy_mark_pop_slow(marker, GY_MARK_SINGLES, entry);
-	*entry = in->entries[--in->end];
-	return true;
-}
-
-/* Was anything pushed that was not popped yet? (Blocks that are popped come from `out`.) */
+/* Was anything pushed that was not popped yet? (What is popped comes from `out`.) */
 GY_INLINE bool gy_mark_has_own(const struct gy_marker *marker)
 {
-	const struct gy_mark_chunk *blocks = marker->queues[GY_MARK_BLOCKS].in;
-	const struct gy_mark_chunk *singles = marker->queues[GY_MARK_SINGLES].in;
-
-	return blocks->first != blocks->end || singles->first != singles->end;
+	return marker->queue.in->first != marker->queue.in->end;
 }
 
 /* Somebody is idle, and finds nothing shared. */
 GY_INLINE bool gy_mark_should_share(void)
 {
-	return READ_RELAXED(gy_mark_hungry) && !READ_RELAXED(gy_mark_shared[0].chunks) &&
-	       !READ_RELAXED(gy_mark_shared[1].chunks);
+	return READ_RELAXED(gy_mark_hungry) && !READ_RELAXED(gy_mark_shared.chunks);
 }
 
 #endif

@@ -1,15 +1,15 @@
 /* record.c - the side arrays of record.h: reserved once, made usable as the heap grows.
  *
- *	gy_gc_bits	128 bytes a page   | usable ...... | reserved, PROT_NONE        |
+ *	gy_gc_bits	192 bytes a page   | usable ...... | reserved, PROT_NONE        |
  *	gy_gc_pages	 32 bytes a page   | usable | reserved                          |
  *
- * Room for all pages that the heap has reserved, 160 bytes each, a fiftieth of the range. It is
+ * Room for all pages that the heap has reserved, 224 bytes each, a 36th of the range. It is
  * carved out of the range's own unused end with the collector's first use: so a program that only
  * mallocs has none of it, and an RLIMIT_AS that leaves no address space, perhaps set after the
  * heap's start, does not matter. Where the heap has grown up to its end, as much is reserved as can
  * be had; pages behind it hold no objects (gy_records_cover says false).
  *
- * Steps are such that 2 MiB of bits become usable at a time: 128 MiB of heap. From the second step
+ * Steps are such that 6 MiB of bits become usable at a time: 256 MiB of heap. From the second step
  * on huge pages are asked for: marking tests bits at random, and a step that is in use is in use
  * all over.
  *
@@ -26,7 +26,7 @@
 
 #define BITS_PER sizeof(struct gy_gc_bits)
 #define PAGE_PER sizeof(struct gy_gc_page)
-#define STEP_PAGES (GY_HUGEPAGE_BYTES / BITS_PER)
+#define STEP_PAGES (3 * GY_HUGEPAGE_BYTES / BITS_PER) /* whole huge pages of bits */
 
 struct gy_gc_page *gy_gc_pages;
 struct gy_gc_bits *gy_gc_bits;

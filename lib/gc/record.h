@@ -7,7 +7,8 @@
  * A block is a run of pages of one span (kind GY_SPAN_COLLECTED) that holds objects of one size and
  * one layout (layout.h): so no object carries a header, and all objects of a block are scanned
  * alike. Blocks of objects up to 1 KiB are one page; bits are those of the block's first page.
- * Dense bits are what makes marking fast: marks and scanned of a page are one cache line.
+ * Dense bits are what makes marking fast: marks and scanned of a page are one cache line (two where
+ * a page has more than 256 objects, those of 16 and of 24 bytes).
  *
  * Object i of a block is
  *	white	not marked (yet); at the end of marking: garbage
@@ -22,9 +23,7 @@
  *        first.
  * REC-3  A block whose `queued` is 1 is on a mark queue, or a marker scans it; it leaves that state
  *        by: queued = 0, full fence, look at marks & ~scanned once more (mark.c).
- * REC-4  Layouts of kind LEAF are never queued. A block of more than 256 objects, those of 16 and
- *        of 24 bytes, has up to 512 bits in marks and allocated each, and no scanned bits: its
- *        objects are queued one by one (small16).
+ * REC-4  Layouts of kind LEAF are never queued.
  * REC-5  gc_page[p].kind is the last field written when a block is made, and the first when it is
  *        given back; every page of a block has it, and first_page, magic, layout.
  * REC-6  gc_page and gc_bits cover page p before a block is made there (gy_records_cover).
@@ -55,21 +54,32 @@ struct gy_gc_page {          /* 32 bytes */
 	uint8_t kind;          /* enum gy_block_kind; REC-5 [atomic: relaxed] */
 	uint8_t state;         /* first page only; enum gy_block_state [lock: bin, or the owner] */
 	uint8_t queued;        /* first page only; REC-3 [atomic] */
-	uint8_t small16;       /* objects of 16 or 24 bytes; REC-4 */
+	uint8_t bit_words;     /* of marks, scanned, allocated each: objects / 64, rounded up */
 	uint32_t object_bytes; /* SMALL; LARGE: 0, ask the span (pages) */
 	uint32_t pages;        /* first page only: of the block */
 	uint32_t next;         /* first page only: page of the next block on a list; 0 ends it */
 	uint32_t epoch;        /* first page only: gy_gc_epoch when it was swept, or made */
 };
 
-struct gy_gc_bits {            /* 128 bytes */
-	uint64_t marks[8];     /* words 4..7: scanned bits, or of small16 more marks */
-	uint64_t allocated[8]; /* words 4..7 are used by small16 only */
-} GY_ALIGNED(128);
+struct gy_gc_bits {            /* 192 bytes: 3 cache lines, the second mostly unused */
+	uint64_t marks[16];    /* 4 words of marks, their 4 of scanned bits; the same again */
+	uint64_t allocated[8];
+} GY_ALIGNED(64);
 
-_Static_assert(sizeof(struct gy_gc_page) == 32 && sizeof(struct gy_gc_bits) == 128, "dense");
+_Static_assert(sizeof(struct gy_gc_page) == 32 && sizeof(struct gy_gc_bits) == 192, "dense");
 
-#define GY_SCANNED_WORD 4 /* marks[4 + i]: scanned bits of marks[i] */
+#define GY_BIT_WORDS_MAX 8u
+
+/* Word i of a block's marks, and of its scanned bits. */
+GY_INLINE uint64_t *gy_marks_word(struct gy_gc_bits *bits, size_t i)
+{
+	return &bits->marks[i + (i & 4)];
+}
+
+GY_INLINE uint64_t *gy_scanned_word(struct gy_gc_bits *bits, size_t i)
+{
+	return &bits->marks[i + (i & 4) + 4];
+}
 
 extern struct gy_gc_page *gy_gc_pages
 	GY_HIDDEN; /* by page of the heap; NULL before the first use */
@@ -117,7 +127,7 @@ GY_INLINE char *gy_object_start(struct gy_object object)
 
 GY_INLINE bool gy_object_is_marked(struct gy_object object)
 {
-	return READ_RELAXED(gy_gc_bits[object.block].marks[object.index / 64]) >>
+	return READ_RELAXED(*gy_marks_word(&gy_gc_bits[object.block], object.index / 64)) >>
 		       object.index % 64 &
 	       1;
 }
@@ -132,7 +142,7 @@ GY_INLINE bool gy_object_is_allocated(struct gy_object object)
 /* Marks; true if it was white. */
 GY_INLINE bool gy_object_mark(struct gy_object object)
 {
-	uint64_t *word = &gy_gc_bits[object.block].marks[object.index / 64];
+	uint64_t *word = gy_marks_word(&gy_gc_bits[object.block], object.index / 64);
 	uint64_t bit = 1ull << object.index % 64;
 
 	if (READ_RELAXED(*word) & bit)

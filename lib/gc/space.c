@@ -59,10 +59,8 @@ static void run_enter(struct gy_cursor *cursor, unsigned first, unsigned end, bo
 		uint64_t mask = gy_range_mask(word, first, end - first);
 
 		if (unlikely(black)) {
-			if (!bin->small16)
-				__atomic_fetch_or(&bits->marks[GY_SCANNED_WORD + word], mask,
-						  __ATOMIC_RELAXED);
-			__atomic_fetch_or(&bits->marks[word], mask, __ATOMIC_RELEASE);
+			__atomic_fetch_or(gy_scanned_word(bits, word), mask, __ATOMIC_RELAXED);
+			__atomic_fetch_or(gy_marks_word(bits, word), mask, __ATOMIC_RELEASE);
 		}
 		/* This thread alone writes these while it has the block. */
 		__atomic_store_n(&bits->allocated[word], READ_RELAXED(bits->allocated[word]) | mask,
@@ -317,9 +315,8 @@ void gy_space_thread_begin_cycle(struct gy_gc_thread *thread)
 		for (unsigned word = first / 64; word * 64 < end; word++) {
 			uint64_t mask = gy_range_mask(word, first, end - first);
 
-			if (!cursor->bin->small16)
-				bits->marks[GY_SCANNED_WORD + word] |= mask;
-			bits->marks[word] |= mask;
+			*gy_scanned_word(bits, word) |= mask;
+			*gy_marks_word(bits, word) |= mask;
 		}
 	}
 }

@@ -46,7 +46,7 @@ static unsigned sweep_block(struct gy_gc_bin *bin, uint32_t block)
 	unsigned live = 0, used = 0;
 
 	for (unsigned i = 0; i < bin->bit_words; i++) {
-		uint64_t marked = READ_RELAXED(bits->marks[i]);
+		uint64_t marked = READ_RELAXED(*gy_marks_word(bits, i));
 		uint64_t allocated = READ_RELAXED(bits->allocated[i]);
 
 		INVARIANT(REC_1, !(marked & ~allocated));
@@ -56,9 +56,8 @@ static unsigned sweep_block(struct gy_gc_bin *bin, uint32_t block)
 		if (unlikely(poisons))
 			poison(bin, block, i, allocated & ~marked);
 		WRITE_RELAXED(bits->allocated[i], marked);
-		WRITE_RELAXED(bits->marks[i], 0);
-		if (!bin->small16)
-			WRITE_RELAXED(bits->marks[GY_SCANNED_WORD + i], 0);
+		WRITE_RELAXED(*gy_marks_word(bits, i), 0);
+		WRITE_RELAXED(*gy_scanned_word(bits, i), 0);
 	}
 	WRITE_RELAXED(bin->freed, bin->freed + (used - live));
 	gy_gc_pages[block].epoch = gy_gc_epoch;

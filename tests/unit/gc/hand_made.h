@@ -69,12 +69,13 @@ GY_UNUSED static size_t made_block(const struct gy_layout *layout, uint32_t obje
 		*record = (struct gy_gc_page){.first_page = (uint32_t)first,
 					      .layout = layout->index,
 					      .objects = 1,
+					      .bit_words = 1,
 					      .pages = (uint32_t)pages};
 		if (object_bytes) {
 			record->magic = (uint32_t)(gy_div_round_up(1ull << 32, object_bytes));
 			record->objects = (uint16_t)(pages * GY_PAGE_BYTES / object_bytes);
 			record->object_bytes = object_bytes;
-			record->small16 = record->objects > 256;
+			record->bit_words = (uint8_t)gy_div_round_up(record->objects, 64);
 		}
 		__atomic_store_n(&record->kind, object_bytes ? GY_BLOCK_SMALL : GY_BLOCK_LARGE,
 				 __ATOMIC_RELEASE);
@@ -110,7 +111,7 @@ GY_UNUSED static bool made_is_scanned(const void *address)
 {
 	struct gy_object object = made_find(address);
 
-	return gy_gc_bits[object.block].marks[GY_SCANNED_WORD + object.index / 64] >>
+	return *gy_scanned_word(&gy_gc_bits[object.block], object.index / 64) >>
 		       object.index % 64 & 1;
 }
 

@@ -202,7 +202,7 @@ Test(space, SPACE_2_objects_are_born_black)
 		far[i] = make(&node_type);
 		at = where(far[i]);
 		cr_assert(gy_object_is_marked(at));
-		cr_assert(gy_bit_get(&gy_gc_bits[at.block].marks[GY_SCANNED_WORD], at.index));
+		cr_assert(*gy_scanned_word(&gy_gc_bits[at.block], at.index / 64) >> at.index % 64 & 1);
 	}
 	cycle_flip();
 	cr_expect_not(gy_space_object_is_live(where(before)));
@@ -213,7 +213,7 @@ Test(space, SPACE_2_objects_are_born_black)
 	gy_space_check();
 }
 
-Test(space, SPACE_3_small16_and_arrays_are_born_black_too)
+Test(space, SPACE_3_small_ones_and_arrays_are_born_black_too)
 {
 	static const struct gyre_type *pair;
 	char *first[5], *second[5];
