@@ -239,6 +239,7 @@ static void scan_end(void *record, void *marker)
 
 void gy_finalise_scan_roots(struct gy_marker *marker)
 {
+	gy_gc_step();
 	gy_handle_scan_roots(marker);
 	gy_table_each(&ends.cleanups, scan_end, marker);
 	gy_table_each(&ends.finalisers, scan_end, marker);

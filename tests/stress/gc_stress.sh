@@ -2,7 +2,8 @@
 # time-limit: 600
 # Graphs of collected objects changed by 1, 2 and 64 threads, a verification after every cycle, under the
 # settings that change the protocol's schedule most; at the end 99.9 % of the bytes must come back.
-# Then the same program with plain stores: gyre_gc_verify must find that objects are lost.
+# Then the mutations, where gyre_gc_verify must find that objects are lost: the same program with plain
+# stores; and stores that are not one step against the pause (gc_window_linked.c).
 # GYRE_SOAK_SECONDS makes it long (make soak); GYRE_STRESS_SEED repeats a run's random numbers.
 . "$GYRE_SRC/tests/lib.sh"
 ulimit -c 0
@@ -27,7 +28,7 @@ near a memory limit|gc_memory_limit=16M,gc_poison=on|-t 8
 with forks|gc_verify=on|-t 4 -f
 LIST
 count=$(wc -l <"$TMPDIR/settings")
-seconds=$(((${GYRE_SOAK_SECONDS:-0} + 60) / (count + 1)))
+seconds=$(((${GYRE_SOAK_SECONDS:-0} + 60) / (count + 3)))
 
 while IFS='|' read -r name options arguments; do
 	GYRE_OPTIONS=$options timeout $((seconds + 100)) "$program" -s "$seconds" $arguments ${GYRE_STRESS_SEED:+-r "$GYRE_STRESS_SEED"} \
@@ -51,3 +52,16 @@ for threads in 1 2 16; do
 		not_ok "stores without the barrier are found out, $threads threads" "exit status $status; $(tail -n 1 "$TMPDIR/out")"
 	fi
 done
+
+# The mutation: no fix-up. The same threads with gyre_set lose nothing.
+window=$GYRE_BUILD/tests/stress/gc_window_linked
+for delay in 0 500; do
+	if GYRE_OPTIONS=gc_percent=0,gc_delay=$delay timeout 100 "$window" "$seconds" >"$TMPDIR/out" 2>&1; then ok "a pause between look and store, delays of $delay us"; else
+		not_ok "a pause between look and store, delays of $delay us" "$(tail -n 1 "$TMPDIR/out")"
+	fi
+done
+GYRE_OPTIONS=gc_percent=0 timeout 200 "$GYRE_BUILD/tests/stress/gc_nowindow_linked" 100 >"$TMPDIR/out" 2>&1
+status=$?
+if [ $status = 1 ] && grep -q '^[1-9][0-9]* objects lost' "$TMPDIR/out"; then ok 'look and store in two steps are found out'; else
+	not_ok 'look and store in two steps are found out' "exit status $status; $(tail -n 1 "$TMPDIR/out")"
+fi
