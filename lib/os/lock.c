@@ -33,6 +33,7 @@ static void cpu_relax(void)
 void gy_lock_acquire_slow(struct gy_lock *lock)
 {
 	static const struct timespec nap = {.tv_nsec = GY_LOCK_NAP_NS};
+	bool naps = lock->rank == GY_LOCK_QUICK_RANK; /* LOCK-4 */
 
 	for (unsigned i = 0; i < SPINS; i++) {
 		uint32_t free_state = 0;
@@ -46,7 +47,7 @@ void gy_lock_acquire_slow(struct gy_lock *lock)
 	while (__atomic_exchange_n(&lock->state, 2, __ATOMIC_ACQUIRE) != 0) {
 		/* The stopper may hold the lock while it waits for us: LOCK-3. */
 		gy_hold_end();
-		gy_sys_futex_wait(&lock->state, 2, &nap, false); /* LOCK-4 */
+		gy_sys_futex_wait(&lock->state, 2, naps ? &nap : NULL, false);
 		gy_hold_begin();
 	}
 }
