@@ -25,7 +25,8 @@
  * CYCLE-3  The cycle lock is held around the pause and around the flip: fork waits for these, and for
  *          nothing else. A child of a fork in the midst of marking drops the marks and is idle.
  * CYCLE-4  While the world is stopped nothing here takes a lock of the heap (BUSY-1).
- * CYCLE-5  A stop that fails gives the cycle up: nothing was marked, the next request tries again.
+ * CYCLE-5  A stop that fails gives the cycle up: nothing was marked. The next request tries again; the
+ *          heap's own come after a while only (PACE-4).
  */
 #include "gc/cycle.h"
 
@@ -321,6 +322,7 @@ static int run_cycle(enum gy_gc_reason reason)
 			      0, 0, pace.inuse_bytes, 0, 0, (uint32_t)-error);
 		gy_workers_mark(false);
 		gy_marker_give(marker);
+		gy_pacer_failed(gy_now_ns() - begin_ns);
 		return error;
 	}
 	gy_finalise_scan_roots(marker); /* FIN-5: after the pause */

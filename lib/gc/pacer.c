@@ -16,6 +16,10 @@
  * only when it is used up does a thread mark by itself (an assist), in slices of at most
  * ASSIST_MOST_BYTES, so that no allocation waits long.
  *
+ * Where that is not enough, because the markers wait for a processor that allocating threads use, or
+ * hold all the work there is, these take short naps in their slow paths once the heap is past its goal
+ * (gy_pacer_is_overrun): so the markers get on, and memory stays near the goal.
+ *
  * PACE-1  Memory in use = live + what was taken from the bins since the flip. Taken is counted by
  *         blocks: a relaxed add per block.
  * PACE-2  Fields are written by the collector's thread alone; others read them relaxed. A stale
@@ -23,6 +27,8 @@
  * PACE-3  No death spiral: with the goal set by the memory limit, the next cycle waits until as much
  *         time has passed as the last one took. So at most half of the time goes into cycles, and the
  *         limit is soft (Go's cap is the same half).
+ * PACE-4  A pause that was given up has held up the program for nothing: the heap asks for the next
+ *         one only when FAILED_REST times as long has passed.
  */
 #include "gc/pacer.h"
 
@@ -34,6 +40,7 @@
 #define ASSIST_MOST_BYTES ((int64_t)32 << 10)
 #define CREDIT_DRAW_BYTES ((int64_t)64 << 10) /* drawn at once, so that few draws are made */
 #define RATIO_ONE 4096
+#define FAILED_REST 4
 
 static struct {
 	int64_t percent;       /* [atomic: relaxed] */
@@ -42,6 +49,7 @@ static struct {
 	uint64_t taken_at_flip, taken_at_start;
 	uint64_t runway_bytes, scan_bytes; /* of the last cycles */
 	uint64_t ended_ns, duration_ns;	   /* of the last cycle; PACE-3 */
+	uint64_t not_before_ns;		   /* PACE-4; 0: no pause has failed since the last cycle */
 	uint64_t ratio;			   /* scan bytes per byte taken, in 1/4096 */
 	int64_t credit;			   /* [atomic] */
 } pacer;
@@ -127,6 +135,9 @@ bool gy_pacer_is_due(bool *limited)
 {
 	if (likely(inuse() < READ_RELAXED(pacer.now.trigger_bytes)))
 		return false;
+	if (unlikely(READ_RELAXED(pacer.not_before_ns)) &&
+	    gy_now_ns() < READ_RELAXED(pacer.not_before_ns))
+		return false; /* PACE-4 */
 	*limited = READ_RELAXED(pacer.now.limited);
 	return !*limited || gy_now_ns() - READ_RELAXED(pacer.ended_ns) >=
 				    READ_RELAXED(pacer.duration_ns); /* PACE-3 */
@@ -158,7 +169,13 @@ void gy_pacer_ended(uint64_t marked_bytes, uint64_t scanned_bytes, uint64_t dura
 	pacer.scan_bytes = scanned_bytes;
 	WRITE_RELAXED(pacer.duration_ns, duration_ns);
 	WRITE_RELAXED(pacer.ended_ns, gy_now_ns());
+	WRITE_RELAXED(pacer.not_before_ns, 0);
 	set_goal();
+}
+
+void gy_pacer_failed(uint64_t duration_ns)
+{
+	WRITE_RELAXED(pacer.not_before_ns, gy_now_ns() + duration_ns * FAILED_REST);
 }
 
 void gy_pacer_worked(size_t scanned_bytes)
@@ -195,7 +212,7 @@ bool gy_pacer_is_overrun(void)
 {
 	uint64_t goal = READ_RELAXED(pacer.now.goal_bytes);
 
-	return inuse() > goal + goal / 2 + (32 << 20);
+	return inuse() > goal + goal / 8 + (4 << 20);
 }
 
 void gy_pacer_read(struct gy_pace *pace)

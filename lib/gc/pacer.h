@@ -26,12 +26,14 @@ bool gy_pacer_is_due(bool *limited);
 /* Marking begins; its end: `marked_bytes` were found alive, `scanned_bytes` were the work. */
 void gy_pacer_began(void);
 void gy_pacer_ended(uint64_t marked_bytes, uint64_t scanned_bytes, uint64_t duration_ns);
+/* The world did not stop, and was held up for so long: PACE-4. */
+void gy_pacer_failed(uint64_t duration_ns);
 /* Workers scanned that much: assists owe less. */
 void gy_pacer_worked(size_t scanned_bytes);
 /* Bytes that a thread must scan now, for taking `bytes` of memory; 0: nothing. `credit` is the
  * thread's. */
 size_t gy_pacer_owes(int64_t *credit, size_t bytes);
-/* The heap is far beyond its goal, although everybody helps. */
+/* The heap is past its goal, although everybody helps. */
 bool gy_pacer_is_overrun(void);
 void gy_pacer_read(struct gy_pace *pace);
 
