@@ -14,7 +14,7 @@
  * in /proc. One that could run and does not block the signal only lacks a processor: it is waited for.
  * But there are threads that cannot come just now: with all signals blocked while they start or end,
  * and then waiting for a lock of the C library whose holder is stopped already. So a stop that does
- * not succeed within a slice of time lets everybody go on for a while and tries again, with a longer
+ * not succeed within a slice of time lets everybody go on for as long and tries again, with a longer
  * slice each time; only when gc_stop_timeout is over, it is given up, and the thread named (WORLD-4).
  * A thread named once is asked first the next time, while the world still runs: one that blocks the
  * signal for good costs each later cycle next to nothing.
@@ -42,7 +42,7 @@
 
 #define MS 1000000ull
 #define SLICE_FIRST_NS (20 * MS)
-#define REST_NS (2 * MS)	/* between two tries */
+#define SLICE_MOST_NS (160 * MS)
 #define WAIT_FIRST_NS 300000ull /* until the first look at who is missing */
 #define WAIT_MOST_NS (5 * MS)
 #define LOOK_AFTER_NS (2 * MS) /* from then on also in /proc */
@@ -459,9 +459,9 @@ static void check_kernel_workers(void)
 			i++;
 }
 
-static void rest(void)
+static void rest(uint64_t ns)
 {
-	struct timespec time = {0, (long)REST_NS};
+	struct timespec time = {0, (long)ns};
 	uint32_t nobody = 0;
 
 	gy_sys_futex_wait(&nobody, 0, &time, false);
@@ -485,8 +485,8 @@ static int stop_locked(void)
 			return error;
 		if (gy_now_ns() >= end_ns)
 			break;
-		slice_ns *= 2;
-		rest();
+		rest(slice_ns); /* half of the time is the program's, whoever is missing */
+		slice_ns = MIN(slice_ns * 2, SLICE_MOST_NS);
 	}
 	name_missing();
 	return -EDEADLK;
