@@ -10,7 +10,7 @@
  * can have started a new one, so 4 finds the last of them. What the kernel's list may miss while
  * threads come and go, the count does not.
  *
- * A thread that does not come is looked at, first by a signal that only asks whether it exists, then
+ * A thread that does not come is looked at, first by sending it the signal anew, then
  * in /proc. One that could run and does not block the signal only lacks a processor: it is waited for.
  * But there are threads that cannot come just now: with all signals blocked while they start or end,
  * and then waiting for a lock of the C library whose holder is stopped already. So a stop that does
@@ -197,20 +197,39 @@ GY_RACY_READER static void take_arrivals(void)
 	}
 }
 
+static void send_signal(struct gy_task_entry *entry)
+{
+	int error = gy_sys_tgkill(world.pid, entry->tid, gy_world_signal());
+
+	if (error == -ESRCH)
+		set_role(entry, GY_TASK_GONE);
+	else
+		set_role(entry, error ? GY_TASK_UNSENT : GY_TASK_EXPECTED);
+}
+
+/* To those who have not been sent one, with the help of those who have (STOP-8). */
 static void send_signals(void)
 {
+	uint32_t count = 0;
+	pid_t tid;
+
+	__atomic_store_n(&gy_world_relay.count, 0, __ATOMIC_SEQ_CST);
 	for (uint32_t i = 0; i < world.table.count; i++) {
 		struct gy_task_entry *entry = &world.table.entries[i];
-		int error;
 
 		if (entry->role != GY_TASK_UNSENT)
 			continue;
-		error = gy_sys_tgkill(world.pid, entry->tid, gy_world_signal());
-		if (error == -ESRCH)
-			set_role(entry, GY_TASK_GONE);
-		else if (!error)
-			set_role(entry, GY_TASK_EXPECTED);
+		if (count == GY_RELAY_MOST) {
+			send_signal(entry);
+			continue;
+		}
+		set_role(entry, GY_TASK_EXPECTED);
+		WRITE_RELAXED(gy_world_relay.tids[count++], entry->tid);
 	}
+	__atomic_store_n(&gy_world_relay.next, 0, __ATOMIC_RELAXED);
+	__atomic_store_n(&gy_world_relay.count, count, __ATOMIC_RELEASE);
+	while ((tid = gy_world_relay_next()))
+		send_signal(gy_task_table_find(&world.table, tid));
 }
 
 /* ThreadSanitizer has a thread of its own, which blocks everything; so does, for a moment, one that
@@ -244,11 +263,9 @@ static void look_at(struct gy_task_entry *entry, uint64_t late_ns)
 		set_role(entry, GY_TASK_EXEMPT);
 		return;
 	}
-	if (gy_sys_tgkill(world.pid, entry->tid, 0) == -ESRCH) {
-		set_role(entry, GY_TASK_GONE);
-		return;
-	}
-	if (late_ns < LOOK_AFTER_NS)
+	/* Sent anew, lest whoever was to send it could not. */
+	send_signal(entry);
+	if (entry->role == GY_TASK_GONE || late_ns < LOOK_AFTER_NS)
 		return;
 	error = gy_task_read(entry->tid, &task);
 	if (error == -ESRCH)

@@ -17,6 +17,11 @@
  * STOP-3  `arrived` counts up after the record is on the list, and is no more than a reason to look:
  *         the stopper goes by the records.
  * STOP-4  All signals are blocked in the handler: a program's own come after it.
+ * STOP-8  Signals are sent by the stopper and by every handler, each taking the next thread of one list
+ *         (the relay) until all are taken. A thread that sleeps is woken by its signal and may push
+ *         the stopper off its processor; would the stopper alone send them, those not yet signalled
+ *         would then run for whole slices of the scheduler's, and the others stand meanwhile. Who
+ *         takes from the list of a stop that is over finds nothing, or sends a signal to no effect.
  *
  * A signal of the same number that is not ours (no stop is on, and another process or the kernel sent
  * it) goes to where it would have gone without us: the handler that was there before, or the default.
@@ -36,6 +41,7 @@
 #define LIST_POINTER (((uint64_t)1 << LIST_TAG_SHIFT) - 1)
 
 struct gy_world_flag gy_world_flag;
+struct gy_world_relay gy_world_relay;
 uintptr_t (*gy_world_fixup)(uintptr_t pc);
 
 static int signal_number; /* [const] 0: not installed */
@@ -93,6 +99,15 @@ GY_RACY_READER static void fill_in(struct gy_stopped_thread *thread, ucontext_t 
 	thread->mutator = mutator && mutator->tid == thread->tid ? mutator : NULL;
 }
 
+/* STOP-8 */
+GY_RACY_READER static void relay(void)
+{
+	pid_t tid;
+
+	while ((tid = gy_world_relay_next()))
+		gy_sys_tgkill(getpid(), tid, signal_number);
+}
+
 GY_RACY_READER static void wait_start(uint32_t state)
 {
 	while (__atomic_load_n(&gy_world_flag.state, __ATOMIC_ACQUIRE) == state)
@@ -137,6 +152,7 @@ GY_RACY_READER static void handler(int number, siginfo_t *info, void *context)
 		return;
 	}
 	fill_in(&thread, context, mutator);
+	relay();
 	do {
 		if (arrive(&thread, state))
 			wait_start(state);
@@ -175,6 +191,7 @@ bool gy_world_flag_raise(void)
 
 void gy_world_flag_lower(void)
 {
+	__atomic_store_n(&gy_world_relay.count, 0, __ATOMIC_SEQ_CST);
 	__atomic_store_n(&gy_world_flag.state, gy_world_flag.state + 1, __ATOMIC_SEQ_CST);
 	gy_sys_futex_wake(&gy_world_flag.state, INT32_MAX, false);
 }

@@ -6,7 +6,7 @@
 
 #include "mutator/world.h"
 
-/* Written by the stopper, read by every handler: STOP-1 to STOP-3 in world_signal.c. */
+/* Written by the stopper, read by every handler: STOP-1 to STOP-3, STOP-8 in world_signal.c. */
 struct gy_world_flag {
 	uint32_t state;	  /* [atomic] futex; odd: a stop is on; counts up at each change */
 	uint32_t arrived; /* [atomic] futex; counts arrivals */
@@ -16,6 +16,28 @@ struct gy_world_flag {
 } GY_ALIGNED(64);
 
 extern struct gy_world_flag gy_world_flag GY_HIDDEN;
+
+/* Whom to signal yet: STOP-8. */
+#define GY_RELAY_MOST 4096u
+
+struct gy_world_relay {
+	uint32_t count; /* [atomic] 0: nothing to do */
+	uint32_t next;	/* [atomic] taken by adding 1 */
+	pid_t tids[GY_RELAY_MOST];
+};
+
+extern struct gy_world_relay gy_world_relay GY_HIDDEN;
+
+/* The next that nobody has signalled; 0: all are. Signal-safe. */
+GY_INLINE pid_t gy_world_relay_next(void)
+{
+	uint32_t count = __atomic_load_n(&gy_world_relay.count, __ATOMIC_ACQUIRE), at;
+
+	if (READ_RELAXED(gy_world_relay.next) >= count)
+		return 0;
+	at = __atomic_fetch_add(&gy_world_relay.next, 1, __ATOMIC_RELAXED);
+	return at < count ? READ_RELAXED(gy_world_relay.tids[at]) : 0;
+}
 
 GY_INLINE bool gy_world_is_stopping(void)
 {
