@@ -16,8 +16,8 @@ How a comparison is made (the rules of ../runner.py, whose tools this uses):
   - `asked` is what the project wants of Gyre; a line that is not reached says MISSED. On a machine that does
     other things meanwhile look at the CPU column too, and at the spread.
 
-A full run takes about half an hour and writes its section of ../RESULTS.md; --quick takes two minutes at
-reduced sizes and writes nothing: its verdicts are hints.
+A full run takes about twenty minutes on an idle machine and writes its section of ../RESULTS.md; --quick
+takes two at reduced sizes and writes nothing: its verdicts are hints.
 """
 import argparse
 import json
@@ -92,14 +92,16 @@ WORKLOADS = [
     Workload("trees", "binary trees, depth 18, 2 threads; s", "trees", "trees depth=15"),
     Workload("gcbench", "GCBench, 2 threads; s", "gcbench", "gcbench times=1 depth=14"),
     Workload("parser", "parser of trees and strings, 2 threads; s", "parser", "parser times=8"),
-    Workload("short", "short-lived objects of 32 bytes, 2 threads; ns each", "short", "short objects=20000000",
+    Workload("short", "short-lived objects of 32 bytes, 2 threads; ns each", "short objects=100000000",
+             "short objects=20000000",
              per="thread"),
-    Workload("short-live", "the same beside 64 MiB that live; ns each", "short objects=100000000 live_mib=64",
+    Workload("short-live", "the same beside 64 MiB that live; ns each", "short objects=50000000 live_mib=64",
              "short objects=20000000 live_mib=16", per="thread", rounds=3),
-    Workload("cache", "cache service, 350 MiB live, 2 threads", "cache", "cache operations=1000000 buckets=65536"),
-    Workload("graph-random", "forced collection: graph of 10 M nodes, random; s each", "graph order=random",
+    Workload("cache", "cache service, 350 MiB live, 2 threads", "cache operations=6000000",
+             "cache operations=1000000 buckets=65536"),
+    Workload("graph-random", "forced collection: graph of 10 M nodes, random; s each", "graph order=random runs=2",
              "graph order=random nodes=1000000", COLLECTORS, "operation", 3),
-    Workload("graph-walk", "the same graph, laid out as a walk meets it; s each", "graph order=walk",
+    Workload("graph-walk", "the same graph, laid out as a walk meets it; s each", "graph order=walk runs=2",
              "graph order=walk nodes=1000000", COLLECTORS, "operation", 3),
     Workload("graph-near", "as many nodes and pointers, in order; s each", "graph order=near",
              "graph order=near nodes=1000000", COLLECTORS, "operation", 3),
@@ -278,9 +280,9 @@ class Traced(System):
 
 def trace_cost(options):
     """Loss of throughput, in wall and in CPU time; the ratio is taken within each round."""
-    words = ["cache", "operations=%d" % (4000000 if options.quick else 20000000)]
+    words = ["cache", "operations=%d" % (3000000 if options.quick else 10000000)]
     measured = bench.interleave(
-        [Traced(False), Traced(True)], options.rounds or (3 if options.quick else 7),
+        [Traced(False), Traced(True)], options.rounds or (3 if options.quick else 5),
         lambda one: traced(one, words) if one.attached else run(one, words))
     pairs = list(zip(measured["alone"], measured["traced"]))
     wall_s = metric(measured["alone"], "wall_s")

@@ -5,7 +5,7 @@
 #	tests/bench/gc/run.sh --only cache,short   some workloads; `compare.py --list` names them
 #	tests/bench/gc/run.sh --systems gyre,go    some systems
 #
-# How the comparison is made is told at the top of compare.py. A full run takes about half an hour and
-# writes its section of ../RESULTS.md.
+# How the comparison is made is told at the top of compare.py. A full run takes about twenty minutes
+# and writes its section of ../RESULTS.md.
 set -eu
 exec python3 "$(cd "$(dirname "$0")" && pwd)/compare.py" "$@"
