@@ -10,6 +10,8 @@
  * ATTACH-3  The end is told by a pthread key. Destructors that run later may allocate again: the
  *           thread then attaches anew, and the C library runs ours once more (up to four rounds;
  *           what is left in hand after these is lost to the thread, and found by the fourth's sweep).
+ * ATTACH-4  A thread may end in a blocking region, cancelled in its wait perhaps. It leaves the region
+ *           first: there it counts as stopped, and its stack would be scanned after it has gone.
  */
 #include "gc/thread.h"
 
@@ -124,6 +126,10 @@ static void thread_end(void *argument)
 
 	if (thread != gy_gc_self)
 		return;
+	if (thread->mutator.depth) { /* ATTACH-4 */
+		thread->mutator.depth = 1;
+		gy_blocking_end(&thread->mutator);
+	}
 	gy_mutator_enter(&thread->mutator);
 	gy_space_thread_end(thread);
 	gy_barrier_thread_end(&thread->barrier);
