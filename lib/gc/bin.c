@@ -107,6 +107,7 @@ static struct gy_gc_bin *add_locked(const struct gy_layout *layout, uint32_t obj
 	bin->magic = (uint32_t)(((1ull << 32) + object_bytes - 1) / object_bytes);
 	bin->pages = (uint16_t)gy_block_pages(object_bytes);
 	bin->objects = (uint16_t)(bin->pages * GY_PAGE_BYTES / object_bytes);
+	bin->claim_slots = (uint16_t)MAX(GY_PAGE_BYTES / object_bytes, 1);
 	bin->bit_words = (uint8_t)gy_div_round_up(bin->objects, 64);
 	bin->is_raw = layout->index == 0;
 	bin->next = table.buckets[bucket];

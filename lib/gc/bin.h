@@ -32,6 +32,7 @@ struct gy_gc_bin {
 	const struct gy_layout *layout; /* [const] */
 	uint32_t object_bytes, magic;   /* [const] */
 	uint16_t objects, pages;        /* [const] of a block */
+	uint16_t claim_slots;           /* [const] claimed at a time, at most: 8 KiB */
 	uint8_t bit_words;              /* [const] 64-bit words for `objects` bits */
 	uint8_t is_raw;                 /* [const] not zeroed: gyre_new_leaf */
 	struct gy_block_list unswept, partial, full;

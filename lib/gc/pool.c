@@ -2,9 +2,9 @@
  *
  * Sweeping frees pages one by one, and threads want them one by one a moment later, for other bins
  * perhaps. So single pages wait in a list of our own, up to POOL_PAGES; the page heap, with its
- * best fit and its statistics, sees what is beyond that. What lies in the list untouched for as long
- * as idle memory may (option release_delay) goes on to the page heap, which gives it to the kernel
- * (heap/scavenger.c); so does all of it where memory lacks.
+ * best fit and its statistics, sees what is beyond that. What lies in the list untouched for as
+ * long as idle memory may (option release_delay) goes on to the page heap, which gives it to the
+ * kernel (heap/scavenger.c); so does all of it where memory lacks.
  *
  * POOL-1  A page in the pool is a whole span of one page, kind GY_BLOCK_NONE, covered by the
  *         records; it is linked by its record's `next`.

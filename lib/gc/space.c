@@ -4,25 +4,26 @@
  *	            ^    ^
  *	         next    limit		a run; to allocate is to move next (gy_space_fast_new)
  *
- * A run is what lies between two allocated objects, often a whole block. Entering it costs some ten
- * nanoseconds and a memset, shared by all its slots: nobody writes a bit, a list or a header when a
+ * Slots are claimed many at a time: a run of free ones, often a whole block; or, where survivors
+ * lie between, all free ones of a word of 64, which the cursor then goes through run by run. To
+ * claim is to zero them and to set their bits; nobody writes a bit, a list or a header when a
  * single object is made, and what is handed out was zeroed a moment ago, so it is in the cache.
  * Programs whose objects die young find their blocks empty: sweep, zero 8 KiB, 256 objects of 32
- * bytes, and no list or lock in between but one hold of the bin's.
+ * bytes, and no list or lock in between but one hold of the bin's. No claim is for more than 8 KiB.
  *
  * The way of a thread that wants an object
  *	1  its cursor has a slot
- *	2  the block in hand has another run
+ *	2  it has claimed more, or the block in hand has more free slots
  *	3  that block is of before the last flip: swept in place, it has room again
  *	4  an unswept block of the bin; swept; full ones go to the full list on the way
  *	5  a partial one
  *	6  pages: of the pool, of the page heap
  * Before 3 the collector is told (gy_cycle_allocated): it may ask for a share of its work.
  *
- * What the collector sees: a run in hand is allocated as a whole, slots without an owner included.
- * They read as zero, and are black while marking, so nothing is made of them; they come back when
- * the block is swept. Objects of a run entered before the pause are made black from `next` on by
- * the pause itself (SPACE-3).
+ * What the collector sees: what is claimed is allocated, slots without an owner included. They
+ * read as zero, and are black while marking, so nothing is made of them; they come back when the
+ * block is swept. What was claimed before the pause, and not handed out, is made black by the pause
+ * itself (SPACE-3).
  *
  * Not here: bins, block layouts (bin.c); sweeping (sweep.c); pages (pool.c); large ones
  * (large_object.c). Sources: Go's mcache and span sweeping, for the order of 4 to 6; whippet's nofl
@@ -41,42 +42,93 @@ uint64_t gy_space_taken_bytes GY_ALIGNED(64);
 
 /* ------------------------------------------------------------------ runs */
 
-/* SPACE-2. Slots [first, end) of the block in hand. */
-static void run_enter(struct gy_cursor *cursor, unsigned first, unsigned end, bool black)
+/* Memory new from the kernel: a barrier reads a slot before it writes it, and a page that is read
+ * first is mapped twice, with an interrupt to every CPU in between. */
+static void touch(char *start, size_t bytes)
+{
+	for (size_t at = 0; at < bytes; at += GY_KERNEL_PAGE_BYTES)
+		*(volatile char *)(start + at) = 0;
+}
+
+/* Slots `mask` of word `word`, zeroed, become allocated; black before, if a cycle marks. */
+GY_INLINE void set_bits(struct gy_gc_bits *bits, unsigned word, uint64_t mask, bool black)
+{
+	if (unlikely(black)) {
+		__atomic_fetch_or(gy_scanned_word(bits, word), mask, __ATOMIC_RELAXED);
+		__atomic_fetch_or(gy_marks_word(bits, word), mask, __ATOMIC_RELEASE);
+	}
+	/* This thread alone writes these while it has the block. */
+	__atomic_store_n(&bits->allocated[word], READ_RELAXED(bits->allocated[word]) | mask,
+			 __ATOMIC_RELEASE);
+}
+
+/* The first run of the slots `mask` of word `word`, which are claimed; the others wait. */
+static void run_of_mask(struct gy_cursor *cursor, unsigned word, uint64_t mask)
+{
+	unsigned first = (unsigned)__builtin_ctzll(mask);
+	unsigned count = (unsigned)__builtin_ctzll(~(mask >> first)); /* not all 64: claim() */
+	char *start =
+		gy_page_start(cursor->block) + (size_t)(word * 64 + first) * cursor->object_bytes;
+
+	cursor->next = start;
+	cursor->limit = start + (size_t)count * cursor->object_bytes;
+	cursor->claimed = mask & ~(((1ull << count) - 1) << first);
+	cursor->claimed_word = (uint8_t)word;
+}
+
+/* Slots [first, end), all free: one run. */
+static void claim_run(struct gy_cursor *cursor, unsigned first, unsigned end, bool black)
 {
 	const struct gy_gc_bin *bin = cursor->bin;
 	struct gy_gc_bits *bits = &gy_gc_bits[cursor->block];
 	char *start = gy_page_start(cursor->block) + (size_t)first * bin->object_bytes;
 	size_t bytes = (size_t)(end - first) * bin->object_bytes;
 
-	if (!cursor->zeroed && !bin->is_raw)
+	if (cursor->zeroed)
+		touch(start, bytes);
+	else if (!bin->is_raw)
 		memset(start, 0, bytes);
-	/* Memory new from the kernel: a barrier reads a slot before it writes it, and a page that is
-	 * read first is mapped twice, with an interrupt to every CPU in between. */
-	for (size_t at = 0; cursor->zeroed && at < bytes; at += GY_KERNEL_PAGE_BYTES)
-		*(volatile char *)(start + at) = 0;
-	for (unsigned word = first / 64; word * 64 < end; word++) {
-		uint64_t mask = gy_range_mask(word, first, end - first);
-
-		if (unlikely(black)) {
-			__atomic_fetch_or(gy_scanned_word(bits, word), mask, __ATOMIC_RELAXED);
-			__atomic_fetch_or(gy_marks_word(bits, word), mask, __ATOMIC_RELEASE);
-		}
-		/* This thread alone writes these while it has the block. */
-		__atomic_store_n(&bits->allocated[word], READ_RELAXED(bits->allocated[word]) | mask,
-				 __ATOMIC_RELEASE);
-	}
+	for (unsigned word = first / 64; word * 64 < end; word++)
+		set_bits(bits, word, gy_range_mask(word, first, end - first), black);
 	cursor->next = start;
 	cursor->limit = start + bytes;
 	cursor->next_slot = (uint16_t)end;
 }
 
-/* The next run of the block in hand; false: there is none, or the block is to be swept first. */
-static bool run_next(struct gy_cursor *cursor)
+/* Free slots of [first, end) in one word, with others between them. Zeroed together: their cache
+ * misses overlap. */
+static void claim_mask(struct gy_cursor *cursor, unsigned first, unsigned end, bool black)
 {
+	const struct gy_gc_bin *bin = cursor->bin;
+	struct gy_gc_bits *bits = &gy_gc_bits[cursor->block];
+	unsigned word = first / 64;
+	uint64_t mask =
+		~READ_RELAXED(bits->allocated[word]) & gy_range_mask(word, first, end - first);
+	char *start = gy_page_start(cursor->block) + (size_t)word * 64 * bin->object_bytes;
+
+	for (uint64_t left = bin->is_raw ? 0 : mask; left;) {
+		unsigned at = (unsigned)__builtin_ctzll(left);
+		uint64_t behind =
+			left + (1ull << at); /* the run's bits turned to 0, the next to 1 */
+
+		memset(start + (size_t)at * bin->object_bytes, 0,
+		       (behind ? (unsigned)__builtin_ctzll(behind) - at : 64 - at) *
+			       (size_t)bin->object_bytes);
+		left &= behind;
+	}
+	set_bits(bits, word, mask, black);
+	cursor->next_slot = (uint16_t)end;
+	run_of_mask(cursor, word, mask);
+}
+
+/* SPACE-2: the next free slots of the block in hand. False: there are none, or the block is to be
+ * swept first. */
+static bool claim(struct gy_cursor *cursor)
+{
+	const struct gy_gc_bin *bin = cursor->bin;
 	uint32_t marking, epoch;
 	const uint64_t *allocated;
-	unsigned objects, first;
+	unsigned first, used, end, word_end;
 
 	if (!cursor->block)
 		return false;
@@ -85,12 +137,25 @@ static bool run_next(struct gy_cursor *cursor)
 	if (gy_gc_pages[cursor->block].epoch != epoch)
 		return false;
 	allocated = gy_gc_bits[cursor->block].allocated;
-	objects = cursor->bin->objects;
-	first = gy_bit_next(allocated, objects, cursor->next_slot, false);
-	if (first == objects)
+	first = gy_bit_next(allocated, bin->objects, cursor->next_slot, false);
+	if (first == bin->objects)
 		return false;
-	run_enter(cursor, first, gy_bit_next(allocated, objects, first, true),
-		  marking == epoch + 1);
+	end = MIN(first + bin->claim_slots, bin->objects);
+	used = gy_bit_next(allocated, end, first, true);
+	word_end = (first / 64 + 1) * 64;
+	if (used == end || used >= word_end)
+		claim_run(cursor, first, used, marking == epoch + 1);
+	else
+		claim_mask(cursor, first, MIN(end, word_end), marking == epoch + 1);
+	return true;
+}
+
+/* Step 2: the cursor is empty; whether it has a run again. */
+GY_INLINE bool run_next(struct gy_cursor *cursor)
+{
+	if (!cursor->claimed)
+		return claim(cursor);
+	run_of_mask(cursor, cursor->claimed_word, cursor->claimed);
 	return true;
 }
 
@@ -111,8 +176,8 @@ static void hand_over(struct gy_cursor *cursor, uint32_t block, unsigned live)
 	ADD_RELAXED(gy_space_taken_bytes, cursor->taken_bytes);
 }
 
-/* The block in hand, of before the last flip: swept in place. What it had not handed out is returned
- * and taken anew. [lock: bin, or the world is stopped] Objects left. */
+/* The block in hand, of before the last flip: swept in place. What it had not handed out is
+ * returned and taken anew. [lock: bin, or the world is stopped] Objects left. */
 static unsigned settle_in_hand(struct gy_cursor *cursor)
 {
 	struct gy_gc_bin *bin = cursor->bin;
@@ -285,35 +350,35 @@ void *gy_space_new_sized(struct gy_gc_thread *thread, const struct gy_layout *la
 
 /* ------------------------------------------------------------------ the pause, the end */
 
-/* Slots [*first, *end) are in the cursor, not handed out. False: there are none, or (a thread that
- * a fork has cut off) the cursor was caught in the middle of a change. */
-static bool cursor_rest(const struct gy_cursor *cursor, unsigned *first, unsigned *end)
+/* Slots of word `word` that the cursor has claimed, and not handed out. */
+static uint64_t rest_of_word(const struct gy_cursor *cursor, unsigned word)
 {
 	const char *start = gy_page_start(cursor->block);
-	uint32_t bytes = cursor->bin->object_bytes;
+	uint64_t mask = cursor->claimed && cursor->claimed_word == word ? cursor->claimed : 0;
 
-	if (cursor->next >= cursor->limit || cursor->next < start ||
-	    cursor->limit > start + (size_t)cursor->bin->objects * bytes)
-		return false;
-	*first = (unsigned)((size_t)(cursor->next - start) / bytes);
-	*end = (unsigned)((size_t)(cursor->limit - start) / bytes);
-	return true;
+	if (cursor->next != cursor->limit) {
+		size_t bytes = cursor->object_bytes;
+		unsigned first = (unsigned)((size_t)(cursor->next - start) / bytes);
+		unsigned end = (unsigned)((size_t)(cursor->limit - start) / bytes);
+
+		mask |= gy_range_mask(word, first, end - first);
+	}
+	return mask;
 }
 
 void gy_space_thread_begin_cycle(struct gy_gc_thread *thread)
 {
 	for (struct gy_cursor *cursor = thread->cursors; cursor; cursor = cursor->following) {
 		struct gy_gc_bits *bits = &gy_gc_bits[cursor->block];
-		unsigned first, end;
 
 		if (!cursor->block)
 			continue;
 		if (gy_gc_pages[cursor->block].epoch != gy_gc_epoch)
 			settle_in_hand(cursor);
-		if (!cursor_rest(cursor, &first, &end))
+		if (cursor->next == cursor->limit && !cursor->claimed)
 			continue;
-		for (unsigned word = first / 64; word * 64 < end; word++) {
-			uint64_t mask = gy_range_mask(word, first, end - first);
+		for (unsigned word = 0; word < cursor->bin->bit_words; word++) {
+			uint64_t mask = rest_of_word(cursor, word);
 
 			*gy_scanned_word(bits, word) |= mask;
 			*gy_marks_word(bits, word) |= mask;
@@ -321,24 +386,25 @@ void gy_space_thread_begin_cycle(struct gy_gc_thread *thread)
 	}
 }
 
-/* The block goes to its bin. What is left of the run was handed to nobody; while marking it is
- * black and stays so, to be found by the next sweep. */
-static void cursor_end(struct gy_cursor *cursor)
+/* The block goes to its bin. What is left in the cursor was handed to nobody; while marking it is
+ * black and stays so, to be found by the next sweep. So does the rest of a thread that a fork has
+ * cut off, perhaps in the middle of a claim: `whole` is false. */
+static void cursor_end(struct gy_cursor *cursor, bool whole)
 {
 	struct gy_gc_bin *bin = cursor->bin;
 	uint32_t block = cursor->block, marking, epoch;
-	unsigned first, end, free;
+	unsigned free;
 
 	gy_lock_acquire(bin->lock);
 	marking = __atomic_load_n(&gyre_gc_marking, __ATOMIC_ACQUIRE); /* SPACE-7: in this order */
 	epoch = __atomic_load_n(&gy_gc_epoch, __ATOMIC_ACQUIRE);
 	if (gy_gc_pages[block].epoch != epoch)
 		settle_in_hand(cursor);
-	if (marking != epoch + 1 && cursor_rest(cursor, &first, &end))
-		for (unsigned word = first / 64; word * 64 < end; word++)
-			WRITE_RELAXED(gy_gc_bits[block].allocated[word],
-				      gy_gc_bits[block].allocated[word] &
-					      ~gy_range_mask(word, first, end - first));
+	for (unsigned word = 0; whole && marking != epoch + 1 && word < bin->bit_words; word++) {
+		uint64_t *allocated = &gy_gc_bits[block].allocated[word];
+
+		WRITE_RELAXED(*allocated, READ_RELAXED(*allocated) & ~rest_of_word(cursor, word));
+	}
 	free = bin->objects - gy_block_count(bin, block);
 	WRITE_RELAXED(bin->returned, bin->returned + free);
 	put_away(free ? &bin->partial : &bin->full, block);
@@ -355,7 +421,7 @@ void gy_space_thread_end(struct gy_gc_thread *thread)
 	memset(thread->chains, 0, sizeof(thread->chains));
 	while ((cursor = thread->cursors)) {
 		if (cursor->block)
-			cursor_end(cursor);
+			cursor_end(cursor, thread == gy_gc_self);
 		thread->cursors = cursor->following;
 		gy_metadata_block_give(cursor, GY_CURSOR_LOG2);
 	}

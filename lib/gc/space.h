@@ -1,38 +1,38 @@
 /* space.h - where collected objects come from, and go: cursors, blocks, sweeping. See space.c.
  *
  *	thread: cursor   one per (layout, object size) the thread has used: a run of zeroed free
- *	   |             slots, next .. limit, in a block that is in this thread's hand; to allocate
- *	   |             is to move next
+ *	   |             slots, next .. limit, in a block that is in this thread's hand, and perhaps
+ *	   |             more that it has claimed there; to allocate is to move next
  *	bin              per (layout, object size), a lock: lists of blocks: unswept, partial
  *	   |             (swept, with room), full (swept, without)
  *	pool             free pages, for blocks of one page (pool.c)
  *	page heap        spans of kind GY_SPAN_COLLECTED
  *
- * A cursor moves from run to run inside its block by the allocated bits, then to another block: one
+ * A cursor claims its way through a block by the allocated bits, then moves to another block: one
  * that it sweeps itself from the bin's unswept list, a partial one, or a new one.
  *
  * SPACE-1  A block is on exactly one list of its bin, or in one thread's hand.
- * SPACE-2  On entering a run, its thread zeroes it (unless known to be zero, or bytes of
- *          gyre_new_leaf), then, while marking, sets its scanned and its marks bits: born black;
- *          and then its allocated bits.
+ * SPACE-2  To claim free slots, a thread zeroes them (unless known to be zero, or bytes of
+ *          gyre_new_leaf), then, while marking, sets their scanned and their marks bits: born
+ *          black; and then their allocated bits.
  * SPACE-3  At the start of a cycle, in the pause, every block is swept or in hand, and each
- *          cursor's rest [next, limit) is made black; blocks in hand whose epoch is old are swept
- *          in place before: allocated = marks, marks = scanned = 0.
+ *          cursor's rest, claimed and not handed out, is made black; blocks in hand whose epoch is
+ *          old are swept in place before: allocated = marks, marks = scanned = 0.
  * SPACE-4  At the flip every block on the lists full and partial becomes unswept at once (lists are
  *          joined, no block is touched). A thread that finds its block's epoch old, on its way to
- *          the next run, sweeps it in place, and goes on with it; the run it had was all black.
+ *          the next claim, sweeps it in place, and goes on with it; what it had was all black.
  * SPACE-5  Sweeping a block: allocated = marks, marks = scanned = 0, epoch = now. No object left:
  *          its pages go back to the pool or the page heap, or stay as the block in hand. Nothing is
  *          called: what a finaliser or weak reference needs was marked or cleared before the flip.
  * SPACE-6  gy_space_sweep_all has returned before the next cycle's pause.
  * SPACE-7  gyre_gc_marking holds the number of the cycle that marks, N (0: none); gy_gc_epoch the
  *          number of the last flip. The flip writes gy_gc_epoch = N first, gyre_gc_marking = 0
- *          after it. At run entry a thread reads gyre_gc_marking first (acquire), gy_gc_epoch after
+ *          after it. To claim, a thread reads gyre_gc_marking first (acquire), gy_gc_epoch after
  *          it; where the block's epoch is not gy_gc_epoch it sweeps the block first (SPACE-4); else
- *          it blackens the run iff gyre_gc_marking == epoch of the block + 1. So no run is entered
- *          white in a block that is still to be swept, and none black in a block of the next cycle.
- * SPACE-8  A thread takes, sweeps and enters between gy_mutator_enter and _leave: the pause finds
- *          each block whole, each run either not entered or in the cursor.
+ *          it blackens the slots iff gyre_gc_marking == epoch of the block + 1. So none is claimed
+ *          white in a block that is still to be swept, and none black in one of the next cycle.
+ * SPACE-8  A thread takes, sweeps and claims between gy_mutator_enter and _leave: the pause finds
+ *          each block whole, each free slot either not claimed or in the cursor.
  */
 #ifndef GY_GC_SPACE_H
 #define GY_GC_SPACE_H
@@ -48,9 +48,11 @@ struct gy_cursor {             /* [self], and whoever has stopped the world */
 	char *next, *limit;    /* next == limit: empty. Both NULL at first */
 	uint32_t object_bytes; /* [const] */
 	uint32_t block;        /* first page of the block in hand; 0: none */
-	uint16_t next_slot;    /* where in the block to look for the next run */
+	uint16_t next_slot;    /* where in the block to look for free slots */
 	uint8_t zeroed;        /* free slots from next_slot on read as zero: new from the kernel */
+	uint8_t claimed_word;
 	uint32_t taken_bytes;  /* free, when the block was last taken */
+	uint64_t claimed;      /* slots of that word, claimed, outside of the run */
 	struct gy_gc_bin *bin; /* [const] */
 	struct gy_cursor *following, *next_in_chain; /* the thread's (thread.h) */
 };

@@ -35,8 +35,8 @@ GY_INLINE struct gy_gc_thread *gy_gc_thread(void)
 	return likely(thread != NULL) ? thread : gy_gc_thread_attach();
 }
 
-/* Takes the cursor's next slot; NULL: it has none. Why without a look at the collector's phase: what
- * is behind `next` was made black, where that was due, when the run was entered, or in the pause
+/* Takes the cursor's next slot; NULL: it has none. Why without a look at the collector's phase:
+ * what is behind `next` was made black, where that was due, when it was claimed, or in the pause
  * (SPACE-2, SPACE-3). */
 GY_INLINE void *gy_cursor_take(struct gy_cursor *cursor)
 {
@@ -44,6 +44,8 @@ GY_INLINE void *gy_cursor_take(struct gy_cursor *cursor)
 
 	if (unlikely(object == cursor->limit))
 		return NULL;
+	if (!object) /* the compiler need not ask again whether we return NULL */
+		__builtin_unreachable();
 	cursor->next = object + cursor->object_bytes;
 	return object;
 }

@@ -114,6 +114,7 @@ static void *allocate(void *argument)
 	}
 	for (unsigned i = 0; i < RING; i++)
 		expect_whole(&worker->ring[i]);
+	gy_space_thread_end(&worker->gc);
 	return NULL;
 }
 
@@ -195,7 +196,6 @@ static void race(unsigned ms)
 	for (unsigned i = 0; i < THREADS; i++) {
 		pthread_join(workers[i].thread, NULL);
 		made += workers[i].made;
-		gy_space_thread_end(&workers[i].gc);
 	}
 	for (unsigned i = 0; i < 2; i++) {
 		gy_space_sweep_all();
