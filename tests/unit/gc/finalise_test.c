@@ -6,8 +6,10 @@
  * Each test runs in a forked child: Criterion has a thread that blocks all signals, which the
  * collector could not stop. What does not hold is printed, and the child aborts.
  */
+#include "base/config.h"
 #include "gc/finalise.h"
 #include "gc/table.h"
+#include "os/sys.h"
 #include "unit/unit.h"
 
 #include <gyre/gc.h>
@@ -375,6 +377,7 @@ CHILD_TEST(handle, holds_its_object_until_it_is_set_or_freed)
 /* ---- cleanups ----------------------------------------------------------------------------------- */
 
 static unsigned cleaned, wrong;
+static void note(void *object, void *argument);
 
 /* The argument is an object that only the cleanup holds. */
 static void clean(void *argument)
@@ -443,6 +446,23 @@ CHILD_TEST(cleanup, FIN_4_runs_on_a_thread_of_its_own_and_may_do_anything)
 	collect();
 	check(waited);
 	check(!pthread_equal(runner, pthread_self()));
+}
+
+/* END-2: the thread cannot be made now, perhaps later. */
+CHILD_TEST(cleanup, without_a_thread_it_is_refused)
+{
+	struct node *node = node_new(1);
+
+	check_eq(gyre_gc_run(), 0); /* the collector's own threads are there */
+	gy_option_values[GY_OPT_fault_count] = 2;
+	gy_option_values[GY_OPT_fault_call] = GY_SYS_thread_create;
+	errno = 0;
+	check_eq(gyre_cleanup_add(node, clean, NULL), -1);
+	check_eq(errno, ENOMEM);
+	check_eq(gyre_finaliser_set(node, note, NULL), -1);
+	check_eq(gyre_finaliser_set(node, NULL, NULL), 0);
+	check_eq(gyre_cleanup_add(node, clean, NULL), 0);
+	node_check(node, 1);
 }
 
 static void child_body(void *unused)

@@ -7,8 +7,10 @@
  * Each test runs in a forked child: Criterion has a thread that blocks all signals, which the
  * collector could not stop.
  */
+#include "base/config.h"
 #include "gc/cycle.h"
 #include "gc/verify.h"
+#include "os/sys.h"
 #include "unit/unit.h"
 
 #include <gyre/gc.h>
@@ -185,6 +187,25 @@ static void lost_root(void *unused)
 Test(verify, a_word_that_may_be_of_long_ago_does_not)
 {
 	struct unit_child child = run(lost_root);
+
+	unit_assert_exit(child, 0);
+}
+
+static void short_of_memory(void *unused)
+{
+	(void)unused;
+	root = tree(5);
+	settle();
+	gy_option_values[GY_OPT_fault_count] = UINT64_MAX;
+	gy_option_values[GY_OPT_fault_call] = GY_SYS_mmap;
+	child_check(gy_verify() == -1);
+	gy_option_values[GY_OPT_fault_call] = 0;
+	child_check(gy_verify() == 0);
+}
+
+Test(verify, without_memory_it_says_so)
+{
+	struct unit_child child = run(short_of_memory);
 
 	unit_assert_exit(child, 0);
 }
