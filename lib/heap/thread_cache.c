@@ -202,18 +202,14 @@ static void grow_capacity(struct gy_thread_cache *cache, unsigned class_index, e
 
 /* ------------------------------------------------------------------ refill, flush */
 
-/* Blocks to move now. A small bin that misses the same way again is one that only fills or only
- * empties: all that it may hold. Else half of it, so that both what follows, frees or allocations,
- * goes on without the central list; of a large one a quarter, lest one that swings a little holds
+/* Blocks to move now: half of what the bin may hold, so that both what follows, frees or allocations,
+ * goes on without the central list; of a large bin a quarter, lest one that swings a little holds
  * much more than it uses. */
-static unsigned batch_of(const struct gy_thread_cache *cache, unsigned class_index, bool again)
+static unsigned batch_of(const struct gy_thread_cache *cache, unsigned class_index)
 {
 	unsigned capacity = cache->cold[class_index].capacity;
-	unsigned batch = batch_max(class_index);
 
-	if (again && capacity <= batch)
-		return capacity;
-	return MIN((capacity + 1) / 2, MAX(batch, capacity / 4));
+	return MIN((capacity + 1) / 2, MAX(batch_max(class_index), capacity / 4));
 }
 
 /* Every few slow paths one bin is looked at: one that has not moved since the last time round gives
@@ -238,7 +234,6 @@ bool gy_thread_cache_refill(struct gy_thread_cache *cache, unsigned class_index,
 {
 	struct gy_bin *bin = &cache->bins[class_index];
 	struct gy_bin_cold *cold = &cache->cold[class_index];
-	bool again = cold->last_miss == MISS_EMPTY;
 	unsigned count, got;
 
 	look_at_one(cache);
@@ -247,7 +242,7 @@ bool gy_thread_cache_refill(struct gy_thread_cache *cache, unsigned class_index,
 		*reason = GY_OOM_REFUSED;
 		return false;
 	}
-	count = MIN(batch_of(cache, class_index, again), BATCH_MAX);
+	count = MIN(batch_of(cache, class_index), BATCH_MAX);
 	got = gy_central_take(&gy_centrals[0][class_index], bin->floor, count, reason);
 	bin->top = bin->floor + got;
 	cold->refills++;
@@ -270,7 +265,11 @@ void gy_thread_cache_flush(struct gy_thread_cache *cache, unsigned class_index)
 	look_at_one(cache);
 	grow_capacity(cache, class_index, MISS_FULL);
 	if (bin->top == bin->limit && cold->capacity)
-		give_bottom(cache, class_index, batch_of(cache, class_index, again), GY_FLUSH_FULL);
+		give_bottom(cache, class_index,
+			    again && cold->capacity <= batch_max(class_index)
+				    ? cold->capacity /* one that only empties: all of it */
+				    : batch_of(cache, class_index),
+			    GY_FLUSH_FULL);
 }
 
 size_t gy_thread_cache_empty(struct gy_thread_cache *cache, enum gy_flush_reason reason)
@@ -307,8 +306,8 @@ bool gy_thread_cache_rearm(struct gy_thread_cache *cache, unsigned class_index)
 	 * rest of it is as long as a new one, which begins with the allocation in hand. */
 	if (unlikely(cold->start == INT32_MAX)) {
 		sampled = interval == 1;
-		interval = sampled ? gy_heap_hooks.sample_interval(bytes, &cache->rng)
-				   : interval - 1;
+		interval =
+			sampled ? gy_heap_hooks.sample_interval(bytes, &cache->rng) : interval - 1;
 	}
 	cold->counted += (uint64_t)((int64_t)cold->start - bin->countdown);
 	cold->start = (int32_t)MIN(interval - 1, INT32_MAX);
