@@ -4,23 +4,21 @@ package main
 import "fmt"
 
 type item struct {
-	next    *item
-	a, b, c uint64
+	next, other *item
+	a, b        uint64
 }
 
-const slotCount = 1024
+const objectCount = 512
 
 var (
-	slots  []*item
-	values [2]*item
+	objects []*item
+	value   *item
 )
 
 //go:noinline
-func storesSet(to *[slotCount]*item, count uint64) {
-	first, second := values[0], values[1]
-	for i := uint64(0); i < count; i += 2 {
-		to[i%slotCount] = first
-		to[(i+1)%slotCount] = second
+func storesSet(to *[objectCount]*item, value *item, count uint64) {
+	for i := uint64(0); i < count; i++ {
+		to[i%objectCount].other = value
 	}
 }
 
@@ -31,11 +29,14 @@ func main() {
 	if mode != "set" {
 		die("mode=" + mode)
 	}
-	slots = make([]*item, slotCount)
-	values[0], values[1] = new(item), new(item)
+	objects = make([]*item, objectCount)
+	for i := range objects {
+		objects[i] = new(item)
+	}
+	value = new(item)
 	c := begin()
 	from := nowNs()
-	storesSet((*[slotCount]*item)(slots), stores)
+	storesSet((*[objectCount]*item)(objects), value, stores)
 	fmt.Printf("store_ns=%.3f ", float64(nowNs()-from)/float64(stores))
 	c.end(float64(stores), 0)
 }
