@@ -113,6 +113,7 @@ func main() {
 	hold()
 	graphMake(count, layout)
 	letGo()
+	runtime.GC()
 	c := begin()
 	least := ^uint64(0)
 	for i := uint64(0); i < runs; i++ {
