@@ -272,6 +272,45 @@ Test(space, SPACE_4_a_run_in_hand_outlives_the_flip)
 		cr_expect_eq(late[i]->value, (long)i + 1);
 }
 
+/* Every second object of a block stays: the thread claims the others by the word. What it has not
+ * handed out is black from the pause on, and is returned when the thread ends. */
+Test(space, SPACE_3_claimed_slots_are_made_black)
+{
+	struct node *first[256], *again[64 + 10];
+	unsigned black = 0, claimed = 0;
+	size_t block;
+
+	for (unsigned i = 0; i < 256; i++)
+		first[i] = make(&node_type);
+	block = where(first[0]).block;
+	cr_assert_eq(where(first[255]).block, block);
+	cycle_begin();
+	for (unsigned i = 0; i < 256; i += 2)
+		mark(first[i]);
+	cycle_flip();
+	for (unsigned i = 0; i < ARRAY_SIZE(again); i++) {
+		again[i] = make(&node_type);
+		cr_assert_eq(again[i], first[2 * i + 1]);
+		cr_assert(is_zero(again[i], sizeof(*again[i])));
+	}
+	cycle_begin();
+	for (unsigned i = 0; i < 256; i++) {
+		black += gy_object_is_marked(where(first[i]));
+		claimed += gy_object_is_allocated(where(first[i]));
+	}
+	/* Two words of claims and half of a third; ten of that handed out. */
+	cr_expect_eq(claimed, 128 + 3 * 32u);
+	cr_expect_eq(black, 3 * 32 - ARRAY_SIZE(again));
+	for (unsigned i = 0; i < 100; i++)
+		cr_assert(gy_object_is_marked(where(make(&node_type))));
+	cycle_flip();
+	gy_space_sweep_all();
+	gy_space_thread_end(&own_thread);
+	gy_space_check();
+	/* The black ones that were handed out to nobody by the pause were, later. */
+	cr_expect_eq(stats().inuse_bytes, 100 * sizeof(struct node));
+}
+
 Test(space, several_flips_without_a_word_from_the_thread)
 {
 	struct node *only = make(&node_type);
