@@ -10,7 +10,7 @@
 #include <stdbool.h>
 
 enum gy_root_kind {
-	GY_ROOT_STACK,	 /* of a thread: may hold signal frames (ROOT-6) */
+	GY_ROOT_STACK, /* of a thread: may hold signal frames (ROOT-6) */
 	GY_ROOT_DATA,
 	GY_ROOT_CHECKED, /* may have holes: each page is asked for first (ROOT-5) */
 };

@@ -2,18 +2,18 @@
  *
  * dl_iterate_phdr would tell them, but it takes the loader's lock, which a stopped thread may hold,
  * and it needs more of the C library than our own threads have (NATIVE-2). So the list is read that
- * the loader keeps for debuggers: struct r_debug and its link_maps. The loader sets r_state before it
- * changes the list and sets it back after; a thread that was stopped in between shows (ROOT-1).
+ * the loader keeps for debuggers: struct r_debug and its link_maps. The loader sets r_state before
+ * it changes the list and sets it back after; a thread that was stopped in between shows (ROOT-1).
  * Objects opened by dlmopen are on lists of their own, linked since glibc 2.35, and never unlinked.
  *
- * A link_map does not tell where the program headers are. They follow the ELF header, and that is at
- * the object's base address unless its first segment was linked elsewhere. What is found there is
- * believed only if it describes the dynamic section that the link_map names (OBJECT-1); such objects
- * are remembered, so that the next pause asks the kernel nothing. Failing that the mappings are
- * looked through.
+ * A link_map does not tell where the program headers are. They follow the ELF header, and that is
+ * at the object's base address unless its first segment was linked elsewhere. What is found there
+ * is believed only if it describes the dynamic section that the link_map names (OBJECT-1); such
+ * objects are remembered, so that the next pause asks the kernel nothing. Failing that the mappings
+ * are looked through.
  *
- * Of each object: writable PT_LOAD segments, less PT_GNU_RELRO (whole pages of it). Read anew in each
- * pause: a library may have been replaced by another at the same place.
+ * Of each object: writable PT_LOAD segments, less PT_GNU_RELRO (whole pages of it). Read anew in
+ * each pause: a library may have been replaced by another at the same place.
  */
 #include "gc/root_find.h"
 
@@ -31,7 +31,7 @@
 
 /* Where an object's program headers are. */
 struct headers {
-	const ElfW(Phdr) *table;
+	const ElfW(Phdr) * table;
 	unsigned count;
 	uintptr_t bias; /* added to its addresses */
 };
@@ -52,7 +52,7 @@ struct debug_list {
 static struct {
 	struct known known[KNOWN_MOST]; /* by place in the list; [stopper] */
 	struct headers program;
-	const struct debug_list *debug; /* NULL: not known, or no loader */
+	const struct debug_list *debug;           /* NULL: not known, or no loader */
 	size_t tls_static_bytes, tls_block_bytes; /* of this pause */
 } objects;
 
@@ -68,7 +68,7 @@ size_t gy_root_tls_block_most(void)
 
 /* ---- the program, and where the list is ---- */
 
-static const ElfW(Phdr) *segment_of_type(const struct headers *headers, uint32_t type)
+static const ElfW(Phdr) * segment_of_type(const struct headers *headers, uint32_t type)
 {
 	for (unsigned i = 0; i < headers->count; i++)
 		if (headers->table[i].p_type == type)
@@ -83,7 +83,7 @@ static void find_program(void)
 	struct headers *program = &objects.program;
 	uintptr_t table = getauxval(AT_PHDR);
 	const ElfW(Ehdr) *header = (const ElfW(Ehdr) *)(table & ~(GY_KERNEL_PAGE_BYTES - 1));
-	const ElfW(Phdr) *self, *first;
+	const ElfW(Phdr) * self, *first;
 
 	program->table = (const ElfW(Phdr) *)table;
 	program->count = (unsigned)getauxval(AT_PHNUM);
@@ -101,7 +101,7 @@ static void find_program(void)
 static const struct debug_list *debug_from_program(void)
 {
 	const ElfW(Phdr) *segment = segment_of_type(&objects.program, PT_DYNAMIC);
-	const ElfW(Dyn) *entry;
+	const ElfW(Dyn) * entry;
 
 	if (!segment)
 		return NULL;
@@ -115,7 +115,8 @@ static const struct debug_list *debug_from_program(void)
 void gy_root_objects_init(void)
 {
 	find_program();
-	/* Asked for by its name last: a program that mentions it has a copy, which is of its start. */
+	/* Asked for by its name last: a program that mentions it has a copy, which is of its
+	 * start. */
 	objects.debug = debug_from_program();
 	if (!objects.debug && gy_loader_symbol)
 		objects.debug = gy_loader_symbol(NULL, "_r_debug");
@@ -124,10 +125,10 @@ void gy_root_objects_init(void)
 /* ---- an object's headers ---- */
 
 /* OBJECT-1. The first page of `header` can be read. */
-static bool describes(const ElfW(Ehdr) *header, const struct link_map *map,
+static bool describes(const ElfW(Ehdr) * header, const struct link_map *map,
 		      struct headers *headers)
 {
-	const ElfW(Phdr) *dynamic, *first;
+	const ElfW(Phdr) * dynamic, *first;
 
 	if (memcmp(header->e_ident, ELFMAG, SELFMAG) || header->e_phentsize != sizeof(*dynamic) ||
 	    header->e_phoff + header->e_phnum * sizeof(*dynamic) > GY_KERNEL_PAGE_BYTES)
@@ -137,8 +138,7 @@ static bool describes(const ElfW(Ehdr) *header, const struct link_map *map,
 	headers->bias = map->l_addr;
 	dynamic = segment_of_type(headers, PT_DYNAMIC);
 	first = segment_of_type(headers, PT_LOAD);
-	return dynamic && first &&
-	       headers->bias + dynamic->p_vaddr == (uintptr_t)map->l_ld &&
+	return dynamic && first && headers->bias + dynamic->p_vaddr == (uintptr_t)map->l_ld &&
 	       headers->bias + first->p_vaddr - first->p_offset == (uintptr_t)header;
 }
 
@@ -170,7 +170,8 @@ static bool find_headers(const struct link_map *map, unsigned place, struct head
 	    !find_by_maps(map, headers))
 		return false;
 	if (((uintptr_t)headers->table & (GY_KERNEL_PAGE_BYTES - 1)) +
-		    headers->count * sizeof(*headers->table) <= GY_KERNEL_PAGE_BYTES)
+		    headers->count * sizeof(*headers->table) <=
+	    GY_KERNEL_PAGE_BYTES)
 		*known = (struct known){map, map->l_addr, map->l_ld, *headers};
 	return true;
 }
@@ -189,16 +190,17 @@ static bool holds(const struct headers *headers, uintptr_t address)
 	return false;
 }
 
+/* Each page is asked for: a program may have protected one of its own data (a guard page). */
 static void add_segment(uintptr_t start, uintptr_t end, uintptr_t relro, uintptr_t relro_end)
 {
 	if (relro >= end || relro_end <= start || relro >= relro_end) {
-		gy_root_add(start, end, GY_ROOT_DATA, 0);
+		gy_root_add(start, end, GY_ROOT_CHECKED, 0);
 		return;
 	}
 	if (start < relro)
-		gy_root_add(start, relro, GY_ROOT_DATA, 0);
+		gy_root_add(start, relro, GY_ROOT_CHECKED, 0);
 	if (relro_end < end)
-		gy_root_add(relro_end, end, GY_ROOT_DATA, 0);
+		gy_root_add(relro_end, end, GY_ROOT_CHECKED, 0);
 }
 
 static void add_object(const struct headers *headers)

@@ -1,35 +1,38 @@
 /* root_threads.c - what one stopped thread holds: registers, stacks, thread-local storage.
  *
  *	low                                                              high
- *	| guard | ... unused ...  [sp - 128 | frames | static TLS | struct pthread ]   pthread_create's
- *	| ... unused ...  [sp - 128 | frames | arguments ]   ... [ static TLS | struct pthread ]  main
+ *	| guard | ... unused ...  [sp - 128 | frames | static TLS | struct pthread ]
+ *	pthread_create's | ... unused ...  [sp - 128 | frames | arguments ]   ... [ static TLS |
+ *	struct pthread ] main
  *
  * Which stack a thread is on is told by its stack pointer:
- *   - its own, whose bounds are the C library's record: asked once by a thread that uses the collector
+ *   - its own, whose bounds are the C library's record: asked once by a thread that uses the
+ *   collector
  *     (gy_mutator_add), read out of its struct pthread where it does not;
  *   - the main thread's, known by its upper end;
  *   - its alternate signal stack: then a handler runs there, and the stack that it interrupted is
  *     scanned too, from the SP in the lowest signal frame of that handler;
- *   - any other: a coroutine's. It is scanned from the stack pointer to the end of its mapping (of its
+ *   - any other: a coroutine's. It is scanned from the stack pointer to the end of its mapping (of
+ *   its
  *     block, if malloc gave it), and the thread's own stack whole, for whatever waits there. What
  *     other coroutines hold that do not run just now nobody can tell: see gyre_gc(7).
  *
  * Vector registers hold pointers too (a compiler copies two at once), so what of them is in use is
  * scanned in the signal frame.
  *
- * Thread-local storage beyond the static block is found through the thread's dtv, an array of blocks
- * by module at the second word of its control block; values of pthread_setspecific lie in struct
- * pthread, from the 33rd key on in blocks that it points to. Their places in struct pthread differ
- * from version to version: they are found by what the thread that starts the collector knows of itself
- * (THREAD-1). Where they are not found, mappings are asked for in place of records, and values of
- * keys from the 33rd on must be rooted by the program.
+ * Thread-local storage beyond the static block is found through the thread's dtv, an array of
+ * blocks by module at the second word of its control block; values of pthread_setspecific lie in
+ * struct pthread, from the 33rd key on in blocks that it points to. Their places in struct pthread
+ * differ from version to version: they are found by what the thread that starts the collector knows
+ * of itself (THREAD-1). Where they are not found, mappings are asked for in place of records, and
+ * values of keys from the 33rd on must be rooted by the program.
  *
  * THREAD-1  An offset into struct pthread is believed only if it is the one place that holds the
  *           calling thread's own values; and in each thread the values read there must agree with
  *           its control block's address, or it is treated as if nothing were known.
  * THREAD-2  Blocks of malloc are scanned whole as the heap knows them, never by a length that the
- *           thread may have been changing when it was stopped. What is not ours is asked for page by
- *           page (GY_ROOT_CHECKED).
+ *           thread may have been changing when it was stopped. What is not ours is asked for page
+ *           by page (GY_ROOT_CHECKED).
  */
 #include "gc/root_find.h"
 
@@ -54,9 +57,9 @@
 
 /* Offsets into struct pthread; 0: not known. */
 static struct {
-	size_t bytes; /* of struct pthread */
-	size_t specific; /* pointers to the blocks of keys; the first one points into struct pthread */
-	size_t stack_block; /* address, size, size of the guard, of pthread_create's mapping */
+	size_t bytes;    /* of struct pthread */
+	size_t specific; /* pointers to blocks of keys; the first into struct pthread */
+	size_t stack_block;  /* address, size, size of the guard, of pthread_create's mapping */
 	uintptr_t main_high; /* upper end of the main thread's stack */
 } known;
 
@@ -99,12 +102,11 @@ GY_ROOT_READER static void find_stack_block(const struct gy_mutator *mutator)
 
 void gy_root_threads_init(void)
 {
-	const uint32_t *told = gy_loader_symbol
-				       ? gy_loader_symbol(NULL, "_thread_db_sizeof_pthread")
-				       : NULL;
+	const uint32_t *told =
+		gy_loader_symbol ? gy_loader_symbol(NULL, "_thread_db_sizeof_pthread") : NULL;
 
-	known.bytes = told && *told > 1024 && *told <= PTHREAD_BYTES_MOST ? *told & ~7u
-									  : PTHREAD_BYTES;
+	known.bytes =
+		told && *told > 1024 && *told <= PTHREAD_BYTES_MOST ? *told & ~7u : PTHREAD_BYTES;
 	known.main_high = (uintptr_t)getauxval(AT_RANDOM);
 	find_specific((const uintptr_t *)pthread_self());
 }
@@ -236,8 +238,9 @@ static uintptr_t main_stack_low(uintptr_t high)
 
 /* ---- signal frames ---- */
 
-/* In a signal frame the general registers end in SP, PC, flags, and four selectors of 16 bits: of the
- * code, two that the kernel leaves 0, and of the stack. Hardly anything else looks like these four. */
+/* In a signal frame the general registers end in SP, PC, flags, and four selectors of 16 bits: of
+ * the code, two that the kernel leaves 0, and of the stack. Hardly anything else looks like these
+ * four. */
 #define SELECTORS 0xffffffffffffu
 #define CODE_SELECTOR 0x33u
 #define FLAGS_ALWAYS 0x202u /* bit 1, and interrupts on */
@@ -266,7 +269,8 @@ GY_ROOT_READER void gy_root_fix_frames(uintptr_t start, uintptr_t end,
 	for (unsigned i = 0; i < stack->count; i++) /* frames go on behind the piece */
 		if (is_within(start + RED_ZONE_BYTES, stack->low[i], stack->high[i]))
 			high = stack->high[i];
-	for (at = (uintptr_t *)start + 1; (uintptr_t)at <= end && (uintptr_t)(at + 3) <= high; at++) {
+	for (at = (uintptr_t *)start + 1; (uintptr_t)at <= end && (uintptr_t)(at + 3) <= high;
+	     at++) {
 		uintptr_t to;
 
 		if (likely(!is_frame(at)) || !is_on(stack, at[-1]) || !gy_world_fixup ||
@@ -278,13 +282,14 @@ GY_ROOT_READER void gy_root_fix_frames(uintptr_t start, uintptr_t end,
 	}
 }
 
-/* A signal stack is in use from `sp` up. The SP saved in the outermost frame on it: there the thread
- * was when a signal brought it here. 0: there is none. */
+/* A signal stack is in use from `sp` up. The SP saved in the outermost frame on it: there the
+ * thread was when a signal brought it here. 0: there is none. */
 GY_ROOT_READER static uintptr_t saved_sp(uintptr_t sp, uintptr_t low, uintptr_t high)
 {
 	uintptr_t found = 0;
 
-	for (uintptr_t *at = (uintptr_t *)(sp & ~(uintptr_t)7) + 1; (uintptr_t)(at + 3) <= high; at++)
+	for (uintptr_t *at = (uintptr_t *)(sp & ~(uintptr_t)7) + 1; (uintptr_t)(at + 3) <= high;
+	     at++)
 		if (is_frame(at) && !is_within(at[-1], low, high))
 			found = at[-1];
 	return found && gy_page_is_readable(found) ? found : 0;
@@ -322,7 +327,8 @@ static void add_whole(struct gy_root_stack *stack, uint32_t number, const struct
 		add_stretch(stack, number, low, own->high);
 }
 
-/* *own_high: upper end of the thread's own stack, which has been added up to there; 0: not known. */
+/* *own_high: upper end of the thread's own stack, which has been added up to there; 0: not
+ * known. */
 static bool find_stacks(const struct gy_stopped_thread *thread, uintptr_t *own_high)
 {
 	struct bounds own = {0, 0};
@@ -412,7 +418,7 @@ GY_ROOT_READER static void add_dynamic_tls(uintptr_t fs_base, uintptr_t static_l
 
 		if (end ? (uintptr_t)(entry + 2) > end
 			: (uintptr_t)entry % GY_KERNEL_PAGE_BYTES < 2 * sizeof(*entry) &&
-				  !gy_page_is_readable((uintptr_t)entry))
+				    !gy_page_is_readable((uintptr_t)entry))
 			return;
 		/* -1: not made yet. In the static block: scanned with it. */
 		if (!entry[0] || entry[0] == UINTPTR_MAX ||

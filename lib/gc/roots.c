@@ -4,8 +4,8 @@
  *		  them into pieces of PIECE_BYTES (ROOT-3)
  *	scan	  everybody: take the next piece; stacks: look for signal frames (ROOT-6); mark
  *
- * Finding costs the stopper some microseconds a thread and a tenth of one a library; reading is what
- * takes long, and is shared.
+ * Finding costs the stopper some microseconds a thread and a tenth of one a library; reading is
+ * what takes long, and is shared.
  *
  * The memory for all this is ours from mmap, grows where it must, in the pause too, and is kept.
  */
@@ -27,7 +27,7 @@
 
 struct piece {
 	uintptr_t start, end;
-	uint32_t kind;	/* enum gy_root_kind */
+	uint32_t kind;  /* enum gy_root_kind */
 	uint32_t stack; /* GY_ROOT_STACK */
 };
 
@@ -106,8 +106,7 @@ int gy_root_range_add(void *start, size_t bytes)
 	uintptr_t from = (uintptr_t)start;
 	int error;
 
-	if (!from || from % sizeof(uintptr_t) || bytes < sizeof(uintptr_t) ||
-	    from + bytes < from)
+	if (!from || from % sizeof(uintptr_t) || bytes < sizeof(uintptr_t) || from + bytes < from)
 		return -EINVAL;
 	gy_lock_acquire(&roots.lock);
 	error = add_locked(from, from + bytes);

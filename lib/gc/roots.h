@@ -2,9 +2,9 @@
  *
  * (Handles and what finalisers need are roots too; finalise.c has them.)
  *
- * ROOT-1  Loaded objects are found in the pause, by the list that the loader keeps for debuggers: no
- *         lock is needed, and r_state tells whether a thread was stopped in the middle of changing
- *         it. Then gy_roots_freeze fails, the world is let go, and the pause starts over.
+ * ROOT-1  Loaded objects are found in the pause, by the list that the loader keeps for debuggers:
+ *         no lock is needed, and r_state tells whether a thread was stopped in the middle of
+ *         changing it. Then gy_roots_freeze fails, the world is let go, and the pause starts over.
  * ROOT-2  Our own library's data, and parts read-only after relocation, are left out. (Of a program
  *         that has us linked in, our variables are scanned with its own: they hold no object.)
  * ROOT-3  Roots are cut into pieces that markers take by an atomic counter: scanned in parallel.
@@ -40,8 +40,8 @@ int gy_roots_prepare(void);
 bool gy_roots_freeze(uintptr_t own_sp);
 /* In the pause, by each helper: scans pieces until none is left. Returns bytes scanned. */
 size_t gy_roots_scan(struct gy_marker *marker);
-/* For verify.c: in the pause, after gy_roots_freeze: each stretch of words that gy_roots_scan scans,
- * whether or not it has. */
+/* For verify.c: in the pause, after gy_roots_freeze: each stretch of words that gy_roots_scan
+ * scans, whether or not it has. */
 void gy_roots_each(void (*visit)(const void *start, const void *end, void *argument),
 		   void *argument);
 void gy_roots_read_stats(struct gy_root_stats *stats);

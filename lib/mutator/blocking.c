@@ -1,15 +1,15 @@
 /* blocking.c - threads that use the collector: their list, and regions in which they wait.
  *
- * A region is entered and left a million times for each stop of the world, so its cost is a store and
- * a load; the stopper pays for the order between them with one membarrier (BLOCK-1 in world.h).
+ * A region is entered and left a million times for each stop of the world, so its cost is a store
+ * and a load; the stopper pays for the order between them with one membarrier (BLOCK-1 in world.h).
  *
  * What a thread in a region holds: the frames above blocked_sp, which do not change (nothing there
- * runs), and the six registers that a function must keep for its caller. Those may by now lie in any
- * frame below, so they are stored at the begin, before any compiled code could move them: hence the
- * assembler. All other registers are dead over a call.
+ * runs), and the six registers that a function must keep for its caller. Those may by now lie in
+ * any frame below, so they are stored at the begin, before any compiled code could move them: hence
+ * the assembler. All other registers are dead over a call.
  *
- * Only the outermost begin stores: an inner region's frames go before the outer one ends, and what a
- * callee had pushed for its caller goes with them.
+ * Only the outermost begin stores: an inner region's frames go before the outer one ends, and what
+ * a callee had pushed for its caller goes with them.
  */
 #include "mutator/world.h"
 
@@ -114,7 +114,8 @@ static void order(void)
 	if (gy_world_needs_fences())
 		__atomic_thread_fence(__ATOMIC_SEQ_CST);
 	else
-		__atomic_signal_fence(__ATOMIC_SEQ_CST); /* the stopper's membarrier does the rest */
+		__atomic_signal_fence(
+			__ATOMIC_SEQ_CST); /* the stopper's membarrier does the rest */
 }
 
 void gy_blocking_begin_stored(struct gy_mutator *mutator)

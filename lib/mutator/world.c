@@ -6,24 +6,24 @@
  *	4  count the threads: as many as are known? then nobody is missing (TASK-1)
  *	   else list again, send the signal to those that are new, go to 3
  *
- * Whoever is listed in 1 has stopped, or has ended, before 4; only a thread that was not yet stopped
- * can have started a new one, so 4 finds the last of them. What the kernel's list may miss while
- * threads come and go, the count does not.
+ * Whoever is listed in 1 has stopped, or has ended, before 4; only a thread that was not yet
+ * stopped can have started a new one, so 4 finds the last of them. What the kernel's list may miss
+ * while threads come and go, the count does not.
  *
  * A thread that does not come is looked at, first by sending it the signal anew, then
- * in /proc. One that could run and does not block the signal only lacks a processor: it is waited for.
- * But there are threads that cannot come just now: with all signals blocked while they start or end,
- * and then waiting for a lock of the C library whose holder is stopped already. So a stop that does
- * not succeed within a slice of time lets everybody go on for as long and tries again, with a longer
- * slice each time; only when gc_stop_timeout is over, it is given up, and the thread named (WORLD-4).
- * A thread named once is asked first the next time, while the world still runs: one that blocks the
- * signal for good costs each later cycle next to nothing.
+ * in /proc. One that could run and does not block the signal only lacks a processor: it is waited
+ * for. But there are threads that cannot come just now: with all signals blocked while they start
+ * or end, and then waiting for a lock of the C library whose holder is stopped already. So a stop
+ * that does not succeed within a slice of time lets everybody go on for as long and tries again,
+ * with a longer slice each time; only when gc_stop_timeout is over, it is given up, and the thread
+ * named (WORLD-4). A thread named once is asked first the next time, while the world still runs:
+ * one that blocks the signal for good costs each later cycle next to nothing.
  *
  * STOP-5  Between raising and lowering the flag nothing is called that takes a lock which a stopped
  *         thread may hold; memory comes from mmap (WORLD-2).
- * STOP-6  The lock of the mutators' list is held while the flag goes up and the list is read, and is
- *         let go before the first signal: those who wait for it may have all signals blocked, and
- *         must go on.
+ * STOP-6  The lock of the mutators' list is held while the flag goes up and the list is read, and
+ *         is let go before the first signal: those who wait for it may have all signals blocked,
+ *         and must go on.
  * STOP-7  A worker of the kernel's (io_uring) is known by its flags in /proc and remembered by its
  *         tid; before each stop those remembered are looked at anew, since tids come round.
  */
@@ -57,11 +57,11 @@ static struct {
 	struct gy_task_table table;
 	uint32_t listing;  /* number of the last one */
 	uint32_t expected; /* entries EXPECTED or UNSENT */
-	uint32_t present;  /* entries that exist as far as is known: all but GONE and expected ones */
-	bool coming;	   /* one that was late when last looked at lacks but a processor */
+	uint32_t present;  /* entries that are known to exist: all but GONE and expected ones */
+	bool coming;     /* one that was late when last looked at lacks but a processor */
 	struct gy_world_report report;
 	uint64_t first_signal_ns;
-	pid_t named;	/* WORLD-4: of the last stop that was given up; 0: none */
+	pid_t named;      /* WORLD-4: of the last stop that was given up; 0: none */
 	bool taken_told;  /* that the program has taken our signal */
 	bool leader_dead; /* the main thread has ended; it stays in the list to the end */
 	uint32_t kernel_workers;

@@ -14,17 +14,19 @@
  *         has read: one that comes late, after its stop was given up, fails to, and looks at the
  *         state anew. So the list never holds a record whose handler has returned while its stop is
  *         on, however late a signal arrives.
- * STOP-3  `arrived` counts up after the record is on the list, and is no more than a reason to look:
- *         the stopper goes by the records.
+ * STOP-3  `arrived` counts up after the record is on the list, and is no more than a reason to
+ *         look: the stopper goes by the records.
  * STOP-4  All signals are blocked in the handler: a program's own come after it.
- * STOP-8  Signals are sent by the stopper and by every handler, each taking the next thread of one list
- *         (the relay) until all are taken. A thread that sleeps is woken by its signal and may push
- *         the stopper off its processor; would the stopper alone send them, those not yet signalled
- *         would then run for whole slices of the scheduler's, and the others stand meanwhile. Who
- *         takes from the list of a stop that is over finds nothing, or sends a signal to no effect.
+ * STOP-8  Signals are sent by the stopper and by every handler, each taking the next thread of one
+ *         list (the relay) until all are taken. A thread that sleeps is woken by its signal and may
+ *         push the stopper off its processor; would the stopper alone send them, those not yet
+ *         signalled would then run for whole slices of the scheduler's, and the others stand
+ *         meanwhile. Who takes from the list of a stop that is over finds nothing, or sends a
+ *         signal to no effect.
  *
- * A signal of the same number that is not ours (no stop is on, and another process or the kernel sent
- * it) goes to where it would have gone without us: the handler that was there before, or the default.
+ * A signal of the same number that is not ours (no stop is on, and another process or the kernel
+ * sent it) goes to where it would have gone without us: the handler that was there before, or the
+ * default.
  */
 #include "mutator/world_stop.h"
 
@@ -219,9 +221,8 @@ bool gy_world_signal_is_ours(void)
 static void choose_fences(void)
 {
 	/* ThreadSanitizer knows nothing of membarrier. */
-	gy_world_flag.fences =
-		GY_TSAN || !gy_option(GY_OPT_membarrier) ||
-		gy_sys_membarrier(MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED) < 0;
+	gy_world_flag.fences = GY_TSAN || !gy_option(GY_OPT_membarrier) ||
+			       gy_sys_membarrier(MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED) < 0;
 }
 
 int gy_world_signal_init(void)

@@ -8,11 +8,11 @@
 
 /* Written by the stopper, read by every handler: STOP-1 to STOP-3, STOP-8 in world_signal.c. */
 struct gy_world_flag {
-	uint32_t state;	  /* [atomic] futex; odd: a stop is on; counts up at each change */
+	uint32_t state;   /* [atomic] futex; odd: a stop is on; counts up at each change */
 	uint32_t arrived; /* [atomic] futex; counts arrivals */
 	uint32_t awaited; /* [atomic] at this count of arrivals the stopper is to be woken */
 	uint32_t fences;  /* [const] no membarrier */
-	uint64_t list;	  /* [atomic] arrivals: low 48 bits: the first; above: low bits of state */
+	uint64_t list;    /* [atomic] arrivals: low 48 bits: the first; above: low bits of state */
 } GY_ALIGNED(64);
 
 extern struct gy_world_flag gy_world_flag GY_HIDDEN;
@@ -22,7 +22,7 @@ extern struct gy_world_flag gy_world_flag GY_HIDDEN;
 
 struct gy_world_relay {
 	uint32_t count; /* [atomic] 0: nothing to do */
-	uint32_t next;	/* [atomic] taken by adding 1 */
+	uint32_t next;  /* [atomic] taken by adding 1 */
 	pid_t tids[GY_RELAY_MOST];
 };
 
@@ -63,11 +63,11 @@ GY_INLINE uintptr_t gy_own_fs_base(void)
 
 /* world_signal.c */
 int gy_world_signal_init(void);
-int gy_world_signal(void);	    /* its number */
+int gy_world_signal(void);          /* its number */
 bool gy_world_signal_is_ours(void); /* the handler is still installed */
-void gy_world_wait_start(void);	    /* until no stop is on */
-/* Raises the flag: from now on handlers stop their threads. False: who is in a blocking region cannot
- * be told this time (BLOCK-1). */
+void gy_world_wait_start(void);     /* until no stop is on */
+/* Raises the flag: from now on handlers stop their threads. False: who is in a blocking region
+ * cannot be told this time (BLOCK-1). */
 bool gy_world_flag_raise(void);
 void gy_world_flag_lower(void);
 /* Takes the arrivals so far, linked by next. */
@@ -78,11 +78,11 @@ void gy_mutators_fork_child(void);
 /* world_table.c: the threads of one stop. [lock: world] */
 enum gy_task_role {
 	GY_TASK_EXPECTED, /* must come; signalled, or about to be */
-	GY_TASK_UNSENT,	  /* must come, but the signal could not be sent yet */
+	GY_TASK_UNSENT,   /* must come, but the signal could not be sent yet */
 	GY_TASK_ARRIVED,
 	GY_TASK_BLOCKED, /* in a blocking region */
-	GY_TASK_EXEMPT,	 /* the stopper, a thread of ours, a worker of the kernel's */
-	GY_TASK_DEAD,	 /* exists, but runs no more: a main thread that ended before the others */
+	GY_TASK_EXEMPT,  /* the stopper, a thread of ours, a worker of the kernel's */
+	GY_TASK_DEAD,    /* exists, but runs no more: a main thread that ended before the others */
 	GY_TASK_GONE,
 };
 
@@ -97,7 +97,7 @@ struct gy_task_table {
 	struct gy_task_entry *entries;
 	uint32_t count, capacity;
 	uint32_t *index; /* open addressing: number of the entry + 1; twice the capacity */
-	bool failed;	 /* memory lacked: an entry is missing */
+	bool failed;     /* memory lacked: an entry is missing */
 };
 
 void gy_task_table_clear(struct gy_task_table *table);

@@ -60,8 +60,8 @@ static void parse_line(const char *at, struct gy_mapping *mapping)
 		mapping->inode = mapping->inode * 10 + (uint64_t)(*at - '0');
 }
 
-/* The whole lines in text[0 .. length); what is left behind them is moved to the front. False: memory
- * lacks. */
+/* The whole lines in text[0 .. length); what is left behind them is moved to the front. False:
+ * memory lacks. */
 static bool parse_lines(struct gy_maps *maps, char *text, size_t *length, bool *skip)
 {
 	char *at = text, *end;

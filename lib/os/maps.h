@@ -1,4 +1,5 @@
-/* maps.h - what is mapped where: /proc/self/maps read into our own memory, and single pages asked for.
+/* maps.h - what is mapped where: /proc/self/maps read into our own memory, and single pages asked
+ * for.
  *
  * Allocates by mmap alone and takes no lock: usable while all other threads are stopped. It costs
  * some 30 microseconds and more in a process of many mappings, so it is for the cases that nothing

@@ -160,8 +160,8 @@ int gy_sys_getrlimit(int resource, struct rlimit *limit)
 	return result;
 }
 
-GY_RACY_READER int gy_sys_futex_wait(uint32_t *word, uint32_t expected, const struct timespec *timeout,
-		      bool shared)
+GY_RACY_READER int gy_sys_futex_wait(uint32_t *word, uint32_t expected,
+				     const struct timespec *timeout, bool shared)
 {
 	int operation = shared ? FUTEX_WAIT : FUTEX_WAIT_PRIVATE;
 	long result;

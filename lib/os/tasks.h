@@ -26,8 +26,8 @@ int gy_tasks_list(int fd, void (*visit)(pid_t tid, void *argument), void *argume
 long gy_tasks_count(int fd); /* TASK-1; or -errno */
 
 struct gy_task {
-	char state; /* of ps: R S D T t Z X */
-	bool kernel; /* a worker of the kernel's (io_uring): never runs program code */
+	char state;               /* of ps: R S D T t Z X */
+	bool kernel;              /* a worker of the kernel's (io_uring): never runs program code */
 	uint64_t blocked_signals; /* bit n - 1: signal n */
 	char name[GY_TASK_NAME_BYTES + 1];
 };

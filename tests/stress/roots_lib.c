@@ -1,4 +1,4 @@
-/* roots_lib.c - a library that is opened later: roots_linked.c keeps objects in its variables alone. */
+/* roots_lib.c - a library that is opened later: roots_linked.c keeps objects in its variables. */
 void roots_lib_put(void *object);
 void *roots_lib_get(void);
 void roots_lib_put_own(void *object);

@@ -2,11 +2,11 @@
  *
  *	roots_linked LIBRARY COPY SECONDS
  *
- * Each thread builds lists and leaves them in one place: thread-local storage, a library's that was
- * opened by dlopen (its globals, its thread-local storage), pthread_setspecific beyond the keys that
- * fit into the thread's own block, a range that was added, the stack of a coroutine. It clears its own
- * stack, lets cycles go by, then looks at the list. One more thread opens and closes a copy of the
- * library all the time.
+ * Each thread builds lists and leaves them in one place: thread-local storage, a library's that
+ * was opened by dlopen (its globals, its thread-local storage), pthread_setspecific beyond the keys
+ * that fit into the thread's own block, a range that was added, the stack of a coroutine. It clears
+ * its own stack, lets cycles go by, then looks at the list. One more thread opens and closes a copy
+ * of the library all the time.
  */
 #include <gyre/gc.h>
 
@@ -314,8 +314,8 @@ int main(int argc, char **argv)
 		const struct place *place = i < PLACES ? &places[i] : &on_coroutine;
 
 		if (place->wrong || !place->rounds)
-			printf("not ok - held from %s: %u of %u lists lost\n", place->name, place->wrong,
-			       place->rounds);
+			printf("not ok - held from %s: %u of %u lists lost\n", place->name,
+			       place->wrong, place->rounds);
 		else
 			printf("ok - held from %s\n", place->name);
 	}

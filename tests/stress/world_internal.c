@@ -2,9 +2,9 @@
  *
  *	world_internal [-t threads] [-n stops] [-q]
  *
- * Threads run, hold locks, sleep, wait in blocking regions, register and leave, start others that end
- * at once. One stops the world, looks at a counter of each for a while, and lets go. No counter may
- * move meanwhile, every lock must be free, no wait in a region may end with EINTR, and no stop may
+ * Threads run, hold locks, sleep, wait in blocking regions, register and leave, start others that
+ * end at once. One stops the world, looks at a counter of each for a while, and lets go. No counter
+ * may move meanwhile, every lock must be free, no wait in a region may end with EINTR, and no stop may
  * fail. Prints "done" and how long the stops took.
  */
 #include "mutator/world.h"
@@ -24,16 +24,16 @@
 #define THREADS_MOST 1024u
 
 enum kind {
-	RUNS,	      /* and counts */
-	HOLDS_LOCKS,  /* for short whiles */
-	WAITS,	      /* in epoll_wait, in regions, one after the other */
-	SLEEPS,	      /* in nanosleep, outside of regions */
-	REGISTERS,    /* and leaves, again and again */
-	STARTS,	      /* threads that end at once */
+	RUNS,        /* and counts */
+	HOLDS_LOCKS, /* for short whiles */
+	WAITS,       /* in epoll_wait, in regions, one after the other */
+	SLEEPS,      /* in nanosleep, outside of regions */
+	REGISTERS,   /* and leaves, again and again */
+	STARTS,      /* threads that end at once */
 	KINDS,
 };
 
-static const char *const kind_names[KINDS] = {"runs",	"holds locks", "waits",
+static const char *const kind_names[KINDS] = {"runs",   "holds locks", "waits",
 					      "sleeps", "registers",   "starts others"};
 
 struct thread {
@@ -205,7 +205,8 @@ static void stop_again_and_again(void)
 		nap(100000);
 	}
 	qsort(took, stop_total, sizeof(*took), by_value);
-	printf("# %u stops: median %llu us, p99 %llu us, longest %llu us; by signal %llu, in regions "
+	printf("# %u stops: median %llu us, p99 %llu us, longest %llu us; by signal %llu, in "
+	       "regions "
 	       "%llu\n",
 	       stop_total, (unsigned long long)took[stop_total / 2] / 1000,
 	       (unsigned long long)took[stop_total * 99 / 100] / 1000,

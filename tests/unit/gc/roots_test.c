@@ -119,8 +119,8 @@ Test(roots, globals_of_libraries)
 
 Test(roots, ranges_come_and_go)
 {
-	uintptr_t *block = mmap(NULL, 1 << 20, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS,
-				-1, 0);
+	uintptr_t *block =
+		mmap(NULL, 1 << 20, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	struct gy_root_stats stats, more;
 
 	cr_assert_neq(block, MAP_FAILED);
@@ -241,9 +241,9 @@ static void holder_test(void (*hold)(struct holder *holder), uint64_t number, un
 			pthread_attr_init(&attributes);
 			if (small)
 				pthread_attr_setstacksize(&attributes, 128 << 10);
-			cr_assert_eq(pthread_create(&holder->thread, &attributes, holder_main,
-						    holder),
-				     0);
+			cr_assert_eq(
+				pthread_create(&holder->thread, &attributes, holder_main, holder),
+				0);
 			while (!__atomic_load_n(&holder->ready, __ATOMIC_ACQUIRE))
 				unit_sleep_ms(1);
 			for (unsigned i = 0; i < 3; i++) {
@@ -565,7 +565,8 @@ static void hold_in_plain_handler(struct holder *holder)
 
 static void hold_on_disarmed_stack(struct holder *holder)
 {
-	stack_t stack = {.ss_size = SIGNAL_STACK_BYTES, .ss_flags = (int)(1u << 31)}; /* SS_AUTODISARM */
+	stack_t stack = {.ss_size = SIGNAL_STACK_BYTES,
+			 .ss_flags = (int)(1u << 31)}; /* SS_AUTODISARM */
 
 	stack.ss_sp = mmap(NULL, stack.ss_size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS,
 			   -1, 0);
@@ -594,8 +595,8 @@ static uintptr_t fix_up(uintptr_t pc)
 	return pc - loop_low < loop_high - loop_low ? loop_back : 0;
 }
 
-/* Spins in a place from which it would never come away, were its PC not changed: by a signal handler
- * of the program's own it is hidden from the stop's. */
+/* Spins in a place from which it would never come away, were its PC not changed. A signal handler
+ * of the program's own hides it from the stop's. */
 static void hold_in_loop(struct holder *holder)
 {
 #if defined(__x86_64__)

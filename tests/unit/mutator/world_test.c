@@ -37,7 +37,7 @@ struct runner {
 	pthread_t thread;
 	pid_t tid;
 	uint32_t ready, quit; /* [atomic] */
-	uint64_t count;	      /* [atomic] */
+	uint64_t count;       /* [atomic] */
 	struct gy_mutator mutator;
 	int error_number;
 	int fd;
@@ -347,13 +347,14 @@ static void *run_with_register(void *argument)
 
 	gy_mutator_add(&runner->mutator);
 #if defined(__x86_64__)
-	__asm__ volatile("	movq %[value], %%r13\n"
-			 "	movq %[mutator], %%rdi\n"
-			 "	call gy_blocking_begin\n"
-			 :
-			 : [value] "r"((uintptr_t)0x8765432187654321), [mutator] "r"(&runner->mutator)
-			 : "r13", "rax", "rcx", "rdx", "rsi", "rdi", "r8", "r9", "r10", "r11",
-			   "memory", "cc");
+	__asm__ volatile(
+		"	movq %[value], %%r13\n"
+		"	movq %[mutator], %%rdi\n"
+		"	call gy_blocking_begin\n"
+		:
+		: [value] "r"((uintptr_t)0x8765432187654321), [mutator] "r"(&runner->mutator)
+		: "r13", "rax", "rcx", "rdx", "rsi", "rdi", "r8", "r9", "r10", "r11", "memory",
+		  "cc");
 #endif
 	runner_ready(runner);
 	while (!__atomic_load_n(&runner->quit, __ATOMIC_ACQUIRE))
@@ -457,7 +458,7 @@ Test(world, BUSY_1_who_waits_for_a_lock_is_stopped)
 
 static struct {
 	uint32_t ready, quit; /* [atomic] */
-	uint64_t count;	      /* [atomic] */
+	uint64_t count;       /* [atomic] */
 	int error;
 	uint32_t done;
 } native;
@@ -727,8 +728,10 @@ Test(world, WORLD_4_a_thread_that_blocks_the_signal_is_named)
 	unit_assert_exit(child, 0);
 	tid = strstr(child.text, "tid ");
 	cr_assert_not_null(tid, "%s", child.text);
-	snprintf(line, sizeof(line), ": thread %d (deaf one) blocks signal %d (SIGPWR): collection "
-		 "given up\n", atoi(tid + 4), SIGPWR);
+	snprintf(line, sizeof(line),
+		 ": thread %d (deaf one) blocks signal %d (SIGPWR): collection "
+		 "given up\n",
+		 atoi(tid + 4), SIGPWR);
 	at = strstr(child.text, line);
 	cr_assert_not_null(at, "%s", child.text);
 	cr_assert_null(strstr(at + strlen(line), "blocks"), "named twice: %s", child.text);
@@ -789,7 +792,8 @@ Test(world, a_program_that_takes_our_signal_is_told)
 	struct unit_child child = unit_child_run(takes_signal, NULL);
 
 	unit_assert_exit(child, 0);
-	cr_assert_not_null(strstr(child.text, "the program handles signal 30 (SIGPWR), which the "
+	cr_assert_not_null(strstr(child.text,
+				  "the program handles signal 30 (SIGPWR), which the "
 				  "collector needs (option gc_signal): collection given up\n"),
 			   "%s", child.text);
 }

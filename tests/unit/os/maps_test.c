@@ -14,8 +14,8 @@ static struct gy_maps maps;
 
 static char *map_pages(size_t pages)
 {
-	char *start = mmap(NULL, pages * PAGE, PROT_READ | PROT_WRITE,
-			   MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	char *start = mmap(NULL, pages * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS,
+			   -1, 0);
 
 	cr_assert_neq(start, MAP_FAILED);
 	return start;

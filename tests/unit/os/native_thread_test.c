@@ -1,4 +1,4 @@
-/* native_thread_test.c - the library's own threads: every signal blocked, detached, named, small. */
+/* native_thread_test.c - the library's own threads: all signals blocked, detached, named, small. */
 #include "os/native_thread.h"
 
 #include "base/config.h"
