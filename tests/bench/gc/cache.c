@@ -1,12 +1,12 @@
-/* cache.c - a cache service: entries in hash buckets, looked up, replaced and evicted by threads
- * each of which owns a share of the buckets; the latency of every operation goes into a histogram.
+/* cache.c - a cache service: entries in hash buckets, replaced by threads each of which owns a
+ * share of the buckets; the latency of every operation goes into a histogram.
  *
- *	cache [operations=12000000] [threads=2] [buckets=262144] [chain=4] [largest=544]
+ * 	cache [operations=12000000] [threads=2] [entries=1048576] [largest=544] [reads=0]
  *
- * A key is drawn from twice as many as fit. Found: one time in four its value is replaced, else it
- * is read. Not found: a new entry goes to the head of its bucket, and what hangs behind the
- * `chain`th is dropped. An entry is 32 bytes and a value of 64 to `largest` bytes without pointers:
- * with the defaults about 350 MiB live. The buckets are filled before the clock starts.
+ * An operation draws a key, finds its entry in the bucket (one entry a bucket in the mean), and
+ * puts a new entry with a new value in its place; or, `reads` times in a hundred, only reads it. An
+ * entry is 32 bytes and a value of 64 to `largest` bytes without pointers: with the defaults about
+ * 350 MiB live. All keys are there before the clock starts, and each has been replaced once.
  *
  * An operation's latency is the time from the end of the one before to its own end, so nothing that
  * stops the thread is missed. pause_max_us is the longest stop that the collector itself tells of.
@@ -17,15 +17,15 @@ struct entry {
 	struct entry *next;
 	unsigned char *value;
 	uint64_t key;
-	uint32_t bytes, reads;
+	uint32_t bytes, version;
 };
 TYPE(entry, next, value);
 
 #define VALUE_LEAST 64u
 
 static struct entry **buckets;
-static uint64_t bucket_count, operations_each, largest;
-static unsigned chain, thread_count;
+static uint64_t entries_each, operations_each, largest, reads;
+static unsigned thread_count;
 static unsigned char source[1 << 16];
 
 struct worker {
@@ -46,67 +46,61 @@ static unsigned char *value_new(struct bench_rng *rng, uint32_t *bytes)
 	return value;
 }
 
-static void entry_insert(struct worker *worker, struct entry **bucket, uint64_t key,
-			 struct bench_rng *rng)
+/* In place of *slot, which may be NULL: then at the end of a chain. */
+static void entry_put(struct worker *worker, struct entry **slot, uint64_t key,
+		      struct bench_rng *rng)
 {
-	struct entry *entry = NEW(entry), *last;
+	struct entry *old = *slot, *entry = NEW(entry);
 	unsigned char *value = value_new(rng, &entry->bytes);
-	unsigned length = 1;
 
 	SET(&entry->value, value);
 	entry->key = key;
-	SET(&entry->next, *bucket);
-	SET(bucket, entry);
 	worker->live_bytes += sizeof(*entry) + entry->bytes;
-	for (last = entry; last->next && length < chain; length++)
-		last = last->next;
-	while (last->next) {
-		struct entry *gone = last->next;
-
-		SET(&last->next, gone->next);
-		worker->live_bytes -= sizeof(*gone) + gone->bytes;
-		if (GC_MANUAL) {
-			free(gone->value);
-			free(gone);
-		}
+	if (old) {
+		SET(&entry->next, old->next);
+		entry->version = old->version + 1;
+		worker->live_bytes -= sizeof(*old) + old->bytes;
+	}
+	SET(slot, entry);
+	if (GC_MANUAL && old) {
+		free(old->value);
+		free(old);
 	}
 }
 
-static void operation(struct worker *worker, struct bench_rng *rng, uint64_t share, uint64_t shares)
+static struct entry **entry_find(uint64_t share, uint64_t key)
+{
+	struct entry **slot =
+		&buckets[(key * 0x9e3779b97f4a7c15u >> 20) % entries_each * thread_count + share];
+
+	while (*slot && (*slot)->key != key)
+		slot = &(*slot)->next;
+	return slot;
+}
+
+static void operation(struct worker *worker, struct bench_rng *rng, uint64_t share)
 {
 	uint64_t random = bench_next(rng);
-	uint64_t key =
-		(uint64_t)(((unsigned __int128)random * (bucket_count / shares * chain * 2)) >> 64);
-	struct entry **bucket = &buckets[(key % (bucket_count / shares)) * shares + share];
-	struct entry *entry = *bucket;
+	uint64_t key = (uint64_t)(((unsigned __int128)random * entries_each) >> 64);
+	struct entry **slot = entry_find(share, key);
 
-	while (entry && entry->key != key)
-		entry = entry->next;
-	if (!entry) {
-		entry_insert(worker, bucket, key, rng);
-	} else if (random % 4 == 0) {
-		unsigned char *old = entry->value, *value;
-
-		worker->live_bytes -= entry->bytes;
-		value = value_new(rng, &entry->bytes);
-		SET(&entry->value, value);
-		worker->live_bytes += entry->bytes;
-		if (GC_MANUAL)
-			free(old);
-	} else {
-		entry->reads++;
-		worker->sum += entry->value[0] + entry->value[entry->bytes - 1];
+	if (random % 100 < reads) {
+		worker->sum += (*slot)->value[0] + (*slot)->value[(*slot)->bytes - 1];
+		return;
 	}
+	entry_put(worker, slot, key, rng);
+	worker->sum += (*slot)->value[0] + (*slot)->version;
 }
 
 static void *fill(void *number)
 {
 	struct bench_rng rng = bench_rng_begin(7 + (uintptr_t)number);
 	struct worker *worker = &workers[(uintptr_t)number];
-	uint64_t times = bucket_count / thread_count * chain * 5 / 2;
 
-	for (uint64_t i = 0; i < times; i++)
-		operation(worker, &rng, (uintptr_t)number, thread_count);
+	for (unsigned times = 0; times < 2; times++) {
+		for (uint64_t key = 0; key < entries_each; key++)
+			entry_put(worker, entry_find((uintptr_t)number, key), key, &rng);
+	}
 	worker->sum = 0;
 	return NULL;
 }
@@ -120,7 +114,7 @@ static void *serve(void *number)
 	for (uint64_t i = 0; i < operations_each; i++) {
 		uint64_t now;
 
-		operation(worker, &rng, (uintptr_t)number, thread_count);
+		operation(worker, &rng, (uintptr_t)number);
 		now = gc_now_ns();
 		gc_histogram_add(&worker->histogram, now - before);
 		before = now;
@@ -138,14 +132,14 @@ int main(int argc, char **argv)
 
 	thread_count = gc_arg_threads(&args, 2);
 	operations_each = bench_arg_u64(&args, "operations", 12000000) / thread_count;
-	bucket_count = bench_arg_u64(&args, "buckets", 262144) / thread_count * thread_count;
-	chain = (unsigned)bench_arg_u64(&args, "chain", 4);
+	entries_each = bench_arg_u64(&args, "entries", 1 << 20) / thread_count;
 	largest = bench_arg_u64(&args, "largest", 544);
+	reads = bench_arg_u64(&args, "reads", 0);
 	bench_args_end(&args);
 	for (size_t i = 0; i < sizeof(source); i++)
 		source[i] = (unsigned char)bench_next(&rng);
 	gc_begin();
-	buckets = NEW_POINTERS(bucket_count);
+	buckets = NEW_POINTERS(entries_each * thread_count);
 	gc_threads(thread_count, fill);
 	clock = bench_begin();
 	gc_threads(thread_count, serve);

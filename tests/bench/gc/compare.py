@@ -98,7 +98,7 @@ WORKLOADS = [
     Workload("short-live", "the same beside 64 MiB that live; ns each", "short objects=50000000 live_mib=64",
              "short objects=20000000 live_mib=16", per="thread", rounds=3),
     Workload("cache", "cache service, 350 MiB live, 2 threads", "cache operations=6000000",
-             "cache operations=1000000 buckets=65536"),
+             "cache operations=1000000 entries=262144"),
     Workload("graph-random", "forced collection: graph of 10 M nodes, random; s each", "graph order=random runs=2",
              "graph order=random nodes=1000000", COLLECTORS, "operation", 3),
     Workload("graph-walk", "the same graph, laid out as a walk meets it; s each", "graph order=walk runs=2",

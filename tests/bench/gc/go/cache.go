@@ -9,10 +9,10 @@ import (
 )
 
 type entry struct {
-	next         *entry
-	value        *byte
-	key          uint64
-	bytes, reads uint32
+	next           *entry
+	value          *byte
+	key            uint64
+	bytes, version uint32
 }
 
 const valueLeast = 64
@@ -24,10 +24,10 @@ type worker struct {
 }
 
 var (
-	table                               []*entry
-	bucketCount, chain, largest, shares uint64
-	source                              [1 << 16]byte
-	workers                             [64]worker
+	table                          []*entry
+	entries, largest, reads, shares uint64
+	source                         [1 << 16]byte
+	workers                        [64]worker
 )
 
 func valueNew(r *rng, size *uint32) *byte {
@@ -40,61 +40,58 @@ func valueNew(r *rng, size *uint32) *byte {
 	return &value[0]
 }
 
-func (w *worker) insert(bucket **entry, key uint64, r *rng) {
-	e := new(entry)
+func (w *worker) put(slot **entry, key uint64, r *rng) {
+	old, e := *slot, new(entry)
 	e.value = valueNew(r, &e.bytes)
 	e.key = key
-	e.next = *bucket
-	*bucket = e
 	w.liveBytes += 32 + uint64(e.bytes)
-	last := e
-	for length := uint64(1); last.next != nil && length < chain; length++ {
-		last = last.next
+	if old != nil {
+		e.next = old.next
+		e.version = old.version + 1
+		w.liveBytes -= 32 + uint64(old.bytes)
 	}
-	for last.next != nil {
-		gone := last.next
-		last.next = gone.next
-		w.liveBytes -= 32 + uint64(gone.bytes)
+	*slot = e
+}
+
+func find(share, key uint64) **entry {
+	slot := &table[(key*0x9e3779b97f4a7c15>>20)%entries*shares+share]
+	for *slot != nil && (*slot).key != key {
+		slot = &(*slot).next
 	}
+	return slot
 }
 
 func (w *worker) operation(r *rng, share uint64) {
 	random := r.next()
-	key, _ := bits.Mul64(random, bucketCount/shares*chain*2)
-	bucket := &table[key%(bucketCount/shares)*shares+share]
-	e := *bucket
-	for e != nil && e.key != key {
-		e = e.next
+	key, _ := bits.Mul64(random, entries)
+	slot := find(share, key)
+	if random%100 < reads {
+		value := unsafe.Slice((*slot).value, (*slot).bytes)
+		w.sum += uint64(value[0]) + uint64(value[len(value)-1])
+		return
 	}
-	if e == nil {
-		w.insert(bucket, key, r)
-	} else if random%4 == 0 {
-		w.liveBytes -= uint64(e.bytes)
-		e.value = valueNew(r, &e.bytes)
-		w.liveBytes += uint64(e.bytes)
-	} else {
-		e.reads++
-		value := unsafe.Slice(e.value, e.bytes)
-		w.sum += uint64(value[0]) + uint64(value[e.bytes-1])
-	}
+	w.put(slot, key, r)
+	w.sum += uint64(*(*slot).value) + uint64((*slot).version)
 }
 
 func main() {
 	shares = arg("threads", 2)
 	each := arg("operations", 12000000) / shares
-	bucketCount = arg("buckets", 262144) / shares * shares
-	chain = arg("chain", 4)
+	entries = arg("entries", 1<<20) / shares
 	largest = arg("largest", 544)
+	reads = arg("reads", 0)
 	argsEnd()
 	random := rngBegin(1)
 	for i := range source {
 		source[i] = byte(random.next())
 	}
-	table = make([]*entry, bucketCount)
+	table = make([]*entry, entries*shares)
 	threads(shares, func(number uint64) uint64 {
 		r := rngBegin(7 + number)
-		for i := uint64(0); i < bucketCount/shares*chain*5/2; i++ {
-			workers[number].operation(&r, number)
+		for times := 0; times < 2; times++ {
+			for key := uint64(0); key < entries; key++ {
+				workers[number].put(find(number, key), key, &r)
+			}
 		}
 		workers[number].sum = 0
 		return 0
