@@ -1,7 +1,7 @@
 /* cache.c - a cache service: entries in hash buckets, replaced by threads each of which owns a
  * share of the buckets; the latency of every operation goes into a histogram.
  *
- * 	cache [operations=12000000] [threads=2] [entries=1048576] [largest=544] [reads=0]
+ *	cache [operations=12000000] [threads=2] [entries=1048576] [largest=544] [reads=0]
  *
  * An operation draws a key, finds its entry in the bucket (one entry a bucket in the mean), and
  * puts a new entry with a new value in its place; or, `reads` times in a hundred, only reads it. An

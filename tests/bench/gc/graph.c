@@ -1,7 +1,7 @@
 /* graph.c - a forced collection of a graph: `nodes` nodes of 48 bytes, each with four pointers to
  * nodes drawn at random; what the root leads to (98 % of them) lives.
  *
- * 	graph [nodes=10000000] [order=random|walk|near] [runs=3]
+ *	graph [nodes=10000000] [order=random|walk|near] [runs=3]
  *
  * order=random  node i is the i-th allocated, so that each pointer leads anywhere order=walk    the
  * same graph, its nodes allocated in the order in which a breadth-first walk from
