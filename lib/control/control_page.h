@@ -102,8 +102,8 @@ struct gyre_control_bucket {
 	uint64_t frames[GYRE_CONTROL_FRAMES]; /* return addresses, caller of malloc first */
 };
 
-/* The collector's, as struct gyre_gc_stats (gyre/gc.h) explains them. All 0 in a process that has not
- * asked for a collected object. */
+/* The collector's, as struct gyre_gc_stats (gyre/gc.h) explains them. All 0 in a process that has
+ * not asked for a collected object. */
 struct gyre_control_gc {
 	uint64_t used;             /* 1: it has */
 	uint64_t cycles;           /* completed */

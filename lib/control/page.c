@@ -11,8 +11,8 @@
  * PAGE-3  The descriptor is closed by us only if it still is our memfd: a program may have closed
  *         every descriptor and opened others since.
  * PAGE-4  Snapshots are written under the control lock, between two increments of snapshot_seq.
- * PAGE-5  A command is passed on, under no lock of ours, and never carried out here: whoever publishes
- *         may be the background thread, or a thread of the program inside an allocation.
+ * PAGE-5  A command is passed on, under no lock of ours, and never carried out here: whoever
+ *         publishes may be the background thread, or a thread of the program inside an allocation.
  *
  * kernel-notes/memfd.md
  */
@@ -200,8 +200,8 @@ bool gy_control_is_asked(void)
 	return page && READ_RELAXED(page->request) != READ_RELAXED(page->answered);
 }
 
-/* CTL-6: takes the commands; true if a collection was asked for. The first cycle that begins from now
- * on answers it: those under way count neither as done nor as failed yet. [lock: control] */
+/* CTL-6: takes the commands; true if a collection was asked for. The first cycle that begins from
+ * now on answers it: those under way count neither as done nor as failed yet. [lock: control] */
 static bool take_commands(struct gyre_control *page, struct gyre_control_gc *gc)
 {
 	uint32_t commands = READ_RELAXED(page->commands);

@@ -12,7 +12,8 @@
 void gy_stats_gather(struct gyre_control_totals *totals,
 		     struct gyre_control_class classes[GY_STATS_CLASSES]);
 
-/* The collector's part; commanded_cycle is the caller's. Takes the collector's locks, if it runs. */
+/* The collector's part; commanded_cycle is the caller's. Takes the collector's locks, if it
+ * runs. */
 void gy_stats_gather_gc(struct gyre_control_gc *gc);
 
 #endif

@@ -471,3 +471,10 @@ int gy_barrier_init(void)
 	gy_world_fixup = fixup_anywhere;
 	return 0;
 }
+
+/* Another thread may have been in the midst of taking a spare one: those are given up. */
+void gy_barrier_fork_child(void)
+{
+	gy_lock_init(&spare.lock, GY_RANK_barrier);
+	spare.first = NULL;
+}

@@ -63,5 +63,6 @@ bool gy_barrier_compare_exchange(void **slot, void **expected, void *value);
 void gy_barrier_copy(void **to, void *const *from, size_t count);
 
 uint64_t gy_barrier_shades(void); /* since start, all threads */
+void gy_barrier_fork_child(void);
 
 #endif

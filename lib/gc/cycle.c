@@ -1,8 +1,8 @@
 /* cycle.c - the phases of a collection, in the order in which they happen.
  *
- * One thread of the library's own, the coordinator, runs every cycle from its start to the end of its
- * sweeping; it is made with the first request. Marking is done by it, by helpers (workers.c), and by
- * threads that allocate (assists). All others only ask, and wait if they want to.
+ * One thread of the library's own, the coordinator, runs every cycle from its start to the end of
+ * its sweeping; it is made with the first request. Marking is done by it, by helpers (workers.c),
+ * and by threads that allocate (assists). All others only ask, and wait if they want to.
  *
  *	sweep	what the last cycle left unswept (SPACE-6)
  *	pause	stop every thread (mutator/world.c); blacken what cursors have in hand (SPACE-3);
@@ -15,18 +15,20 @@
  *	sweep	in the background, behind the threads that allocate
  *
  * Why nothing reachable is lost: what was reachable at the snapshot is marked, for every store that
- * takes a pointer away shades it first (BAR-1) and roots need no barrier, having been read whole in the
- * pause; what is made after the snapshot is born black; nothing else can be reached. Yuasa, "Real-time
- * garbage collection on general-purpose machines" (1990).
+ * takes a pointer away shades it first (BAR-1) and roots need no barrier, having been read whole in
+ * the pause; what is made after the snapshot is born black; nothing else can be reached. Yuasa,
+ * "Real-time garbage collection on general-purpose machines" (1990).
  *
- * CYCLE-1  Phases change in the order of the header, by the coordinator alone, each change once a cycle.
+ * CYCLE-1  Phases change in the order of the header, by the coordinator alone, each change once a
+ *          cycle.
  * CYCLE-2  `started` counts cycles that began, `finished` those that are swept or were given up; a
- *          caller of gy_cycle_run waits until `finished` reaches the number that `started` had, plus 1.
- * CYCLE-3  The cycle lock is held around the pause and around the flip: fork waits for these, and for
- *          nothing else. A child of a fork in the midst of marking drops the marks and is idle.
+ *          caller of gy_cycle_run waits until `finished` reaches the number that `started` had,
+ *          plus 1.
+ * CYCLE-3  The cycle lock is held around the pause and around the flip: fork waits for these, and
+ *          for nothing else. A child of a fork in the midst of marking drops the marks and is idle.
  * CYCLE-4  While the world is stopped nothing here takes a lock of the heap (BUSY-1).
- * CYCLE-5  A stop that fails gives the cycle up: nothing was marked. The next request tries again; the
- *          heap's own come after a while only (PACE-4).
+ * CYCLE-5  A stop that fails gives the cycle up: nothing was marked. The next request tries again;
+ *          the heap's own come after a while only (PACE-4).
  */
 #include "gc/cycle.h"
 
@@ -654,6 +656,7 @@ static void drop_marks(size_t block, void *unused)
 {
 	(void)unused;
 	memset(gy_gc_bits[block].marks, 0, sizeof(gy_gc_bits[block].marks));
+	gy_gc_pages[block].queued = 0;
 }
 
 /* The forking thread is alone: no coordinator, no helpers; CYCLE-3. What other threads had in hand
@@ -670,6 +673,7 @@ void gy_cycle_fork_child(void)
 	cycle.finished = cycle.started;
 	gy_workers_fork_child();
 	gy_mark_fork_child();
+	gy_barrier_fork_child();
 	gy_roots_fork_child();
 	gy_layout_fork_child();
 	gy_space_fork_child();

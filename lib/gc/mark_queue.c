@@ -505,19 +505,25 @@ GY_RACY_READER void gy_mark_read_stats(struct gy_mark_stats *stats)
 	}
 }
 
-/* The child has the forking thread alone. Markers that other threads had are free again, and what
- * was half marked is the caller's to drop (gy_cycle_fork_child). */
+/* The child has the forking thread alone. The lock is not held over fork, so what it protects may
+ * be caught in the middle of a change: the lists are made whole first, and free chunks and markers
+ * without two chunks of their own given up. Markers that other threads had are free again; what was
+ * half marked is the caller's to drop (gy_cycle_fork_child). */
 void gy_mark_fork_child(void)
 {
 	gy_lock_init(&mark.lock, GY_RANK_mark);
+	mark.free = NULL;
+	mark.free_count = 0;
 	drop_all();
+	memset(&gy_mark_shared, 0, sizeof(gy_mark_shared));
 	mark.free_markers = NULL;
 	mark.taken = mark.busy = mark.stranded = 0;
 	for (struct gy_marker *marker = mark.markers; marker; marker = marker->next) {
 		marker->taken = marker->busy = false;
 		marker->target_at = 0;
 		memset(marker->targets, 0, sizeof(marker->targets));
-		marker_put_back(marker);
+		if (marker->queue.in && marker->queue.out && marker->queue.in != marker->queue.out)
+			marker_put_back(marker);
 	}
 	count_hungry();
 	mark.closed = true;

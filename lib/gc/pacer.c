@@ -16,17 +16,17 @@
  * only when it is used up does a thread mark by itself (an assist), in slices of at most
  * ASSIST_MOST_BYTES, so that no allocation waits long.
  *
- * Where that is not enough, because the markers wait for a processor that allocating threads use, or
- * hold all the work there is, these take short naps in their slow paths once the heap is past its goal
- * (gy_pacer_is_overrun): so the markers get on, and memory stays near the goal.
+ * Where that is not enough, because the markers wait for a processor that allocating threads use,
+ * or hold all the work there is, these take short naps in their slow paths once the heap is past
+ * its goal (gy_pacer_is_overrun): so the markers get on, and memory stays near the goal.
  *
  * PACE-1  Memory in use = live + what was taken from the bins since the flip. Taken is counted by
  *         blocks: a relaxed add per block.
  * PACE-2  Fields are written by the collector's thread alone; others read them relaxed. A stale
  *         value moves a trigger by a block or two.
- * PACE-3  No death spiral: with the goal set by the memory limit, the next cycle waits until as much
- *         time has passed as the last one took. So at most half of the time goes into cycles, and the
- *         limit is soft (Go's cap is the same half).
+ * PACE-3  No death spiral: with the goal set by the memory limit, the next cycle waits until as
+ *         much time has passed as the last one took. So at most half of the time goes into cycles,
+ *         and the limit is soft (Go's cap is the same half).
  * PACE-4  A pause that was given up has held up the program for nothing: the heap asks for the next
  *         one only when FAILED_REST times as long has passed.
  */

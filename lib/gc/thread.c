@@ -4,14 +4,16 @@
  * thread of all the collector starts. A thread that never calls has no record; it is stopped and
  * scanned all the same (mutator/world.h).
  *
- * ATTACH-1  While its record is put on, or taken off, the list of mutators, a thread has every signal
- *           blocked: the stopper, who walks that list, finds it whole.
+ * ATTACH-1  While its record is put on, or taken off, the list of mutators, a thread has every
+ *           signal blocked: the stopper, who walks that list, finds it whole.
  * ATTACH-2  A record is reused, never unmapped: one that the stopper still looks at stays readable.
  * ATTACH-3  The end is told by a pthread key. Destructors that run later may allocate again: the
  *           thread then attaches anew, and the C library runs ours once more (up to four rounds;
- *           what is left in hand after these is lost to the thread, and found by the fourth's sweep).
- * ATTACH-4  A thread may end in a blocking region, cancelled in its wait perhaps. It leaves the region
- *           first: there it counts as stopped, and its stack would be scanned after it has gone.
+ *           what is left in hand after these is lost to the thread, and found by the fourth's
+ *           sweep).
+ * ATTACH-4  A thread may end in a blocking region, cancelled in its wait perhaps. It leaves the
+ *           region first: there it counts as stopped, and its stack would be scanned after it has
+ *           gone.
  */
 #include "gc/thread.h"
 

@@ -3,9 +3,9 @@
  * The collector's share of the machine is a quarter of the CPUs, the coordinator included (option
  * gc_workers). Beyond that there is one helper for every other CPU, up to HELPERS_MOST, which works
  * only where it is not in anybody's way: it marks in slices, and when the slice took much more time
- * than CPU time, somebody else wanted that CPU: it leaves its work to the others and sleeps a while.
- * (A lower priority would serve worse: a starved helper with a block in hand holds up the whole cycle,
- * and an unprivileged thread may not raise its priority again.)
+ * than CPU time, somebody else wanted that CPU: it leaves its work to the others and sleeps a
+ * while. (A lower priority would serve worse: a starved helper with a block in hand holds up the
+ * whole cycle, and an unprivileged thread may not raise its priority again.)
  *
  * WORK-1  A helper that sleeps, or waits, has given its marker back: it holds no grey object.
  * WORK-2  job counts up with every change of `kind`; a helper acts on the kind it reads after job.

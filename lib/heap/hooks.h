@@ -20,11 +20,12 @@ struct gy_heap_hooks {
 	void (*started)(void);
 	/* Allocations of a class until its next sample, at least 1 (INT32_MAX: never). */
 	int64_t (*sample_interval)(size_t object_bytes, uint64_t *rng);
-	/* The block is a sample. NULL: give one of this class (sampled.h), or NULL where memory lacks. */
+	/* The block is a sample. NULL: give one of this class (sampled.h), or NULL where memory
+	 * lacks. */
 	void *(*sample_alloc)(void *block, unsigned class_index, size_t requested_bytes,
 			      size_t block_bytes, uintptr_t caller_pc);
-	/* It is being freed, by a caller who keeps others from getting it; of class_index, or 0: the
-	 * caller wants it back. */
+	/* It is being freed, by a caller who keeps others from getting it; of class_index, or 0:
+	 * the caller wants it back. */
 	enum gy_sample_end (*sample_free)(void *block, unsigned class_index);
 	/* Called from slow paths under no lock: start the background thread, publish, if due. */
 	void (*slow_path)(uintptr_t caller_pc);

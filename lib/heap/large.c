@@ -23,8 +23,8 @@
  * LARGE-5  A span is kept only if its length was asked for lately: less than SOON pages were taken
  *          since, in all lengths. A program whose lengths are all different gains nothing from
  *          keeping; its spans go where they can be cut and joined.
- * LARGE-6  Lengths are rounded up to eight steps a doubling (gy_large_round_up), so that requests of
- *          nearly one length share what is kept. Nobody touches the pages behind a request.
+ * LARGE-6  Lengths are rounded up to eight steps a doubling (gy_large_round_up), so that requests
+ *          of nearly one length share what is kept. Nobody touches the pages behind a request.
  *
  * What is kept here ages (gy_large_drain), a sleeping thread's own is taken back with its cache
  * (mutator/idle.c), and all goes home when memory is short.

@@ -15,7 +15,8 @@
  * META-3  page_info[p].bin is 0 unless p belongs to a small span whose blocks thread caches may
  *         hold and whose block that starts there is no sample; 0 sends free to its slow path.
  * META-6  page_info[p].sampled is other than 0 iff every block that starts in p is a sample or free
- *         (sampled.h): then it is the class, with GY_PAGE_SAMPLED, and bias is right although bin is 0.
+ *         (sampled.h): then it is the class, with GY_PAGE_SAMPLED, and bias is right although bin
+ *         is 0.
  * META-4  Memory from gy_metadata_take is zeroed and is never given back to the kernel.
  * META-5  With the side arrays, memory for the records of their pages is set aside, untouched:
  *         where a limit has made the kernel refuse everything (RLIMIT_DATA, strict overcommit),

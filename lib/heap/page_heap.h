@@ -24,8 +24,9 @@ struct gy_page_heap_stats {
 int gy_page_heap_init(void);
 
 /* A span of `pages` pages whose start is a multiple of `alignment_pages` pages, for class
- * `class_index` (0: a large block; GY_CLASS_COLLECTED: the collector's). *zeroed: every byte is known to be 0. NULL: memory lacks
- * (*reason says why). Any thread; the caller holds no lock, or its class's central lock. */
+ * `class_index` (0: a large block; GY_CLASS_COLLECTED: the collector's). *zeroed: every byte is
+ * known to be 0. NULL: memory lacks (*reason says why). Any thread; the caller holds no lock, or
+ * its class's central lock. */
 struct gy_span *gy_page_heap_take(size_t pages, size_t alignment_pages, unsigned class_index,
 				  bool sampled, bool *zeroed, enum gy_oom_reason *reason);
 /* Gives a span back; its record may be reused at once. */
@@ -35,8 +36,9 @@ bool gy_page_heap_extend(struct gy_span *span, size_t pages);
 /* Gives back a large span's pages behind the first `pages` (above 0). */
 void gy_page_heap_shrink(struct gy_span *span, size_t pages);
 
-/* Whole huge pages of the range's unused end, for arrays of a module above: reserved, not usable, out
- * of the heap for ever. Needs no new address space, of which a limit may leave none. NULL: too late. */
+/* Whole huge pages of the range's unused end, for arrays of a module above: reserved, not usable,
+ * out of the heap for ever. Needs no new address space, of which a limit may leave none. NULL: too
+ * late. */
 void *gy_page_heap_carve(size_t bytes);
 
 void gy_page_heap_read_stats(struct gy_page_heap_stats *stats);

@@ -202,9 +202,9 @@ static void grow_capacity(struct gy_thread_cache *cache, unsigned class_index, e
 
 /* ------------------------------------------------------------------ refill, flush */
 
-/* Blocks to move now: half of what the bin may hold, so that both what follows, frees or allocations,
- * goes on without the central list; of a large bin a quarter, lest one that swings a little holds
- * much more than it uses. */
+/* Blocks to move now: half of what the bin may hold, so that both what follows, frees or
+ * allocations, goes on without the central list; of a large bin a quarter, lest one that swings a
+ * little holds much more than it uses. */
 static unsigned batch_of(const struct gy_thread_cache *cache, unsigned class_index)
 {
 	unsigned capacity = cache->cold[class_index].capacity;
@@ -302,8 +302,8 @@ bool gy_thread_cache_rearm(struct gy_thread_cache *cache, unsigned class_index)
 	int64_t interval = gy_heap_hooks.sample_interval(bytes, &cache->rng);
 	bool sampled = true;
 
-	/* INT32_MAX allocations passed of an interval that was longer. Intervals have no memory: the
-	 * rest of it is as long as a new one, which begins with the allocation in hand. */
+	/* INT32_MAX allocations passed of an interval that was longer. Intervals have no memory:
+	 * the rest of it is as long as a new one, which begins with the allocation in hand. */
 	if (unlikely(cold->start == INT32_MAX)) {
 		sampled = interval == 1;
 		interval =

@@ -80,7 +80,8 @@ static bool is_outside(const struct gy_thread_cache *cache)
 
 	if (!switches || !gy_thread_sleeps(cache->tid, &sp))
 		return false;
-	/* Pairs with the release in gy_thread_cache_end, and with the Dekker in gy_thread_cache_begin. */
+	/* Pairs with the release in gy_thread_cache_end, and with the Dekker in
+	 * gy_thread_cache_begin. */
 	if (__atomic_load_n(&cache->busy, __ATOMIC_ACQUIRE))
 		return false;
 	if (sp >= cache->stack_top || cache->stack_top - sp > GY_STACK_SCAN_MAX)

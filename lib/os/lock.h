@@ -4,21 +4,21 @@
  * 1 held, 2 held and somebody sleeps. A short spin comes before the sleep: what is done under our
  * locks takes well under a microsecond, but for the few that make system calls.
  *
- * A lock that is held for some hundred nanoseconds, by few, and released much more often than waited
- * for, may be released by gy_lock_release_quick: a plain store, where the other is an atomic
+ * A lock that is held for some hundred nanoseconds, by few, and released much more often than
+ * waited for, may be released by gy_lock_release_quick: a plain store, where the other is an atomic
  * exchange. A waiter that went to sleep just then is not woken, and wakes up by itself (LOCK-4).
  *
  * LOCK-1  A thread takes locks in rank order only (base/lock_rank.h); equal ranks are taken only
  *         by fork, in address order. CHECK=full builds panic on a breach, naming both locks.
  * LOCK-3  While a thread holds a lock it is not stopped by the collector (mutator/world.h): gy_hold
  *         counts, the stop's handler sees that and puts itself off until the count is 0. One that
- *         sleeps while it waits for a lock is stopped like any other: the stopper may be the holder.
- *         So whoever stops the world finds every lock of ours free, but for its own.
+ *         sleeps while it waits for a lock is stopped like any other: the stopper may be the
+ *         holder. So whoever stops the world finds every lock of ours free, but for its own.
  * LOCK-2  acquire pairs with release: what was written under the lock is seen under it.
  * LOCK-4  Only the lock of rank GY_LOCK_QUICK_RANK is released quickly, and a waiter for it sleeps
- *          GY_LOCK_NAP_NS at most before it looks again. Others wait until they are woken: were they
- *          to nap, a crowd of threads on few processors would all get on a little at a time, and
- *          keep three times the memory in their caches meanwhile.
+ *          GY_LOCK_NAP_NS at most before it looks again. Others wait until they are woken: were
+ *          they to nap, a crowd of threads on few processors would all get on a little at a time,
+ *          and keep three times the memory in their caches meanwhile.
  */
 #ifndef GY_OS_LOCK_H
 #define GY_OS_LOCK_H

@@ -16,8 +16,8 @@
  *          processes never take a sample.
  * TICKS-2  A lifetime is never negative, and off by a microsecond at most where the counter is
  *          what it says; a virtual machine that was moved to another host may show a wrong one.
- * TICKS-3  By the coarse clock it is too long by as much as that clock was behind: 50 ms, or up to a
- *          second in a process that hardly allocates. Without that clock (no background thread),
+ * TICKS-3  By the coarse clock it is too long by as much as that clock was behind: 50 ms, or up to
+ *          a second in a process that hardly allocates. Without that clock (no background thread),
  *          the counter is read.
  */
 #ifndef GY_TRACE_TICKS_H

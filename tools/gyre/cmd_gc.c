@@ -5,10 +5,10 @@
  *      trace     a line for each cycle as it ends      gc_trace.c
  *      phases    each cycle as a timeline              gc_phases.c
  *
- * `run` raises a bit of the control page and asks for a snapshot (control_page.h, CTL-6). The answer
- * names the first cycle that begins after the question; from then on snapshots are asked for until
- * that cycle is among the completed, and then until its sweeping is over. The process does nothing
- * for us but what it does for itself, and if this command is killed, it goes on.
+ * `run` raises a bit of the control page and asks for a snapshot (control_page.h, CTL-6). The
+ * answer names the first cycle that begins after the question; from then on snapshots are asked for
+ * until that cycle is among the completed, and then until its sweeping is over. The process does
+ * nothing for us but what it does for itself, and if this command is killed, it goes on.
  */
 #include <inttypes.h>
 #include <stdio.h>

@@ -7,9 +7,9 @@
  *        ending      38.3 ms    1.0 ms  |                                       #      |
  *        sweeping    39.3 ms    5.8 ms  |                                        ######|
  *
- * `prepare` is from the cycle's begin to its pause: what was left to sweep of the last one, the list
- * of loaded objects. A pause is drawn beside the phase in which it falls. What is too short for a
- * character still gets one.
+ * `prepare` is from the cycle's begin to its pause: what was left to sweep of the last one, the
+ * list of loaded objects. A pause is drawn beside the phase in which it falls. What is too short
+ * for a character still gets one.
  */
 #include <inttypes.h>
 #include <stdio.h>

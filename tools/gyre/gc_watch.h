@@ -1,12 +1,13 @@
 /* gc_watch.h - the cycles of a running process's collector, put together from its probes.
  *
- *      gc_cycle_begin ─ gc_pause_begin ─ gc_pause_end ─ gc_phase ... ─ gc_pace ─ gc_cycle_end ─ gc_phase
- *      └───────────────────────────── struct gy_gc_cycle ──────────────────────┘              │
+ *      gc_cycle_begin ─ gc_pause_begin ─ gc_pause_end ─ gc_phase ... ─ gc_pace ─ gc_cycle_end ─
+ *      gc_phase └───────────────────────────── struct gy_gc_cycle ──────────────────────┘
+ *      │
  *        `trace` is handed it here ────────────────────────────────────────────┘              │
  *        `phases` is handed it here, swept ───────────────────────────────────────────────────┘
  *
- * A handful of hits for each cycle, so that watching costs the process nothing that can be measured;
- * gc_assist, which may come often, is not attached: gc_cycle_end brings the sum.
+ * A handful of hits for each cycle, so that watching costs the process nothing that can be
+ * measured; gc_assist, which may come often, is not attached: gc_cycle_end brings the sum.
  *
  * GCW-1  A cycle whose begin was not seen (it was under way when the watching began) has `begun`
  *        false: what only the begin tells is unknown, and is shown so.
@@ -69,9 +70,9 @@ struct gy_gc_watch {
 	} totals;
 };
 
-/* gy_gc_watch_run - reads PROC [duration TIME] [count N] from the words, attaches, calls `begin` once
- * the document may begin, `show` for each cycle, and returns after the detach: 0, or -1 with the
- * error told. Close it either way. */
+/* gy_gc_watch_run - reads PROC [duration TIME] [count N] from the words, attaches, calls `begin`
+ * once the document may begin, `show` for each cycle, and returns after the detach: 0, or -1 with
+ * the error told. Close it either way. */
 int gy_gc_watch_run(struct gy_gc_watch *watch, int argc, char **argv,
 		    void (*begin)(struct gy_gc_watch *watch));
 void gy_gc_watch_close(struct gy_gc_watch *watch);
