@@ -110,7 +110,8 @@ struct gyre_control_gc {
 	uint64_t cycles_forced;    /* of these: asked for */
 	uint64_t failed_stops;     /* cycles given up: a thread did not stop */
 	uint64_t phase;            /* 0 idle, 1 marking, 2 ending, 3 sweeping */
-	uint64_t commanded_cycle;  /* CTL-6, COLLECT: answered when cycles + failed_stops reach this */
+	/* CTL-6, COLLECT: answered when cycles + failed_stops reach this */
+	uint64_t commanded_cycle;
 	uint64_t pause_max_ns, pause_total_ns, pause_last_ns;
 	uint64_t heap_live_bytes, heap_inuse_bytes, heap_goal_bytes, heap_trigger_bytes;
 	uint64_t heap_span_bytes;

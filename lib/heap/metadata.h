@@ -55,7 +55,8 @@ struct gy_address_map {
 	struct gy_hugepage *hugepages;
 	size_t hugepage_count;    /* made usable; [lock: page_heap] */
 	size_t hugepage_reserved; /* [const] */
-	size_t hugepage_carved;   /* of these, at the upper end, not the heap's; [lock: page_heap] */
+	/* of these, at the upper end, not the heap's; [lock: page_heap] */
+	size_t hugepage_carved;
 	size_t hugepage_sides;    /* covered by usable side arrays; [lock: page_heap] */
 };
 
