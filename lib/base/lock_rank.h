@@ -21,8 +21,8 @@
 	RANK(mutators, "the list of threads that use the collector; fork: held")		   \
 	RANK(roots, "registered root ranges; any thread, the collector; fork: held")		   \
 	RANK(layout, "types as layouts; first use of a type; fork: held")			   \
-	RANK(barrier, "a barrier buffer; its thread, the collector; set anew in a child")	   \
-	RANK(mark, "shared mark queues; markers; set anew in a child")				   \
+	RANK(barrier, "a barrier buffer; its thread, the collector; fork: not held")		   \
+	RANK(mark, "shared mark queues; markers; fork: not held")				   \
 	RANK(bin, "one layout and size: its blocks; refill of cursors, sweeping; fork: held")	   \
 	RANK(pool, "free pages of the collector; refill, sweeping; fork: held")		   \
 	RANK(trim, "one release pass at a time; background thread and gyre_trim; fork: held")	   \
