@@ -7,7 +7,7 @@
 
 ulimit -c 0
 seconds=$((${GYRE_SOAK_SECONDS:-30} / 6))
-cp "$programs/stress/roots_lib.so" "$TMPDIR/other.so"
+cp "$programs/stress/roots_lib" "$TMPDIR/other.so"
 
 # settings of GYRE_OPTIONS, and what to call them
 cat >"$TMPDIR/settings" <<'LIST'
@@ -16,7 +16,7 @@ two helpers|gc_workers=3
 verified|gc_verify=on
 LIST
 while IFS='|' read -r name options; do
-	run_program "$name" env GYRE_OPTIONS="$options" "$programs/stress/roots_linked" "$programs/stress/roots_lib.so" \
+	run_program "$name" env GYRE_OPTIONS="$options" "$programs/stress/roots_linked" "$programs/stress/roots_lib" \
 		"$TMPDIR/other.so" "$seconds"
 	sed -n 's/^# /# /p' "$TMPDIR/program.out"
 done <"$TMPDIR/settings"

@@ -4,8 +4,8 @@
  *
  * Threads run, hold locks, sleep, wait in blocking regions, register and leave, start others that
  * end at once. One stops the world, looks at a counter of each for a while, and lets go. No counter
- * may move meanwhile, every lock must be free, no wait in a region may end with EINTR, and no stop may
- * fail. Prints "done" and how long the stops took.
+ * may move meanwhile, every lock must be free, no wait in a region may end with EINTR, and no stop
+ * may fail. Prints "done" and how long the stops took.
  */
 #include "mutator/world.h"
 
