@@ -399,7 +399,8 @@ Test(space, large_objects_are_found_from_anywhere_and_go)
 
 Test(space, a_type_of_large_objects)
 {
-	const struct gyre_type *type = gy_type_make("large", 100000, 4096, &(uint64_t){1});
+	static const uint64_t map[100000 / 8 / 64 + 1] = {1};
+	const struct gyre_type *type = gy_type_make("large", 100000, 4096, map);
 	char *object = make(type);
 
 	cr_assert_not_null(object);
