@@ -179,7 +179,7 @@ static void start_helpers(void)
 		most = share; /* asked for: so many, and no more */
 	for (uint64_t i = 1; i < MIN(most, (uint64_t)HELPERS_MOST); i++)
 		if (!gy_native_thread_start_arg(helper, i < share ? &workers : NULL))
-			workers.helpers++;
+			ADD_RELAXED(workers.helpers, 1);
 }
 
 void gy_workers_expect(void)
