@@ -346,7 +346,8 @@ void gyre_finalisers_wait(void);
 /* gyre_blocking_begin, gyre_blocking_end - the calling thread waits, and touches no objects.
  * Between the two it neither reads nor writes objects, nor pointers to them in memory. It then
  * counts as stopped without a signal, so that a system call in it is not cut short by EINTR. Calls
- * nest. The library's own waits do this by themselves.
+ * nest. The function that calls begin calls end too, and does not return in between: registers are
+ * saved as they are in its frame. The library's own waits do this by themselves.
  * Returns      nothing
  * Errors       none
  * Threads      each for itself; end waits while the world is stopped
