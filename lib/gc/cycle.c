@@ -636,12 +636,14 @@ void gy_cycle_fork_prepare_rest(void)
 	gy_finalise_fork_prepare();
 	gy_world_fork_prepare();
 	gy_roots_fork_prepare();
+	gy_pacer_fork_prepare();
 	gy_space_fork_prepare();
 }
 
 void gy_cycle_fork_parent_rest(void)
 {
 	gy_space_fork_parent();
+	gy_pacer_fork_parent();
 	gy_roots_fork_parent();
 	gy_world_fork_parent();
 	gy_finalise_fork_parent();
@@ -676,6 +678,7 @@ void gy_cycle_fork_child(void)
 	gy_barrier_fork_child();
 	gy_roots_fork_child();
 	gy_layout_fork_child();
+	gy_pacer_fork_child();
 	gy_space_fork_child();
 	for (struct gy_mutator *at = gy_mutators; at; at = at->next) {
 		struct gy_gc_thread *thread = container_of(at, struct gy_gc_thread, mutator);

@@ -22,8 +22,9 @@
  *
  * PACE-1  Memory in use = live + what was taken from the bins since the flip. Taken is counted by
  *         blocks: a relaxed add per block.
- * PACE-2  Fields are written by the collector's thread alone; others read them relaxed. A stale
- *         value moves a trigger by a block or two.
+ * PACE-2  Fields are written by the collector's thread alone, but the goal and what is derived with
+ *         it: these by whoever sets it, under the lock. Others read them relaxed. A stale value
+ *         moves a trigger by a block or two.
  * PACE-3  No death spiral: with the goal set by the memory limit, the next cycle waits until as
  *         much time has passed as the last one took. So at most half of the time goes into cycles,
  *         and the limit is soft (Go's cap is the same half).
@@ -35,6 +36,7 @@
 #include "base/bits.h"
 #include "base/config.h"
 #include "gc/space.h"
+#include "os/lock.h"
 #include "os/sys.h"
 
 #define ASSIST_MOST_BYTES ((int64_t)32 << 10)
@@ -43,6 +45,7 @@
 #define FAILED_REST 4
 
 static struct {
+	struct gy_lock lock; /* PACE-2 */
 	int64_t percent;       /* [atomic: relaxed] */
 	uint64_t limit_option; /* [atomic: relaxed] 0: the heap's own */
 	struct gy_pace now;    /* PACE-2 */
@@ -52,7 +55,7 @@ static struct {
 	uint64_t not_before_ns;		   /* PACE-4; 0: no pause has failed since the last cycle */
 	uint64_t ratio;			   /* scan bytes per byte taken, in 1/4096 */
 	int64_t credit;			   /* [atomic] */
-} pacer;
+} pacer = {.lock = GY_LOCK_INIT(GY_RANK_pacer)};
 
 static uint64_t taken(void)
 {
@@ -89,19 +92,24 @@ static uint64_t limit_for_objects(uint64_t live)
 
 static void set_goal(void)
 {
-	uint64_t live = pacer.now.live_bytes, goal, trigger, least, room;
-	int64_t percent = READ_RELAXED(pacer.percent);
+	uint64_t live, goal, trigger, least, room, runway;
+	int64_t percent;
 
+	gy_lock_acquire(&pacer.lock);
+	live = READ_RELAXED(pacer.now.live_bytes);
+	percent = READ_RELAXED(pacer.percent);
+	runway = READ_RELAXED(pacer.runway_bytes);
 	goal = percent < 0 ? UINT64_MAX / 4 : live + live / 100 * (uint64_t)percent;
 	goal = MAX(goal, gy_option(GY_OPT_gc_minimum));
 	room = limit_for_objects(live);
-	pacer.now.limited = room && room < goal;
-	if (pacer.now.limited)
+	WRITE_RELAXED(pacer.now.limited, room && room < goal);
+	if (room && room < goal)
 		goal = room;
 	least = live + (goal - MIN(live, goal)) / 10 * 4;
-	trigger = goal > pacer.runway_bytes ? goal - pacer.runway_bytes : 0;
+	trigger = goal > runway ? goal - runway : 0;
 	WRITE_RELAXED(pacer.now.goal_bytes, goal);
 	WRITE_RELAXED(pacer.now.trigger_bytes, MAX(trigger, least));
+	gy_lock_release(&pacer.lock);
 }
 
 void gy_pacer_init(void)
@@ -145,7 +153,7 @@ bool gy_pacer_is_due(bool *limited)
 
 void gy_pacer_began(void)
 {
-	uint64_t now = inuse(), goal = pacer.now.goal_bytes;
+	uint64_t now = inuse(), goal = READ_RELAXED(pacer.now.goal_bytes);
 	/* The first cycle knows nothing: all of the heap may be work. */
 	uint64_t work = pacer.scan_bytes ? pacer.scan_bytes + pacer.scan_bytes / 8 : now;
 	uint64_t room = MAX(goal > now ? goal - now : 0, now / 16 + (256 << 10));
@@ -163,9 +171,9 @@ void gy_pacer_ended(uint64_t marked_bytes, uint64_t scanned_bytes, uint64_t dura
 	WRITE_RELAXED(pacer.now.live_bytes, marked_bytes + during);
 	WRITE_RELAXED(pacer.taken_at_flip, end);
 	during += during / 4;
-	pacer.runway_bytes = during > pacer.runway_bytes
-				     ? during
-				     : pacer.runway_bytes - (pacer.runway_bytes - during) / 4;
+	if (during < pacer.runway_bytes)
+		during = pacer.runway_bytes - (pacer.runway_bytes - during) / 4;
+	WRITE_RELAXED(pacer.runway_bytes, during);
 	pacer.scan_bytes = scanned_bytes;
 	WRITE_RELAXED(pacer.duration_ns, duration_ns);
 	WRITE_RELAXED(pacer.ended_ns, gy_now_ns());
@@ -224,4 +232,21 @@ void gy_pacer_read(struct gy_pace *pace)
 	pace->percent = READ_RELAXED(pacer.percent);
 	pace->limited = READ_RELAXED(pacer.now.limited);
 	pace->inuse_bytes = inuse();
+}
+
+/* ------------------------------------------------------------------ fork */
+
+void gy_pacer_fork_prepare(void)
+{
+	gy_lock_acquire(&pacer.lock);
+}
+
+void gy_pacer_fork_parent(void)
+{
+	gy_lock_release(&pacer.lock);
+}
+
+void gy_pacer_fork_child(void)
+{
+	gy_lock_init(&pacer.lock, GY_RANK_pacer);
 }

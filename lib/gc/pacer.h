@@ -37,4 +37,8 @@ size_t gy_pacer_owes(int64_t *credit, size_t bytes);
 bool gy_pacer_is_overrun(void);
 void gy_pacer_read(struct gy_pace *pace);
 
+void gy_pacer_fork_prepare(void);
+void gy_pacer_fork_parent(void);
+void gy_pacer_fork_child(void);
+
 #endif
