@@ -452,7 +452,7 @@ static void drop_all(void)
 		chunk_drop(marker->queue.in);
 		chunk_drop(marker->queue.out);
 	}
-	gy_mark_overflowed = 0;
+	WRITE_RELAXED(gy_mark_overflowed, 0); /* a late helper looks */
 }
 
 GY_RACY_READER void gy_mark_begin(void)
