@@ -1,4 +1,4 @@
-/* event_record.h - every allocation, free and barrier hit, as bytes: the batches that a tracer gets.
+/* event_record.h - every allocation, free and barrier hit, as bytes: batches that a tracer gets.
  *
  * A uprobe costs about a microsecond. So a thread writes its events into a buffer of its own, and
  * when half of it is full one probe, `events`, carries some hundreds of them at once. This file is
@@ -7,7 +7,7 @@
  *
  *	probe `events`          carries a batch (its arguments are in base/probes.def); a tracer
  *	                        attaches it first and detaches it last
- *	probe `events_on`       never fires: its semaphore is the switch. While it is up, threads record
+ *	probe `events_on`       never fires; threads record while its semaphore is up
  *	probe `events_stacks`   never fires: while its semaphore is up, records carry stack ids
  *
  * EVENT-1  Attach `events`, then the switches, then ask for a snapshot of the control page: once
