@@ -44,6 +44,9 @@
 #define GY_PROBE5(name, a, b, c, d, e)                                                             \
 	GY_PROBE_FIRE(name, GY_PROBE_U64(a), GY_PROBE_U64(b), GY_PROBE_U64(c), GY_PROBE_U64(d),    \
 		      GY_PROBE_U64(e))
+#define GY_PROBE6(name, a, b, c, d, e, f)                                                          \
+	GY_PROBE_FIRE(name, GY_PROBE_U64(a), GY_PROBE_U64(b), GY_PROBE_U64(c), GY_PROBE_U64(d),    \
+		      GY_PROBE_U64(e), GY_PROBE_U64(f))
 #define GY_PROBE7(name, a, b, c, d, e, f, g)                                                       \
 	GY_PROBE_FIRE(name, GY_PROBE_U64(a), GY_PROBE_U64(b), GY_PROBE_U64(c), GY_PROBE_U64(d),    \
 		      GY_PROBE_U64(e), GY_PROBE_U64(f), GY_PROBE_U64(g))

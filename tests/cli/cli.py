@@ -24,7 +24,8 @@ PROBES = ["alloc_sample", "free_sample", "cache_refill", "cache_flush", "large_a
 GC_PROBES = ["gc_cycle_begin", "gc_phase", "gc_pause_begin", "gc_pause_end", "gc_assist", "gc_pace",
              "gc_finalise", "gc_cycle_end", "barrier_flush"]
 HEAP_PROBES = PROBES
-PROBES = HEAP_PROBES + GC_PROBES
+EVENT_PROBES = ["events", "events_on", "events_stacks"]
+PROBES = HEAP_PROBES + EVENT_PROBES + GC_PROBES
 failures = 0
 
 

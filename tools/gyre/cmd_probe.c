@@ -445,8 +445,9 @@ static int watch_words(struct watch *watch, int argc, char **argv)
 					     *argv);
 		}
 	}
+	/* All but those that would switch the recording of every event on: these must be named. */
 	for (size_t i = 0; !any && i < gy_probe_count; i++)
-		watch->chosen[i] = true;
+		watch->chosen[i] = strncmp(gy_probes[i].name, "events", 6) != 0;
 	return error;
 }
 
