@@ -2,6 +2,7 @@
 #include <gyre/gyre.h>
 
 #include "base/config.h"
+#include "control/setting.h"
 #include "control/stats.h"
 #include "gc/space.h"
 #include "heap/heap.h"
@@ -97,7 +98,7 @@ GY_EXPORT int gyre_option_set(const char *name, uint64_t value)
 	if (id < 0)
 		return id;
 	gy_heap_start();
-	return gy_config_set((enum gy_option_id)id, value);
+	return gy_setting_change((enum gy_option_id)id, value);
 }
 
 GY_EXPORT int gyre_profile_each(int (*visit)(const struct gyre_profile_entry *entry, void *context),

@@ -220,10 +220,23 @@ int gy_config_set(enum gy_option_id id, uint64_t value)
 	return 0;
 }
 
-void gy_config_print(enum gy_option_id id, struct gy_text *text)
+int gy_config_change(const char *name, const char *value)
 {
-	const struct gy_option_info *info = &gy_option_table[id];
-	uint64_t value = gy_option(id);
+	int id = gy_config_find(name), error;
+	uint64_t number;
+
+	if (id < 0)
+		return id;
+	if (!gy_option_table[id].live)
+		return -EPERM;
+	error = parse_value(&gy_option_table[id], value, strlen(value), &number);
+	if (!error)
+		error = gy_config_set((enum gy_option_id)id, number);
+	return error ? error : id;
+}
+
+static void print_value(const struct gy_option_info *info, uint64_t value, struct gy_text *text)
+{
 	unsigned unit = 0;
 	char word[32] = "";
 
@@ -257,4 +270,14 @@ void gy_config_print(enum gy_option_id id, struct gy_text *text)
 		break;
 	}
 	}
+}
+
+void gy_config_print(enum gy_option_id id, struct gy_text *text)
+{
+	print_value(&gy_option_table[id], gy_option(id), text);
+}
+
+void gy_config_print_initial(enum gy_option_id id, struct gy_text *text)
+{
+	print_value(&gy_option_table[id], gy_option_table[id].initial, text);
 }

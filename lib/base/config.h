@@ -48,7 +48,11 @@ unsigned gy_config_parse(const char *text);
 int gy_config_find(const char *name);
 /* 0, -ERANGE, or -EPERM where the option is read at start only. */
 int gy_config_set(enum gy_option_id id, uint64_t value);
-/* The value as a person would write it. */
+/* A value as GYRE_OPTIONS would have it, by name. Returns the option's id, or -ENOENT, -EPERM,
+ * -ERANGE, or -EINVAL where it is not understood; reports nothing. */
+int gy_config_change(const char *name, const char *value);
+/* The value as a person would write it; that of an option that nobody has set. */
 void gy_config_print(enum gy_option_id id, struct gy_text *text);
+void gy_config_print_initial(enum gy_option_id id, struct gy_text *text);
 
 #endif

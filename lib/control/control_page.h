@@ -22,6 +22,12 @@
  * CTL-7  What a later ABI adds stands behind all that was there, so that a reader of today reads an
  *        older page: what `header_bytes` does not cover reads as 0.
  *
+ * CTL-8  `setting` asks for an option to be changed. An observer waits until `done` equals `seq`
+ *        (a second at most: another one may have died on the way), makes `seq` odd by a compare and
+ *        swap, writes name and value, makes it even again, and asks for a snapshot. The library
+ *        copies the texts, takes them if `seq` is even and the same as before, checks them as it
+ *        checks GYRE_OPTIONS, and says in `result` what came of it, then in `done` of which `seq`.
+ *
  * To ask for a fresh snapshot: add 1 to `request`, FUTEX_WAKE it, wait until `answered` equals it
  * (the background thread answers; without one, the next slow path of any thread does). A process
  * that hangs still shows its last snapshot; `snapshot_ns` (CLOCK_MONOTONIC) tells its age.
@@ -33,7 +39,7 @@
 
 #define GYRE_CONTROL_NAME "gyre-control"
 #define GYRE_CONTROL_MAGIC "GYREctl\1"
-#define GYRE_CONTROL_ABI 2u
+#define GYRE_CONTROL_ABI 3u
 #define GYRE_CONTROL_ABI_OLDEST 1u /* that an observer of today still reads */
 #define GYRE_CONTROL_FRAMES 32
 #define GYRE_CONTROL_BUCKETS 4096u
@@ -89,6 +95,10 @@ struct gyre_control_class {
 
 struct gyre_control_option {
 	char name[GYRE_CONTROL_TEXT], value[GYRE_CONTROL_TEXT];
+	/* ABI 3 */
+	char initial[GYRE_CONTROL_TEXT]; /* its value where nobody sets it */
+	uint32_t live;			 /* 1: may change while the process runs */
+	uint32_t spare;
 };
 
 struct gyre_control_bucket {
@@ -129,6 +139,16 @@ struct gyre_control_gc {
 	uint64_t spare[7];
 };
 
+/* CTL-8 */
+struct gyre_control_setting {
+	uint32_t seq;	/* [observers] odd: being written */
+	uint32_t done;	/* [library] the last one carried out, or refused */
+	int32_t result; /* [library] 0, or -errno: ENOENT no such option, EPERM start-only,
+			 * EINVAL not understood, ERANGE out of bounds */
+	uint32_t spare;
+	char name[GYRE_CONTROL_TEXT], value[GYRE_CONTROL_TEXT];
+};
+
 #define GYRE_CONTROL_COLLECT 1u /* commands: ask for a cycle */
 
 struct gyre_control {
@@ -152,8 +172,11 @@ struct gyre_control {
 	/* ABI 2 */
 	uint32_t commands, spare; /* CTL-6 */
 	struct gyre_control_gc gc; /* CTL-2 */
+	/* ABI 3 */
+	struct gyre_control_setting setting; /* CTL-8 */
 };
 
 #define GYRE_CONTROL_HEADER_1 464u /* header_bytes of ABI 1 */
+#define GYRE_CONTROL_HEADER_2 792u
 
 #endif

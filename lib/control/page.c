@@ -20,6 +20,7 @@
 
 #include "base/bits.h"
 #include "base/config.h"
+#include "control/setting.h"
 #include "control/stats.h"
 #include "gc/cycle.h"
 #include "heap/metadata.h"
@@ -128,8 +129,14 @@ static void fill_options(struct gyre_control *page)
 		struct gy_text text = {options[i].value, sizeof(options[i].value), 0};
 		struct gy_text name = {options[i].name, sizeof(options[i].name), 0};
 
-		if (!options[i].name[0])
+		if (!options[i].name[0]) {
+			struct gy_text initial = {options[i].initial,
+						  sizeof(options[i].initial), 0};
+
 			gy_text_add(&name, gy_option_table[i].name);
+			gy_config_print_initial((enum gy_option_id)i, &initial);
+			options[i].live = gy_option_table[i].live;
+		}
 		gy_config_print((enum gy_option_id)i, &text);
 	}
 }
@@ -229,6 +236,7 @@ void gy_control_publish(void)
 		return;
 	gy_lock_acquire(&control.lock);
 	request = __atomic_load_n(&page->request, __ATOMIC_ACQUIRE);
+	gy_setting_take(&page->setting); /* before the snapshot, which shows it */
 	gy_stats_gather(&totals, classes);
 	collect = take_commands(page, &gc);
 	totals.background_runs = READ_RELAXED(control.background_runs);

@@ -55,6 +55,7 @@ static struct {
 	uint64_t not_before_ns;		   /* PACE-4; 0: no pause has failed since the last cycle */
 	uint64_t ratio;			   /* scan bytes per byte taken, in 1/4096 */
 	int64_t credit;			   /* [atomic] */
+	bool ready;			   /* [atomic] */
 } pacer = {.lock = GY_LOCK_INIT(GY_RANK_pacer)};
 
 static uint64_t taken(void)
@@ -118,6 +119,17 @@ void gy_pacer_init(void)
 
 	pacer.percent = percent ? (int64_t)percent : -1;
 	pacer.limit_option = gy_option(GY_OPT_gc_memory_limit);
+	set_goal();
+	__atomic_store_n(&pacer.ready, true, __ATOMIC_RELEASE);
+}
+
+bool gy_pacer_is_ready(void)
+{
+	return __atomic_load_n(&pacer.ready, __ATOMIC_ACQUIRE);
+}
+
+void gy_pacer_refresh(void)
+{
 	set_goal();
 }
 

@@ -21,6 +21,10 @@ void gy_pacer_init(void);
 /* Percent below 0: no cycle by itself. Return the old value. */
 int gy_pacer_set_percent(int percent);
 uint64_t gy_pacer_set_limit(uint64_t bytes);
+/* Has gy_pacer_init been? Before it, nothing needs to be set: it reads the options. */
+bool gy_pacer_is_ready(void);
+/* The goal, anew: an option has changed that it follows from. */
+void gy_pacer_refresh(void);
 /* Is a cycle due? A few loads. */
 bool gy_pacer_is_due(bool *limited);
 /* Marking begins; its end: `marked_bytes` were found alive, `scanned_bytes` were the work. */

@@ -135,7 +135,9 @@ static uint32_t pid_inside(int pid)
 
 static size_t header_least(uint32_t abi)
 {
-	return abi == 1 ? GYRE_CONTROL_HEADER_1 : sizeof(struct gyre_control);
+	return abi == 1	  ? GYRE_CONTROL_HEADER_1
+	       : abi == 2 ? GYRE_CONTROL_HEADER_2
+			  : sizeof(struct gyre_control);
 }
 
 static int header_check(const struct gyre_control *header, uint64_t bytes, int pid)
