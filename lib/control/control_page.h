@@ -11,7 +11,8 @@
  *      bucket_offset                          bucket_count   x struct gyre_control_bucket
  *
  * CTL-1  The header's constant part is written before `magic`, and never changes after it.
- * CTL-2  `totals` and the class table are one snapshot under `snapshot_seq` (odd: being written).
+ * CTL-2  `totals`, the class table, `gc` and `events` are one snapshot under `snapshot_seq` (odd:
+ *        being written).
  * CTL-3  A bucket's counters and frames are consistent under its own `seq` (odd: being written).
  *        A bucket's frames never change once `depth` is not 0.
  * CTL-4  The library trusts nothing that it reads here: it reads `request` and compares.
@@ -149,6 +150,25 @@ struct gyre_control_setting {
 	char name[GYRE_CONTROL_TEXT], value[GYRE_CONTROL_TEXT];
 };
 
+/* Recording of every event (trace/event_record.h); CTL-2. */
+struct gyre_control_events {
+	uint64_t events_available; /* 1: it may be switched on here (option events) */
+	uint64_t events_recording; /* 1: every thread records (EVENT-1) */
+	/* Since start, all threads. Every event while recording is in one of these two: */
+	uint64_t events_recorded;  /* told to a tracer, or waiting in a buffer */
+	uint64_t events_dropped;   /* not: no room, or nobody listened */
+	uint64_t events_shipped;   /* batches told */
+	uint64_t events_waiting;   /* of those recorded: not told yet */
+	uint64_t events_buffers;   /* made since start; an ended thread's serves the next */
+	uint64_t barrier_hits;     /* stores by the slow half of the collector's barrier */
+	/* EVENT-3. A moment by both clocks; two snapshots give the exact rate between them. */
+	uint64_t ticks_hz;         /* 0: ticks are CLOCK_MONOTONIC in ns */
+	uint64_t ticks_then, ticks_then_ns;
+	uint64_t stack_entries;    /* of the stack table; 0: there is none yet */
+	uint64_t stacks_used, stacks_full; /* as its header has them */
+	uint64_t spare[6];
+};
+
 #define GYRE_CONTROL_COLLECT 1u /* commands: ask for a cycle */
 
 struct gyre_control {
@@ -174,6 +194,7 @@ struct gyre_control {
 	struct gyre_control_gc gc; /* CTL-2 */
 	/* ABI 3 */
 	struct gyre_control_setting setting; /* CTL-8 */
+	struct gyre_control_events events; /* CTL-2 */
 };
 
 #define GYRE_CONTROL_HEADER_1 464u /* header_bytes of ABI 1 */
