@@ -85,8 +85,8 @@ DEPGEN  = -MMD -MP -MF $(@:.o=.d)
 LIB_SRC  := $(sort $(wildcard lib/*/*.c))
 LIB_OBJ  := $(LIB_SRC:%.c=$(O)/%.o)
 # The archive leaves operator new to the C++ library of the program (lib/interpose/cxx_new.c), and the
-# dynamic loader alone (lib/os/loader.h).
-ARCHIVE_OBJ := $(filter-out $(O)/lib/interpose/cxx_new.o $(O)/lib/os/loader.o,$(LIB_OBJ))
+# dynamic loader alone (lib/os/loader.h, lib/interpose/signal_mask.c).
+ARCHIVE_OBJ := $(filter-out $(addprefix $(O)/lib/,interpose/cxx_new.o interpose/signal_mask.o os/loader.o),$(LIB_OBJ))
 CORE_OBJ := $(filter-out $(O)/lib/interpose/%,$(LIB_OBJ))
 BPF_SRC  := $(sort $(wildcard bpf/*.bpf.c))
 BPF_OBJ  := $(BPF_SRC:bpf/%.bpf.c=$(O)/bpf/%.bpf.o)
@@ -213,15 +213,24 @@ $(O)/gen/%.skel.h: $(O)/bpf/%.bpf.o
 	$(call say,SKEL,$@)$(BPFTOOL) gen skeleton $< name $*_bpf >$@.new && mv $@.new $@
 
 # ---------------------------------------------------------------- the command
-TOOL_PKGS := libbpf libdw libelf jansson smartcols
+TOOL_PKGS := libbpf libdw libelf jansson smartcols libprotobuf-c zlib liburing
 TOOL_LIBS = $(shell $(PKG_CONFIG) --libs $(TOOL_PKGS)) -liberty
 TOOL_PKG_CFLAGS = $(shell $(PKG_CONFIG) --cflags $(TOOL_PKGS))
-$(TOOL_OBJ): $(SKEL)
+# pprof's format: C out of the schema.
+PROTO_SRC := $(wildcard tools/gyre/*.proto)
+PROTO_HDR := $(PROTO_SRC:tools/gyre/%.proto=$(O)/gen/%.pb-c.h)
+PROTO_OBJ := $(PROTO_HDR:.h=.o)
+$(O)/gen/%.pb-c.h: tools/gyre/%.proto $(COMMON)
+	@mkdir -p $(@D)
+	$(call say,PROTO,$<)protoc-c --proto_path=tools/gyre --c_out=$(O)/gen $<
+$(O)/gen/%.pb-c.o: $(O)/gen/%.pb-c.h
+	$(call say,CC,$(<:.h=.c))$(CC) -std=gnu11 $(CFLAGS) -I$(O)/gen -c -o $@ $(<:.h=.c)
+$(TOOL_OBJ): $(SKEL) $(PROTO_HDR)
 $(O)/tools/%.o: tools/%.c $(COMMON)
 	@mkdir -p $(@D)
 	$(call say,CC,$<)$(CC) $(TOOL_CFLAGS) -Ilib -Ilib/include -isystem $(O)/gen $(TOOL_PKG_CFLAGS) $(DEPGEN) -c -o $@ $<
-$(O)/gyre: $(TOOL_OBJ)
-	$(call say,LINK,$@)$(CC) $(CFLAGS) -o $@ $(TOOL_OBJ) $(TOOL_LIBS) -pthread
+$(O)/gyre: $(TOOL_OBJ) $(PROTO_OBJ)
+	$(call say,LINK,$@)$(CC) $(CFLAGS) -o $@ $(TOOL_OBJ) $(PROTO_OBJ) $(TOOL_LIBS) -pthread
 
 # ---------------------------------------------------------------- test programs
 # tests/unit/<layer>/x_test.c   Criterion, on libgyre-internal.a; malloc stays libc's
@@ -340,7 +349,7 @@ C_FILES = $(wildcard lib/*/*.[ch] lib/include/gyre/*.h bpf/*.[ch] tools/*/*.[ch]
 	kernel-notes/measure/*.c)
 format:
 	clang-format -i $(C_FILES)
-tidy: $(GEN_HDR) $(SKEL)
+tidy: $(GEN_HDR) $(SKEL) $(PROTO_HDR)
 	clang-tidy --quiet $(LIB_SRC) -- -std=gnu11 $(DEFS) $(INCLUDE)
 	$(if $(TOOL_SRC),clang-tidy --quiet $(TOOL_SRC) -- -std=gnu11 $(DEFS) $(INCLUDE) -Ibpf)
 clean:

@@ -2,36 +2,36 @@
  * libiberty demangles C++, Rust and D.
  *
  * Dwfl asks us for each file by the start of its first mapping; `maps` is the list by which we
- * answer. A new look at the process makes a new Dwfl and drops the old: resolved addresses live in
- * the cache, not in it.
+ * answer, and tells of code in no file. A new look at the process makes a new Dwfl and drops the
+ * old: resolved addresses live in the cache, not in it.
  */
 #include "symbols.h"
 
-#include <dwarf.h>
 #include <elfutils/libdwfl.h>
 #include <errno.h>
-#include <fcntl.h>
-#include <libiberty/demangle.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "output.h"
 #include "session.h"
+#include "symbols_file.h"
+#include "symbols_index.h"
 #include "target.h"
 
 #define CACHE_START 1024u /* a power of 2 */
-#define MODULES_MAX 8192u
+#define MAPS_MAX 65536u
 #define LOOK_AGAIN_NS 1000000000ull
 
 struct module_map {
-	uint64_t start, end, inode;
+	uint64_t start, end, offset, inode;
+	bool executable;
 	char *path;
 };
 
 struct gy_symbols {
-	int pid;
+	struct gy_symbol_files files;
 	Dwfl *dwfl;
 	struct module_map *maps;
 	size_t map_count, map_capacity;
@@ -42,9 +42,8 @@ struct gy_symbols {
 	uint64_t looked_ns;
 };
 
-/* Dwfl's callbacks get no pointer of ours before the module exists; one look is in progress at a
- * time. */
-static struct gy_symbols *looking;
+/* Dwfl's callbacks get no pointer of ours. Whoever calls into libdwfl sets this first. */
+static struct gy_symbols *current;
 
 /* ---------------------------------------------------------------- modules */
 
@@ -53,7 +52,9 @@ static int map_add(const struct gy_mapping *mapping, void *context)
 	struct gy_symbols *symbols = context;
 	struct module_map *map;
 
-	if (!mapping->inode || symbols->map_count == MODULES_MAX)
+	if (symbols->map_count == MAPS_MAX)
+		return 0;
+	if (!mapping->inode && !mapping->executable)
 		return 0;
 	if (symbols->map_count == symbols->map_capacity) {
 		size_t capacity = symbols->map_capacity ? symbols->map_capacity * 2 : 64;
@@ -65,8 +66,8 @@ static int map_add(const struct gy_mapping *mapping, void *context)
 		symbols->map_capacity = capacity;
 	}
 	map = &symbols->maps[symbols->map_count];
-	*map = (struct module_map){mapping->start, mapping->end, mapping->inode,
-				   strdup(mapping->path)};
+	*map = (struct module_map){mapping->start, mapping->end,	mapping->offset,
+				   mapping->inode, mapping->executable, strdup(mapping->path)};
 	symbols->map_count += map->path != NULL;
 	return 0;
 }
@@ -80,30 +81,57 @@ static void maps_free(struct gy_symbols *symbols)
 	symbols->map_count = symbols->map_capacity = 0;
 }
 
+static const struct module_map *map_find(const struct gy_symbols *symbols, uint64_t address)
+{
+	for (size_t i = 0; i < symbols->map_count; i++)
+		if (address >= symbols->maps[i].start && address < symbols->maps[i].end)
+			return &symbols->maps[i];
+	return NULL;
+}
+
+/* An ELF file as the process has it mapped: what it needs to run, so its dynamic symbols, too. */
+static int find_in_memory(Dwfl_Module *module, void **userdata, Dwarf_Addr base, char **file_name,
+			  Elf **elf)
+{
+	char vdso[32];
+
+	/* libdwfl reads a whole image from memory for this name. */
+	snprintf(vdso, sizeof(vdso), "[vdso: %d]", current->files.pid);
+	return dwfl_linux_proc_find_elf(module, userdata, vdso, base, file_name, elf);
+}
+
 static int find_elf(Dwfl_Module *module, void **userdata, const char *name, Dwarf_Addr base,
 		    char **file_name, Elf **elf)
 {
-	char path[PATH_MAX];
+	const struct module_map *map = current ? map_find(current, base) : NULL;
+	int fd = -1;
 
-	if (*name == '[') /* the vdso, from the target's memory */
+	if (*name == '[') /* the vdso */
 		return dwfl_linux_proc_find_elf(module, userdata, name, base, file_name, elf);
-	for (size_t i = 0; looking && i < looking->map_count; i++) {
-		struct gy_mapping mapping = {.start = looking->maps[i].start,
-					     .end = looking->maps[i].end,
-					     .inode = looking->maps[i].inode,
-					     .path = looking->maps[i].path};
-		int fd;
+	if (map && map->start == base && map->inode) {
+		struct gy_mapping mapping = {.start = map->start,
+					     .end = map->end,
+					     .inode = map->inode,
+					     .path = map->path};
 
-		if (mapping.start != base)
-			continue;
-		if (gy_mapping_open_path(looking->pid, &mapping, path))
-			return -1;
-		fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
-		if (fd >= 0)
-			*file_name = strdup(path);
-		return fd;
+		fd = gy_symbol_file_open(&current->files, &mapping, file_name);
+		if (fd < 0)
+			fd = find_in_memory(module, userdata, base, file_name, elf);
 	}
-	return -1;
+	return fd;
+}
+
+static int find_debuginfo(Dwfl_Module *module, void **userdata, const char *name, Dwarf_Addr base,
+			  const char *file_name, const char *link, GElf_Word link_crc, char **path)
+{
+	const struct module_map *map = current ? map_find(current, base) : NULL;
+
+	(void)userdata;
+	(void)name;
+	(void)file_name;
+	if (!map)
+		return -1;
+	return gy_symbol_debug_open(&current->files, module, map->path, link, link_crc, path);
 }
 
 /* SYM-2: open now what may be gone later. */
@@ -120,69 +148,71 @@ static int open_module(Dwfl_Module *module, void **userdata, const char *name, D
 	return DWARF_CB_OK;
 }
 
+static int close_module(Dwfl_Module *module, void **userdata, const char *name, Dwarf_Addr base,
+			void *context)
+{
+	(void)userdata;
+	(void)name;
+	(void)base;
+	(void)context;
+	gy_symbol_index_free(module);
+	return DWARF_CB_OK;
+}
+
+static void dwfl_drop(Dwfl *dwfl)
+{
+	if (!dwfl)
+		return;
+	dwfl_getmodules(dwfl, close_module, NULL, 0);
+	dwfl_end(dwfl);
+}
+
 static void look(struct gy_symbols *symbols)
 {
 	static const Dwfl_Callbacks callbacks = {
 		.find_elf = find_elf,
-		.find_debuginfo = dwfl_standard_find_debuginfo,
+		.find_debuginfo = find_debuginfo,
 		.section_address = dwfl_offline_section_address,
 	};
+	struct module_map *old = symbols->maps;
+	size_t old_count = symbols->map_count, old_capacity = symbols->map_capacity;
 	Dwfl *dwfl = dwfl_begin(&callbacks);
 
 	symbols->looked_ns = gy_monotonic_ns();
 	if (!dwfl)
 		return;
-	looking = symbols;
-	maps_free(symbols);
-	gy_maps_each(symbols->pid, map_add, symbols);
+	current = symbols;
+	symbols->maps = NULL;
+	symbols->map_count = symbols->map_capacity = 0;
+	gy_maps_each(symbols->files.pid, map_add, symbols);
 	dwfl_report_begin(dwfl);
-	if (!symbols->map_count || dwfl_linux_proc_report(dwfl, symbols->pid) ||
+	if (!symbols->map_count || dwfl_linux_proc_report(dwfl, symbols->files.pid) ||
 	    dwfl_report_end(dwfl, NULL, NULL)) {
 		dwfl_end(dwfl); /* it has ended: the modules that we have stay */
-		looking = NULL;
+		maps_free(symbols);
+		symbols->maps = old;
+		symbols->map_count = old_count;
+		symbols->map_capacity = old_capacity;
 		return;
 	}
+	for (size_t i = 0; i < old_count; i++)
+		free(old[i].path);
+	free(old);
 	dwfl_getmodules(dwfl, open_module, NULL, 0);
-	if (symbols->dwfl)
-		dwfl_end(symbols->dwfl);
+	dwfl_drop(symbols->dwfl);
 	symbols->dwfl = dwfl;
 }
 
 /* ---------------------------------------------------------------- one address */
 
-static char *text_copy(const char *text)
-{
-	char *copy = text ? strdup(text) : NULL;
-
-	if (copy)
-		gy_out_clean(copy);
-	return copy;
-}
-
-static char *function_name(const char *name)
-{
-	char *demangled, *version, *copy;
-
-	if (!name || !*name)
-		return NULL;
-	demangled = cplus_demangle(name, DMGL_AUTO);
-	copy = text_copy(demangled ? demangled : name);
-	if (!demangled && copy) {
-		version = strchr(copy, '@'); /* symbol@@VERSION */
-		if (version && version != copy)
-			*version = 0;
-	}
-	free(demangled);
-	return copy;
-}
-
 static const char *module_name(struct gy_symbols *symbols, const char *path)
 {
-	const char *base = strrchr(path, '/');
-	char **names, *name = text_copy(base && base[1] ? base + 1 : path), *deleted;
+	const char *base = *path == '[' ? NULL : strrchr(path, '/');
+	char **names, *name = strdup(base && base[1] ? base + 1 : path), *deleted;
 
 	if (!name)
 		return NULL;
+	gy_out_clean(name);
 	if (!strncmp(name, "[vdso", 5))
 		name[5] = ']', name[6] = 0;
 	deleted = strstr(name, " (deleted)");
@@ -202,100 +232,62 @@ static const char *module_name(struct gy_symbols *symbols, const char *path)
 	return names[symbols->module_count++] = name;
 }
 
-static const char *die_name(Dwarf_Die *die)
+/* Code in no module: made while the program ran, or in a file that is no ELF file. */
+static void resolve_map(struct gy_symbols *symbols, uint64_t address, struct gy_symbol *symbol)
 {
-	Dwarf_Attribute attribute;
-	const char *name = NULL;
+	const struct module_map *map = map_find(symbols, address);
 
-	if (dwarf_attr_integrate(die, DW_AT_linkage_name, &attribute) ||
-	    dwarf_attr_integrate(die, DW_AT_MIPS_linkage_name, &attribute))
-		name = dwarf_formstring(&attribute);
-	return name ? name : dwarf_diename(die);
-}
-
-static bool is_function(Dwarf_Die *die)
-{
-	int tag = dwarf_tag(die);
-
-	return tag == DW_TAG_inlined_subroutine || tag == DW_TAG_subprogram ||
-	       tag == DW_TAG_entry_point;
-}
-
-/* The file and line from which an inlined function was called: where the next level is. */
-static void call_site(Dwarf_Die *inlined, Dwarf_Die *unit, struct gy_symbol_level *caller)
-{
-	Dwarf_Attribute attribute;
-	Dwarf_Word line = 0, file = 0;
-	Dwarf_Files *files;
-	size_t count;
-
-	if (dwarf_formudata(dwarf_attr(inlined, DW_AT_call_line, &attribute), &line) ||
-	    dwarf_formudata(dwarf_attr(inlined, DW_AT_call_file, &attribute), &file))
+	if (!map)
 		return;
-	caller->line = (int)line;
-	if (!dwarf_getsrcfiles(unit, &files, &count) && file < count)
-		caller->file = text_copy(dwarf_filesrc(files, file, NULL, NULL));
+	symbol->module = module_name(symbols, *map->path ? map->path : "[anonymous]");
+	symbol->offset = address + 1 - map->start + (map->inode ? map->offset : 0);
 }
 
-/* The chain of inlined functions at `address`, innermost first, out of the DWARF. */
-static void levels_fill(Dwfl_Module *module, Dwarf_Addr address, struct gy_symbol *symbol)
+static void resolve_module(struct gy_symbols *symbols, Dwfl_Module *module, uint64_t address,
+			   struct gy_symbol *symbol)
 {
-	Dwarf_Addr bias = 0;
-	Dwarf_Die *unit = dwfl_module_addrdie(module, address, &bias), *scopes = NULL,
-		  *chain = NULL;
-	int count = unit ? dwarf_getscopes(unit, address - bias, &scopes) : 0, at = 0;
-	size_t level = 0;
+	struct gy_symbol_index *index = gy_symbol_index_of(module);
+	struct gy_symbol_level *outer;
+	Dwarf_Addr start = 0;
+	uint64_t offset = 0;
+	const char *name;
 
-	while (at < count && !is_function(&scopes[at]))
-		at++;
-	count = at < count ? dwarf_getscopes_die(&scopes[at], &chain) : 0;
-	for (at = 0; at < count && level + 1 < GY_SYMBOL_LEVELS; at++) {
-		struct gy_symbol_level *here = &symbol->levels[level];
-
-		if (dwarf_tag(&chain[at]) != DW_TAG_inlined_subroutine)
-			continue;
-		here->function = function_name(die_name(&chain[at]));
-		here->inlined = true;
-		level++;
-		call_site(&chain[at], unit, &symbol->levels[level]);
-	}
-	symbol->level_count = level + 1;
-	free(scopes);
-	free(chain);
+	name = dwfl_module_info(module, NULL, &start, NULL, NULL, NULL, NULL, NULL);
+	symbol->module = module_name(symbols, name ? name : "?");
+	symbol->offset = address + 1 - start;
+	if (!index)
+		return;
+	gy_symbol_index_levels(index, address, symbol);
+	/* The linker's name before the compiler's: it tells clones apart. */
+	name = gy_symbol_index_name(index, address, &offset);
+	outer = &symbol->levels[symbol->level_count - 1];
+	if (!name)
+		return;
+	gy_symbol_demangle(outer, name);
+	/* The return address's offset, as debuggers print it; without a symbol, the file's. */
+	symbol->offset = offset + 1;
 }
 
 static struct gy_symbol *resolve(struct gy_symbols *symbols, uint64_t return_address)
 {
 	struct gy_symbol *symbol = calloc(1, sizeof(*symbol));
-	Dwarf_Addr address = return_address - 1, start = 0;
+	uint64_t address = return_address - 1;
 	Dwfl_Module *module;
-	const char *name;
-	Dwfl_Line *line;
-	GElf_Off offset = 0;
-	GElf_Sym elf_symbol;
 
 	if (!symbol)
 		return NULL;
 	symbol->address = return_address;
 	symbol->level_count = 1;
+	current = symbols;
 	module = symbols->dwfl ? dwfl_addrmodule(symbols->dwfl, address) : NULL;
 	if (!module && gy_monotonic_ns() - symbols->looked_ns > LOOK_AGAIN_NS) {
 		look(symbols);
 		module = symbols->dwfl ? dwfl_addrmodule(symbols->dwfl, address) : NULL;
 	}
-	if (!module)
-		return symbol;
-	name = dwfl_module_info(module, NULL, &start, NULL, NULL, NULL, NULL, NULL);
-	symbol->module = module_name(symbols, name ? name : "?");
-	levels_fill(module, address, symbol);
-	line = dwfl_module_getsrc(module, address);
-	if (line)
-		symbol->levels[0].file = text_copy(
-			dwfl_lineinfo(line, NULL, &symbol->levels[0].line, NULL, NULL, NULL));
-	name = dwfl_module_addrinfo(module, address, &offset, &elf_symbol, NULL, NULL, NULL);
-	/* The return address's offset, as debuggers print it; without a symbol, the file's. */
-	symbol->offset = name ? offset + 1 : return_address - start;
-	symbol->levels[symbol->level_count - 1].function = function_name(name);
+	if (module)
+		resolve_module(symbols, module, address, symbol);
+	else
+		resolve_map(symbols, address, symbol);
 	return symbol;
 }
 
@@ -353,7 +345,7 @@ struct gy_symbols *gy_symbols_open(int pid)
 
 	if (!symbols)
 		return NULL;
-	symbols->pid = pid;
+	gy_symbol_files_open(&symbols->files, pid);
 	look(symbols);
 	return symbols;
 }
@@ -367,6 +359,7 @@ void gy_symbols_close(struct gy_symbols *symbols)
 
 		for (size_t level = 0; symbol && level < symbol->level_count; level++) {
 			free(symbol->levels[level].function);
+			free(symbol->levels[level].linkage);
 			free(symbol->levels[level].file);
 		}
 		free(symbol);
@@ -375,11 +368,31 @@ void gy_symbols_close(struct gy_symbols *symbols)
 		free(symbols->modules[i]);
 	free(symbols->modules);
 	free(symbols->cache);
+	current = symbols;
+	dwfl_drop(symbols->dwfl);
+	current = NULL;
 	maps_free(symbols);
-	if (symbols->dwfl)
-		dwfl_end(symbols->dwfl);
-	looking = NULL;
+	gy_symbol_files_close(&symbols->files);
 	free(symbols);
+}
+
+void gy_symbol_text(const struct gy_symbol *symbol, size_t level, char *text, size_t bytes)
+{
+	static const char *const clones[] = {".constprop.", ".isra.", ".part.", ".cold",
+					     ".lto_priv.", ".llvm."};
+
+	if (symbol->levels[level].function)
+		snprintf(text, bytes, "%s", symbol->levels[level].function);
+	else if (symbol->module)
+		snprintf(text, bytes, "%s+0x%" PRIx64, symbol->module, symbol->offset);
+	else
+		snprintf(text, bytes, "0x%" PRIx64, symbol->address);
+	for (size_t i = 0; i < sizeof(clones) / sizeof(clones[0]); i++) {
+		char *clone = symbol->levels[level].function ? strstr(text, clones[i]) : NULL;
+
+		if (clone && clone != text)
+			*clone = 0;
+	}
 }
 
 json_t *gy_symbols_json(const struct gy_symbol *symbol)
