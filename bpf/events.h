@@ -20,6 +20,7 @@ enum gyre_event_kind {
 	GYRE_EVENT_LARGE_ALLOC = 3,
 	GYRE_EVENT_LARGE_FREE = 4,
 	GYRE_EVENT_PROBE = 5, /* any probe, shown raw: struct gyre_probe_event */
+	GYRE_EVENT_BATCH = 6, /* records of the probe `events`: struct gyre_batch */
 };
 
 /* How every record begins. */
@@ -45,6 +46,41 @@ struct gyre_probe_event {
 	__u32 argument_count, spare;
 	char comm[GYRE_EVENT_COMM];
 	__u64 arguments[GYRE_EVENT_ARGUMENTS];
+};
+
+/* A batch of every-event tracing: this head, then `count` of struct gyre_record
+ * (lib/trace/event_record.h). What a filter left out is in `recorded` and not in `count`. */
+struct gyre_batch {
+	__u32 kind, target; /* target: the cookie of the attachment */
+	__u64 time_ns;
+	__u32 thread; /* whose events, as the process itself numbers its threads */
+	__u32 count, recorded;
+	__u32 reason;        /* as the probe's */
+	__u64 first;         /* number of the first of `recorded` (EVENT-2) */
+	__u64 dropped;       /* of this thread, by the library, so far */
+	__u32 pid, tid;      /* who fired the probe, in the CLI's pid namespace */
+};
+
+/* What is counted in the kernel: how often, and bytes in all. */
+struct gyre_cell {
+	__u64 count, bytes;
+};
+
+#define GYRE_CELL_OPERATIONS 8 /* above GYRE_RECORD_OPERATIONS, a power of 2 */
+#define GYRE_CELL_CLASSES 256
+#define GYRE_CELL_SIZES 64    /* by power of two: cell n holds [2^n, 2^(n+1)), cell 0 also 0 */
+#define GYRE_SITES 65536      /* stacks whose ids are below this have a cell of their own */
+#define GYRE_SLOTS_PER_CPU 4
+
+/* The four operations at one stack id; index: operation - 1. */
+struct gyre_site {
+	struct gyre_cell operations[4];
+};
+
+/* A birth that waits for its end, or (ended) an end that came before its birth. */
+struct gyre_birth {
+	__u64 ticks;
+	__u32 bytes, ended;
 };
 
 #endif
