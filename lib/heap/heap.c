@@ -126,7 +126,7 @@ static void *small_cached(struct gy_thread_cache *cache, unsigned class_index, s
 /* The same for a sample, which the sampler is told of: in one place, so that the stacks that it
  * remembers do not differ in our own frames. */
 static void *small_sampled(struct gy_thread_cache *cache, unsigned class_index, size_t bytes,
-			   uintptr_t caller_pc)
+			   unsigned stretch, uintptr_t caller_pc)
 {
 	bool in_place = gy_sampled_in_place(class_index);
 	void *block = NULL;
@@ -138,7 +138,7 @@ static void *small_sampled(struct gy_thread_cache *cache, unsigned class_index, 
 		gy_sampled_mark(block, class_index);
 	}
 	block = gy_heap_hooks.sample_alloc(block, class_index, bytes,
-					   gy_size_classes[class_index].bytes, caller_pc);
+					   gy_size_classes[class_index].bytes, stretch, caller_pc);
 	if (unlikely(!block)) /* no memory for samples: then it is none */
 		return small_cached(cache, class_index, bytes, caller_pc);
 	*(uintptr_t *)block = 0; /* HEAP-1 */
@@ -149,16 +149,18 @@ static void *small_alloc(unsigned class_index, size_t bytes, uintptr_t caller_pc
 {
 	struct gy_thread_cache *cache = gy_thread_cache_begin();
 	struct gy_bin *bin;
+	unsigned stretch;
 	void *block;
 
 	if (unlikely(cache == GY_NO_CACHE))
 		return gy_heap_started() ? small_direct(class_index, bytes)
 					 : out_of_memory(bytes, GY_OOM_RANGE);
 	bin = &cache->bins[class_index];
+	stretch = cache->cold[class_index].stretch;
 	/* The fast path has counted this allocation only if that made the countdown negative. */
 	if (unlikely(bin->countdown < 0 || --bin->countdown < 0) &&
 	    gy_thread_cache_rearm(cache, class_index)) /* CACHE-4 */
-		block = small_sampled(cache, class_index, bytes, caller_pc);
+		block = small_sampled(cache, class_index, bytes, stretch, caller_pc);
 	else
 		block = small_cached(cache, class_index, bytes, caller_pc);
 	gy_thread_cache_end(cache);
@@ -167,25 +169,35 @@ static void *small_alloc(unsigned class_index, size_t bytes, uintptr_t caller_pc
 
 /* ------------------------------------------------------------------ large blocks */
 
+/* Bytes until the next sample, where there is none under way. */
+static void large_interval(struct gy_thread_cache *cache)
+{
+	if (cache->large_countdown > 0)
+		return;
+	cache->large_stretch = cache->pace.stretch;
+	cache->large_countdown =
+		gy_heap_hooks.sample_interval(1, cache->large_stretch, &cache->rng);
+}
+
 /* Counts `bytes` of large blocks; true where this one is a sample. */
-static bool large_is_sampled(size_t bytes)
+static bool large_is_sampled(size_t bytes, unsigned *stretch)
 {
 	uint64_t period = gy_option(GY_OPT_sample);
 	struct gy_thread_cache *cache;
-	bool sampled = false;
+	bool sampled;
 
-	if (!period || bytes >= period * 8)
-		return period != 0;
+	*stretch = 0;
+	if (!period)
+		return false;
 	cache = gy_thread_cache_begin();
 	if (cache == GY_NO_CACHE)
-		return false;
-	if (!cache->large_countdown)
-		cache->large_countdown = gy_heap_hooks.sample_interval(1, &cache->rng);
+		return bytes >= period * 8;
+	large_interval(cache);
+	*stretch = cache->large_stretch;
 	cache->large_countdown -= (int64_t)bytes;
-	if (cache->large_countdown <= 0) {
-		cache->large_countdown = gy_heap_hooks.sample_interval(1, &cache->rng);
-		sampled = true;
-	}
+	sampled = cache->large_countdown <= 0;
+	if (sampled)
+		gy_thread_cache_note_sample(cache);
 	gy_thread_cache_end(cache);
 	return sampled;
 }
@@ -195,6 +207,7 @@ static void *large_alloc(size_t bytes, size_t alignment, bool *zeroed, uintptr_t
 	enum gy_oom_reason reason = GY_OOM_OVERFLOW;
 	size_t pages, alignment_pages = MAX(alignment >> GY_PAGE_SHIFT, 1);
 	struct gy_span *span;
+	unsigned stretch;
 	bool sampled;
 	void *block;
 
@@ -205,7 +218,7 @@ static void *large_alloc(size_t bytes, size_t alignment, bool *zeroed, uintptr_t
 	pages = MAX(gy_div_round_up(bytes, GY_PAGE_BYTES), 1);
 	if (alignment_pages == 1)
 		pages = gy_large_round_up(pages);
-	sampled = large_is_sampled(pages << GY_PAGE_SHIFT);
+	sampled = large_is_sampled(pages << GY_PAGE_SHIFT, &stretch);
 	span = gy_large_take(pages, alignment_pages, sampled, zeroed, &reason);
 	if (!span && reason != GY_OOM_OVERFLOW) { /* nothing that we have would do */
 		gy_scavenger_emergency();
@@ -217,7 +230,8 @@ static void *large_alloc(size_t bytes, size_t alignment, bool *zeroed, uintptr_t
 	block = gy_span_start(span);
 	GY_PROBE3(large_alloc, (uintptr_t)block, bytes, gy_span_bytes(span));
 	if (sampled)
-		gy_heap_hooks.sample_alloc(block, 0, bytes, gy_span_bytes(span), caller_pc);
+		gy_heap_hooks.sample_alloc(block, 0, bytes, gy_span_bytes(span), stretch,
+					   caller_pc);
 	gy_heap_hooks.slow_path(caller_pc);
 	return block;
 }

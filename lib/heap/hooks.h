@@ -18,12 +18,13 @@ enum gy_sample_end {
 struct gy_heap_hooks {
 	/* Once, after the heap can allocate and before the first block is handed out. */
 	void (*started)(void);
-	/* Allocations of a class until its next sample, at least 1 (INT32_MAX: never). */
-	int64_t (*sample_interval)(size_t object_bytes, uint64_t *rng);
+	/* Allocations of a class until its next sample, at least 1 (INT64_MAX: never). `stretch`:
+	 * sample_pace.h. */
+	int64_t (*sample_interval)(size_t object_bytes, unsigned stretch, uint64_t *rng);
 	/* The block is a sample. NULL: give one of this class (sampled.h), or NULL where memory
 	 * lacks. */
 	void *(*sample_alloc)(void *block, unsigned class_index, size_t requested_bytes,
-			      size_t block_bytes, uintptr_t caller_pc);
+			      size_t block_bytes, unsigned stretch, uintptr_t caller_pc);
 	/* It is being freed, by a caller who keeps others from getting it; of class_index, or 0:
 	 * the caller wants it back. */
 	enum gy_sample_end (*sample_free)(void *block, unsigned class_index);

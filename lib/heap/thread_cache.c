@@ -294,25 +294,47 @@ size_t gy_thread_cache_empty(struct gy_thread_cache *cache, enum gy_flush_reason
 	return bytes;
 }
 
-bool gy_thread_cache_rearm(struct gy_thread_cache *cache, unsigned class_index)
+/* CACHE-4: what was counted down is booked, and an interval begins, `passed` allocations ago.
+ * false: these were all of it. */
+static bool begin_interval(struct gy_thread_cache *cache, unsigned class_index, unsigned stretch,
+			   int64_t passed)
 {
 	struct gy_bin *bin = &cache->bins[class_index];
 	struct gy_bin_cold *cold = &cache->cold[class_index];
-	size_t bytes = gy_size_classes[class_index].bytes;
-	int64_t interval = gy_heap_hooks.sample_interval(bytes, &cache->rng);
-	bool sampled = true;
+	int64_t interval = gy_heap_hooks.sample_interval(gy_size_classes[class_index].bytes,
+							 stretch, &cache->rng);
+
+	if (interval <= passed)
+		return false;
+	cold->counted += (uint64_t)((int64_t)cold->start - bin->countdown);
+	cold->start = (int32_t)MIN(interval - passed - 1, INT32_MAX);
+	cold->stretch = (uint8_t)stretch;
+	bin->countdown = cold->start;
+	return true;
+}
+
+void gy_thread_cache_note_sample(struct gy_thread_cache *cache)
+{
+	if (likely(!gy_sample_pace_note(&cache->pace)))
+		return;
+	for (unsigned c = 1; c < GY_CLASS_COUNT; c++) /* PACE-2 */
+		if (cache->bins[c].countdown >= 0)
+			begin_interval(cache, c, cache->pace.stretch, 0);
+	cache->large_countdown = 0;
+}
+
+bool gy_thread_cache_rearm(struct gy_thread_cache *cache, unsigned class_index)
+{
+	const struct gy_bin_cold *cold = &cache->cold[class_index];
 
 	/* INT32_MAX allocations passed of an interval that was longer. Intervals have no memory:
 	 * the rest of it is as long as a new one, which begins with the allocation in hand. */
-	if (unlikely(cold->start == INT32_MAX)) {
-		sampled = interval == 1;
-		interval =
-			sampled ? gy_heap_hooks.sample_interval(bytes, &cache->rng) : interval - 1;
-	}
-	cold->counted += (uint64_t)((int64_t)cold->start - bin->countdown);
-	cold->start = (int32_t)MIN(interval - 1, INT32_MAX);
-	bin->countdown = cold->start;
-	return sampled;
+	if (unlikely(cold->start == INT32_MAX) &&
+	    begin_interval(cache, class_index, cold->stretch, 1))
+		return false;
+	gy_thread_cache_note_sample(cache);
+	begin_interval(cache, class_index, cache->pace.stretch, 0);
+	return true;
 }
 
 GY_RACY_READER bool gy_thread_cache_contains(const struct gy_thread_cache *cache,
@@ -426,10 +448,11 @@ static struct gy_thread_cache *cache_new(void)
 	cache->rng = (gy_now_ns() ^ (uint64_t)(uintptr_t)cache) * 0x9e3779b97f4a7c15u | 1;
 	cache->tls = &gy_tls;
 	cache->stack_top = gy_stack_ceiling();
+	gy_sample_pace_begin(&cache->pace);
 	gy_lock_init(&cache->owner, GY_RANK_owner);
 	for (unsigned c = 1; c < GY_CLASS_COUNT; c++) {
 		cache->bins[c].magic = gy_size_classes[c].magic;
-		gy_thread_cache_rearm(cache, c);
+		begin_interval(cache, c, 0, 0);
 	}
 	return cache;
 }

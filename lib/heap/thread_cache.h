@@ -29,6 +29,7 @@
 
 #include "heap/central.h"
 #include "heap/large.h"
+#include "heap/sample_pace.h"
 
 #include <sys/types.h>
 
@@ -49,6 +50,7 @@ struct gy_bin_cold {
 	uint8_t slots_log2;     /* bytes of the slot array; 0: none */
 	uint8_t miss;           /* it missed since capacity was last sought here */
 	uint8_t last_miss;      /* enum miss */
+	uint8_t stretch;        /* of the interval that is counted down (PACE-1) */
 	int32_t seen_countdown; /* what the bin looked like when it was last looked at */
 	void **seen_top;
 };
@@ -58,7 +60,9 @@ struct gy_thread_cache {
 	struct gy_bin_cold cold[GY_CLASS_COUNT];
 	uint64_t rng;            /* [self] */
 	uint64_t capacity_bytes; /* sum of capacity * block size */
-	int64_t large_countdown; /* bytes of large blocks until the next sample */
+	int64_t large_countdown; /* bytes of large blocks until the next sample; 0: none yet */
+	unsigned large_stretch;  /* of that interval (PACE-1) */
+	struct gy_sample_pace pace;
 	struct gy_large_own large;
 	unsigned steal_at;       /* whose capacity goes next */
 	unsigned look_at;        /* which bin is looked at next; LOOK_EVERY slow paths each */
@@ -129,6 +133,8 @@ size_t gy_thread_cache_empty(struct gy_thread_cache *cache, enum gy_flush_reason
 /* Sets a bin's countdown where it is over, or where it has none yet. Is the allocation in hand a
  * sample? Not where the interval was longer than a countdown can be. */
 bool gy_thread_cache_rearm(struct gy_thread_cache *cache, unsigned class_index);
+/* The thread takes a sample: its pace (sample_pace.h). */
+void gy_thread_cache_note_sample(struct gy_thread_cache *cache);
 bool gy_thread_cache_contains(const struct gy_thread_cache *cache, unsigned class_index,
 			      const void *block);
 /* Is the block in any thread's cache? Racy while those threads run. */

@@ -27,9 +27,9 @@ static uint64_t random_next(uint64_t *rng)
 
 /* The upper integer part of an exponential variable with mean P / s is geometric with
  * p = 1 - exp(-s / P): P(N > n) = exp(-n s / P). */
-int64_t gy_sample_interval(size_t object_bytes, uint64_t *rng)
+int64_t gy_sample_interval(size_t object_bytes, unsigned stretch, uint64_t *rng)
 {
-	uint64_t period = gy_option(GY_OPT_sample);
+	uint64_t period = gy_option(GY_OPT_sample) << stretch;
 	double uniform, gap;
 	int64_t whole;
 
@@ -40,15 +40,15 @@ int64_t gy_sample_interval(size_t object_bytes, uint64_t *rng)
 	/* the middle of one of 2^53 equal parts of (0, 1) */
 	uniform = ((double)(int64_t)(random_next(rng) >> 11) + 0.5) * 0x1p-53;
 	gap = gy_neg_log(uniform) * ((double)(int64_t)period / (double)(int64_t)object_bytes);
-	whole = (int64_t)gap; /* at most 37 * 2^40: the option's maximum */
+	whole = (int64_t)gap; /* at most 37 * 2^46: the option's maximum, stretched */
 	if ((double)whole < gap)
 		whole++;
 	return MAX(whole, 1);
 }
 
-uint64_t gy_sample_weight(size_t block_bytes)
+uint64_t gy_sample_weight(size_t block_bytes, unsigned stretch)
 {
-	uint64_t period = gy_option(GY_OPT_sample);
+	uint64_t period = gy_option(GY_OPT_sample) << stretch;
 	double bytes = (double)block_bytes;
 
 	if (!period || !block_bytes)
@@ -59,6 +59,7 @@ uint64_t gy_sample_weight(size_t block_bytes)
 /* What a sample of a size stands for: few sizes are sampled, again and again. */
 struct weight {
 	uint64_t block_bytes, bytes, sixteenths;
+	unsigned stretch;
 };
 
 /* Where the weight of a size is kept. A place of its own for each size class: they are multiples of
@@ -74,14 +75,15 @@ static struct weight *weight_at(size_t block_bytes)
 	return &known[WEIGHTS_LINEAR + log2 * 8 + (block_bytes >> (log2 - 3) & 7)];
 }
 
-static const struct weight *weight_of_locked(size_t block_bytes)
+static const struct weight *weight_of_locked(size_t block_bytes, unsigned stretch)
 {
 	struct weight *weight = weight_at(block_bytes);
 
 	/* An unused entry says 0 bytes, which stand for 0. */
-	if (unlikely(weight->block_bytes != block_bytes)) {
+	if (unlikely(weight->block_bytes != block_bytes || weight->stretch != stretch)) {
 		weight->block_bytes = block_bytes;
-		weight->bytes = gy_sample_weight(block_bytes);
+		weight->stretch = stretch;
+		weight->bytes = gy_sample_weight(block_bytes, stretch);
 		/* A weight is below 2^48 (the option's maximum, or the size of a block). */
 		weight->sixteenths = block_bytes ? weight->bytes * 16 / block_bytes : 0;
 	}
@@ -93,6 +95,7 @@ struct fresh {
 	uintptr_t block; /* 0: of class_index, off its shelf */
 	unsigned class_index;
 	size_t requested_bytes, block_bytes;
+	unsigned stretch;
 	uint64_t birth_ticks;
 	uint64_t weight_bytes; /* [out] */
 };
@@ -101,7 +104,7 @@ struct fresh {
  */
 GY_INLINE bool book_locked(struct fresh *fresh, uint32_t bucket)
 {
-	const struct weight *weight = weight_of_locked(fresh->block_bytes);
+	const struct weight *weight = weight_of_locked(fresh->block_bytes, fresh->stretch);
 	struct gy_live_sample *record = NULL;
 
 	WRITE_RELAXED(samples, samples + 1);
@@ -169,13 +172,14 @@ static void book_frames(struct fresh *fresh, const uintptr_t *frames, unsigned d
 }
 
 GY_NOINLINE void *gy_sample_alloc(void *block, unsigned class_index, size_t requested_bytes,
-				  size_t block_bytes, uintptr_t caller_pc)
+				  size_t block_bytes, unsigned stretch, uintptr_t caller_pc)
 {
 	struct gy_stack_seen seen = {.use_note = !GY_PROBE_ENABLED(alloc_sample)};
 	struct fresh fresh = {.block = (uintptr_t)block,
 			      .class_index = class_index,
 			      .requested_bytes = requested_bytes,
 			      .block_bytes = block_bytes,
+			      .stretch = stretch,
 			      .birth_ticks = gy_ticks_of_birth(GY_PROBE_ENABLED(free_sample))};
 	uintptr_t frames[GY_PROFILE_FRAMES];
 	unsigned depth = gy_stack_capture(frames, ARRAY_SIZE(frames), caller_pc, &seen);

@@ -14,6 +14,9 @@
  *	s = 512 KiB      p = 0.632      829,411 bytes in 1.58 blocks
  *	s >= 20 MiB      p = 1          itself
  *
+ * P is the option's, times 2^stretch where a thread would take too many samples otherwise
+ * (heap/sample_pace.h).
+ *
  * A sample's life: gy_sample_alloc walks the stack, finds the stack's bucket in the profile, and
  * remembers the block; gy_sample_free finds it again and books it out. A stack that was booked
  * before is known by a note that the stack memo keeps (stack_memo.h): then neither are its frames
@@ -46,15 +49,16 @@ struct gy_sampler_counts {
 
 /* Allocations of object_bytes until the next sample, which is the last of them: at least 1;
  * INT64_MAX if sampling is off. One block of any size is a sample iff this returns 1 for it.
- * *rng is any number to start with, and the caller's own. */
-int64_t gy_sample_interval(size_t object_bytes, uint64_t *rng);
+ * *rng is any number to start with, and the caller's own. `stretch`: of P
+ * (sample_pace.h). */
+int64_t gy_sample_interval(size_t object_bytes, unsigned stretch, uint64_t *rng);
 /* Bytes that a sample of a block of that size stands for; block_bytes if sampling is off. */
-uint64_t gy_sample_weight(size_t block_bytes);
+uint64_t gy_sample_weight(size_t block_bytes, unsigned stretch);
 
 /* The block is a sample; NULL: one of this class is taken from its shelf or its central list.
  * Returns it, or NULL where memory lacks. Under no lock of the heap. */
 void *gy_sample_alloc(void *block, unsigned class_index, size_t requested_bytes, size_t block_bytes,
-		      uintptr_t caller_pc);
+		      unsigned stretch, uintptr_t caller_pc);
 /* The block, perhaps a sample, is being freed. Before anybody can get it again; under no lock. Of
  * class_index, or 0, it goes to its shelf (heap/sampled.h). */
 enum gy_sample_end gy_sample_free(void *block, unsigned class_index);

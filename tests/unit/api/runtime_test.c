@@ -36,7 +36,7 @@ Test(runtime, the_hooks_are_those_of_the_layers_above)
 
 	cr_assert_eq(gy_heap_hooks.slow_path, gy_background_slow_path);
 	cr_assert_eq(gy_heap_hooks.sample_free, gy_sample_free);
-	cr_assert_eq(gy_heap_hooks.sample_interval(64, &rng), gy_sample_interval(64, &same));
+	cr_assert_eq(gy_heap_hooks.sample_interval(64, 0, &rng), gy_sample_interval(64, 0, &same));
 	gy_heap_hooks.started(); /* may be called any time */
 }
 

@@ -427,7 +427,7 @@ Test(heap, every_hook_is_there)
 	cr_assert(gy_heap_hooks.started && gy_heap_hooks.sample_interval &&
 		  gy_heap_hooks.sample_alloc && gy_heap_hooks.sample_free &&
 		  gy_heap_hooks.slow_path);
-	cr_assert_eq(gy_heap_hooks.sample_interval(64, &rng), INT64_MAX); /* off here */
+	cr_assert_eq(gy_heap_hooks.sample_interval(64, 0, &rng), INT64_MAX); /* off here */
 }
 
 /* ---- many threads, with a shadow of who owns what ---- */

@@ -222,6 +222,7 @@ Test(sampled, CACHE_4_a_countdown_that_was_too_short_is_no_sample)
 	struct gy_thread_cache *cache = own();
 
 	gy_option_values[GY_OPT_sample] = (uint64_t)1 << 40;
+	gy_option_values[GY_OPT_sample_rate] = 0;
 	for (unsigned i = 0; i < 1000; i++) {
 		uint64_t before = gy_cache_mallocs(cache, c);
 		bool was_cut = cache->cold[c].start == INT32_MAX;

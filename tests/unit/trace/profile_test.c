@@ -33,7 +33,7 @@ static void *block_at(uintptr_t number)
 
 static void allocate(uintptr_t number, uintptr_t caller)
 {
-	gy_sample_alloc(block_at(number), 0, 50, 64, caller);
+	gy_sample_alloc(block_at(number), 0, 50, 64, 0, caller);
 }
 
 /* Shared memory, as the control page is. */
@@ -133,7 +133,7 @@ static struct seen look(uint64_t wanted)
 
 Test(profile, entries_are_estimates_by_stack)
 {
-	const uint64_t weight = gy_sample_weight(64), objects = weight / 64;
+	const uint64_t weight = gy_sample_weight(64, 0), objects = weight / 64;
 	struct seen seen;
 
 	cr_assert_eq(look(0).entries, 0u);
@@ -191,7 +191,7 @@ Test(profile, whole_stacks_are_kept_apart)
 
 	gy_option_values[GY_OPT_sample_stack] = 0;
 	for (unsigned i = 0; i < 3; i++)
-		gy_sample_alloc(block_at(i), 0, 1, 8, (uintptr_t)__builtin_return_address(0));
+		gy_sample_alloc(block_at(i), 0, 1, 8, 0, (uintptr_t)__builtin_return_address(0));
 	seen = look((uintptr_t)__builtin_return_address(0));
 	cr_assert_eq(seen.entries, 1u, "three samples of one stack are one bucket: %u",
 		     seen.entries);
@@ -279,7 +279,7 @@ Test(profile, SAMPLE_3_no_memory_loses_samples_and_says_so)
 	counts = checked_counts();
 	cr_assert_eq(counts.samples, 11u);
 	cr_assert_eq(counts.live, 1u);
-	cr_assert_eq(look(0).inuse_bytes, gy_sample_weight(64));
+	cr_assert_eq(look(0).inuse_bytes, gy_sample_weight(64, 0));
 }
 
 /* PROFILE-4: others may write to the page. Numbers suffer, nothing else. */
@@ -329,7 +329,7 @@ static void *write_samples(void *context)
  * and objects follow from them; a torn copy would not fit. */
 static int see_whole(const struct gyre_profile_entry *entry, void *context)
 {
-	const uint64_t weight = gy_sample_weight(64), sixteenths = weight * 16 / 64;
+	const uint64_t weight = gy_sample_weight(64, 0), sixteenths = weight * 16 / 64;
 	uint64_t inuse = entry->inuse_bytes / weight, allocated = entry->alloc_bytes / weight;
 
 	(void)context;
@@ -446,7 +446,7 @@ static int sum_only(const struct gyre_profile_entry *entry, void *context)
 /* In the child: the profile begins with the six live samples, in a table of its own. */
 static void child_of_six(struct gyre_control_bucket *page)
 {
-	const uint64_t weight = gy_sample_weight(64);
+	const uint64_t weight = gy_sample_weight(64, 0);
 	struct seen seen = {.wanted = 0};
 
 	CHILD_CHECK(!gy_profile_each(sum_only, &seen));

@@ -64,7 +64,7 @@ Test(sampler, interval_mean_and_variance)
 		uint64_t rng = 1000 + i;
 
 		for (unsigned n = 0; n < DRAWS; n++) {
-			double interval = (double)gy_sample_interval(sizes[i], &rng),
+			double interval = (double)gy_sample_interval(sizes[i], 0, &rng),
 			       delta = interval - mean;
 
 			cr_assert_geq(interval, 1.0);
@@ -91,7 +91,7 @@ Test(sampler, interval_chi_square)
 		unsigned counts[CELLS] = {0}, cells = 0;
 
 		for (unsigned n = 0; n < DRAWS; n++) {
-			int64_t cell = (gy_sample_interval(sizes[i], &rng) - 1) / width;
+			int64_t cell = (gy_sample_interval(sizes[i], 0, &rng) - 1) / width;
 
 			counts[cell < CELLS - 1 ? cell : CELLS - 1]++;
 		}
@@ -120,7 +120,7 @@ Test(sampler, successive_intervals_are_independent)
 	uint64_t rng = 0; /* any seed, this one too */
 
 	for (unsigned n = 0; n < DRAWS; n++) {
-		double delta = (double)gy_sample_interval(64, &rng) - mean;
+		double delta = (double)gy_sample_interval(64, 0, &rng) - mean;
 
 		product += delta * last;
 		squares += delta * delta;
@@ -137,7 +137,7 @@ Test(sampler, SAMPLE_1_weights_add_up_to_what_was_allocated)
 	double allocated = 0, estimated = 0, variance = 0;
 
 	for (size_t i = 0; i < SIZES; i++)
-		countdown[i] = gy_sample_interval(sizes[i], &rng);
+		countdown[i] = gy_sample_interval(sizes[i], 0, &rng);
 	for (unsigned n = 0; n < 3000000; n++) {
 		size_t i = (choice = choice * 6364136223846793005u + 1442695040888963407u) >> 33;
 		double p;
@@ -147,14 +147,14 @@ Test(sampler, SAMPLE_1_weights_add_up_to_what_was_allocated)
 		allocated += (double)sizes[i];
 		variance += (double)sizes[i] * (double)sizes[i] * (1 - p) / p;
 		if (sizes[i] > 32768) {
-			if (gy_sample_interval(sizes[i], &rng) != 1)
+			if (gy_sample_interval(sizes[i], 0, &rng) != 1)
 				continue;
 		} else if (--countdown[i]) {
 			continue;
 		} else {
-			countdown[i] = gy_sample_interval(sizes[i], &rng);
+			countdown[i] = gy_sample_interval(sizes[i], 0, &rng);
 		}
-		estimated += (double)gy_sample_weight(sizes[i]);
+		estimated += (double)gy_sample_weight(sizes[i], 0);
 	}
 	cr_assert_lt(fabs(estimated - allocated), 4 * sqrt(variance), "%g allocated, %g estimated",
 		     allocated, estimated);
@@ -164,11 +164,11 @@ Test(sampler, weights)
 {
 	uint64_t last = 0;
 
-	cr_assert_eq(gy_sample_weight(64), 524320u); /* as in sampler.h */
-	cr_assert_eq(gy_sample_weight(512 << 10), 829411u);
-	cr_assert_eq(gy_sample_weight(64 << 20), 64u << 20);
+	cr_assert_eq(gy_sample_weight(64, 0), 524320u); /* as in sampler.h */
+	cr_assert_eq(gy_sample_weight(512 << 10, 0), 829411u);
+	cr_assert_eq(gy_sample_weight(64 << 20, 0), 64u << 20);
 	for (size_t bytes = 1; bytes < (size_t)1 << 40; bytes += bytes / 7 + 1) {
-		uint64_t weight = gy_sample_weight(bytes);
+		uint64_t weight = gy_sample_weight(bytes, 0);
 		double right = (double)bytes / probability(bytes);
 
 		cr_assert_geq(weight, bytes);
@@ -184,18 +184,18 @@ Test(sampler, off_and_every_allocation)
 	uint64_t rng = 3;
 
 	gy_option_values[GY_OPT_sample] = 0;
-	cr_assert_eq(gy_sample_interval(64, &rng), INT64_MAX);
-	cr_assert_eq(gy_sample_weight(64), 64u);
+	cr_assert_eq(gy_sample_interval(64, 0, &rng), INT64_MAX);
+	cr_assert_eq(gy_sample_weight(64, 0), 64u);
 	gy_option_values[GY_OPT_sample] = 1;
 	for (unsigned i = 0; i < 1000; i++)
-		cr_assert_eq(gy_sample_interval(64, &rng), 1);
-	cr_assert_eq(gy_sample_weight(64), 64u);
-	cr_assert_eq(gy_sample_weight(0), 0u);
+		cr_assert_eq(gy_sample_interval(64, 0, &rng), 1);
+	cr_assert_eq(gy_sample_weight(64, 0), 64u);
+	cr_assert_eq(gy_sample_weight(0, 0), 0u);
 	gy_option_values[GY_OPT_sample] = (uint64_t)1
 					  << 40; /* the option's maximum: nothing overflows */
 	for (unsigned i = 0; i < 1000; i++)
-		cr_assert_gt(gy_sample_interval(0, &rng), 0);
-	cr_assert_geq(gy_sample_weight(8), (uint64_t)1 << 40);
+		cr_assert_gt(gy_sample_interval(0, 0, &rng), 0);
+	cr_assert_geq(gy_sample_weight(8, 0), (uint64_t)1 << 40);
 }
 
 /* ---- a sample's life ---- */
@@ -225,14 +225,14 @@ static void *block_at(uintptr_t number)
 Test(sampler, SAMPLE_3_counts)
 {
 	for (uintptr_t i = 0; i < 100; i++)
-		gy_sample_alloc(block_at(i), 0, 50, 64, 0x4000);
+		gy_sample_alloc(block_at(i), 0, 50, 64, 0, 0x4000);
 	expect_counts(100, 100, 0);
 	for (uintptr_t i = 0; i < 100; i += 2)
 		gy_sample_free(block_at(i), 0);
 	expect_counts(100, 50, 0);
 	/* the same block again: realloc that moved, or reuse */
 	for (uintptr_t i = 0; i < 100; i += 2)
-		gy_sample_alloc(block_at(i), 0, 50, 64, 0x4001);
+		gy_sample_alloc(block_at(i), 0, 50, 64, 0, 0x4001);
 	expect_counts(150, 100, 0);
 	for (uintptr_t i = 0; i < 100; i++)
 		gy_sample_free(block_at(i), 0);
@@ -244,7 +244,7 @@ Test(sampler, SAMPLE_4_unknown_blocks_are_ignored)
 	gy_sample_free(block_at(1), 0);
 	gy_sample_free(NULL, 0);
 	expect_counts(0, 0, 0);
-	gy_sample_alloc(block_at(1), 0, 1, 8, 0x4000);
+	gy_sample_alloc(block_at(1), 0, 1, 8, 0, 0x4000);
 	gy_sample_free(block_at(2), 0);
 	expect_counts(1, 1, 0);
 	gy_sample_free(block_at(1), 0);
@@ -255,8 +255,8 @@ Test(sampler, SAMPLE_4_unknown_blocks_are_ignored)
 /* A heap that carried on after a double free may hand out a block whose record is still there. */
 Test(sampler, LIVE_1_a_block_sampled_twice_has_one_record)
 {
-	gy_sample_alloc(block_at(1), 0, 1, 8, 0x4000);
-	gy_sample_alloc(block_at(1), 0, 100, 112, 0x5000);
+	gy_sample_alloc(block_at(1), 0, 1, 8, 0, 0x4000);
+	gy_sample_alloc(block_at(1), 0, 100, 112, 0, 0x5000);
 	expect_counts(2, 1, 0);
 	gy_sample_free(block_at(1), 0);
 	expect_counts(2, 0, 0);
@@ -268,7 +268,7 @@ Test(sampler, with_probes_on)
 	gyre_alloc_sample_semaphore = 1;
 	gyre_free_sample_semaphore = 1;
 	for (uintptr_t i = 0; i < 50; i++)
-		gy_sample_alloc(block_at(i), 0, 50, 64, 0x4000 + i);
+		gy_sample_alloc(block_at(i), 0, 50, 64, 0, 0x4000 + i);
 	for (uintptr_t i = 0; i < 60; i++)
 		gy_sample_free(block_at(i), 0);
 	expect_counts(50, 0, 0);
