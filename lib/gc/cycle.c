@@ -29,6 +29,8 @@
  * CYCLE-4  While the world is stopped nothing here takes a lock of the heap (BUSY-1).
  * CYCLE-5  A stop that fails gives the cycle up: nothing was marked. The next request tries again;
  *          the heap's own come after a while only (PACE-4).
+ * CYCLE-6  `reason` outlives a coordinator that could not be made: each later request tries anew to
+ *          make one, and it finds the reason. Who waits for a cycle waits for an outcome first.
  */
 #include "gc/cycle.h"
 
@@ -62,7 +64,7 @@ uint32_t gy_gc_phase, gy_gc_epoch;
 
 static struct {
 	struct gy_lock lock; /* CYCLE-3 */
-	uint32_t state;	     /* [atomic] of the coordinator: NONE, STARTING, RUNNING */
+	uint32_t state;	     /* [atomic] futex: of the coordinator: NONE, STARTING, RUNNING */
 	uint32_t requested;  /* [atomic] futex: somebody asks; counts up */
 	uint32_t reason;     /* [atomic] enum gy_gc_reason of the request */
 	uint32_t started;    /* [atomic] CYCLE-2 */
@@ -306,6 +308,7 @@ static int run_cycle(enum gy_gc_reason reason)
 
 	if (!marker)
 		return -ENOMEM;
+	gy_gc_threads_reap();
 	gy_space_sweep_all(); /* SPACE-6 */
 	gy_mark_begin();
 	begin_ns = gy_now_ns();
@@ -414,25 +417,43 @@ static void coordinator(void *unused)
 	}
 }
 
-/* The first request makes the coordinator. */
-static int ensure_coordinator(void)
+static bool is_running(void)
+{
+	return likely(__atomic_load_n(&cycle.state, __ATOMIC_ACQUIRE) == RUNNING);
+}
+
+/* The first request makes the coordinator; 0, -errno, or -EINPROGRESS: another thread is about to,
+ * and may fail. */
+static int start_coordinator(void)
 {
 	uint32_t none = NONE;
 	int error;
 
-	if (likely(__atomic_load_n(&cycle.state, __ATOMIC_ACQUIRE) != NONE))
+	if (is_running())
 		return 0;
 	if (!__atomic_compare_exchange_n(&cycle.state, &none, STARTING, false, __ATOMIC_SEQ_CST,
 					 __ATOMIC_SEQ_CST))
-		return 0;
+		return none == RUNNING ? 0 : -EINPROGRESS;
 	error = gy_native_thread_start_arg(coordinator, NULL);
 	__atomic_store_n(&cycle.state, error ? NONE : RUNNING, __ATOMIC_SEQ_CST);
+	gy_sys_futex_wake(&cycle.state, INT32_MAX, false);
+	return error;
+}
+
+/* For who will wait for a cycle: CYCLE-6. */
+static int ensure_coordinator(void)
+{
+	int error;
+
+	while ((error = start_coordinator()) == -EINPROGRESS)
+		gy_sys_futex_wait(&cycle.state, STARTING, NULL, false);
 	return error;
 }
 
 void gy_cycle_request(enum gy_gc_reason reason)
 {
 	uint32_t none = UINT32_MAX;
+	int error;
 
 	if (!gy_gc_started())
 		return;
@@ -440,16 +461,13 @@ void gy_cycle_request(enum gy_gc_reason reason)
 		__atomic_store_n(&cycle.reason, reason, __ATOMIC_SEQ_CST);
 	else if (READ_RELAXED(cycle.reason) != none ||
 		 !__atomic_compare_exchange_n(&cycle.reason, &none, reason, false, __ATOMIC_SEQ_CST,
-					      __ATOMIC_SEQ_CST))
-		return; /* asked for already */
-	if (!ensure_coordinator()) {
-		wake_all(&cycle.requested);
-	} else { /* the next request is to try again, not to find itself asked for */
-		uint32_t asked = (uint32_t)reason;
-
-		__atomic_compare_exchange_n(&cycle.reason, &asked, none, false, __ATOMIC_SEQ_CST,
-					    __ATOMIC_SEQ_CST);
+					      __ATOMIC_SEQ_CST)) {
+		if (is_running())
+			return; /* asked for already */
 	}
+	error = start_coordinator(); /* CYCLE-6 */
+	if (!error || error == -EINPROGRESS)
+		wake_all(&cycle.requested);
 }
 
 /* Waits until *word, which counts up, is at least `value`. */

@@ -26,6 +26,9 @@
  * END-3  The queue's thread blocks every signal but the collector's and those of faults: a handler
  *	  of the program's does not find itself on it.
  * END-4  Due is what stands in the queue; `finished` reaches `queued` when nothing is.
+ * END-5  A call that leaves by pthread_exit takes the thread with it. What it ran counts as
+ *	  finished, and a new thread goes on; where none can be made, the next of the calls of END-2
+ *	  makes it.
  */
 #include "gc/finalise.h"
 
@@ -45,6 +48,7 @@
 #define BUCKETS_LOG2_BLOCK_MAX 20u /* of bytes; larger tables are never given back */
 
 enum end_state { FREE, WAITING, QUEUED, RUNNING };
+enum { NONE, STARTING, RUNS };
 
 struct gy_end {
 	void *object;	     /* WAITING: no root; as the program named it */
@@ -70,7 +74,7 @@ static struct {
 	uint64_t finished;	      /* [atomic; lock: finalise] since start */
 	uint32_t has_work;	      /* [atomic] futex: the queue's thread sleeps here */
 	uint32_t done;		      /* [atomic] futex: counts up as ends finish */
-	uint32_t thread_made;	      /* [atomic] END-2 */
+	uint32_t thread;	      /* [atomic] futex: NONE, STARTING, RUNS; END-2 */
 } ends = {
 	.cleanups = GY_TABLE_INIT(struct gy_end),
 	.finalisers = GY_TABLE_INIT(struct gy_end),
@@ -363,6 +367,22 @@ static GY_NOINLINE void call(struct gy_end *end)
 		end->call.run(end->argument);
 }
 
+static void end_finish(struct gy_end *end)
+{
+	gy_lock_acquire(&gy_finalise_lock);
+	ends.running = NULL;
+	__atomic_store_n(&end->state, FREE, __ATOMIC_RELAXED);
+	end_give(end);
+	WRITE_RELAXED(ends.finished, ends.finished + 1);
+	gy_lock_release(&gy_finalise_lock);
+}
+
+static void wake_waiters(void)
+{
+	__atomic_fetch_add(&ends.done, 1, __ATOMIC_SEQ_CST);
+	gy_sys_futex_wake(&ends.done, INT32_MAX, false);
+}
+
 /* Runs the first of the queue; false: it is empty. */
 static bool run_first(void)
 {
@@ -383,38 +403,39 @@ static bool run_first(void)
 
 	GY_PROBE2(gc_finalise, end->object, end->is_finaliser ? 1 : 2);
 	call(end);
-
-	gy_lock_acquire(&gy_finalise_lock);
-	ends.running = NULL;
-	__atomic_store_n(&end->state, FREE, __ATOMIC_RELAXED);
-	end_give(end);
-	WRITE_RELAXED(ends.finished, ends.finished + 1);
-	gy_lock_release(&gy_finalise_lock);
-	__atomic_fetch_add(&ends.done, 1, __ATOMIC_SEQ_CST);
-	gy_sys_futex_wake(&ends.done, INT32_MAX, false);
+	end_finish(end);
+	wake_waiters();
 	return true;
 }
 
 /* END-3 */
-static void signals_set(sigset_t *before)
+static uint64_t signals_set(void)
 {
 	static const int open[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGABRT, SIGSYS};
-	sigset_t set;
+	uint64_t set = 1ull << (gy_option(GY_OPT_gc_signal) - 1);
 
-	sigfillset(&set);
-	sigdelset(&set, (int)gy_option(GY_OPT_gc_signal));
 	for (size_t i = 0; i < ARRAY_SIZE(open); i++)
-		sigdelset(&set, open[i]);
-	pthread_sigmask(SIG_SETMASK, &set, before);
+		set |= 1ull << (open[i] - 1);
+	return gy_sys_signals_block(set);
 }
 
-static void *queue_main(void *unused)
+/* END-5 */
+static void queue_left(void *unused)
+{
+	(void)unused;
+	if (ends.running)
+		end_finish(ends.running);
+	is_queue_thread = false;
+	__atomic_store_n(&ends.thread, NONE, __ATOMIC_SEQ_CST);
+	if (__atomic_load_n(&ends.first, __ATOMIC_ACQUIRE))
+		ensure_thread();
+	wake_waiters();
+}
+
+static void queue_loop(void)
 {
 	struct gy_gc_thread *thread;
 
-	(void)unused;
-	is_queue_thread = true;
-	prctl(PR_SET_NAME, "gyre-finalise");
 	while (!(thread = gy_gc_thread())) {
 		struct timespec brief = {0, 10000000};
 		uint32_t never = 0;
@@ -429,34 +450,59 @@ static void *queue_main(void *unused)
 		gy_sys_futex_wait(&ends.has_work, 0, NULL, false);
 		gy_blocking_end(&thread->mutator);
 	}
+}
+
+static void *queue_main(void *unused)
+{
+	is_queue_thread = true;
+	prctl(PR_SET_NAME, "gyre-finalise");
+	pthread_cleanup_push(queue_left, unused);
+	queue_loop();
+	pthread_cleanup_pop(0);
 	return NULL;
 }
 
+static int make_thread(void)
+{
+	pthread_attr_t attributes;
+	uint64_t signals;
+	pthread_t made;
+	int error = gy_sys_fault(GY_SYS_thread_create);
+
+	if (error)
+		return error;
+	error = -pthread_attr_init(&attributes);
+	if (error)
+		return error;
+	pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
+	signals = signals_set();
+	error = -pthread_create(&made, &attributes, queue_main, NULL);
+	gy_sys_signals_restore(signals);
+	pthread_attr_destroy(&attributes);
+	return error;
+}
+
+/* Who finds another making it waits for the outcome: without a thread nothing would ever run. */
 static int ensure_thread(void)
 {
-	uint32_t none = 0;
-	pthread_attr_t attributes;
-	sigset_t before;
-	pthread_t made;
-	int error;
+	for (;;) {
+		uint32_t state = __atomic_load_n(&ends.thread, __ATOMIC_ACQUIRE);
+		int error;
 
-	if (likely(__atomic_load_n(&ends.thread_made, __ATOMIC_ACQUIRE)) ||
-	    !__atomic_compare_exchange_n(&ends.thread_made, &none, 1, false, __ATOMIC_SEQ_CST,
-					 __ATOMIC_SEQ_CST))
-		return 0;
-	error = pthread_attr_init(&attributes);
-	if (!error) {
-		pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
-		signals_set(&before);
-		error = gy_sys_fault(GY_SYS_thread_create);
-		if (!error)
-			error = -pthread_create(&made, &attributes, queue_main, NULL);
-		pthread_sigmask(SIG_SETMASK, &before, NULL);
-		pthread_attr_destroy(&attributes);
+		if (likely(state == RUNS))
+			return 0;
+		if (state == STARTING) {
+			gy_sys_futex_wait(&ends.thread, STARTING, NULL, false);
+			continue;
+		}
+		if (!__atomic_compare_exchange_n(&ends.thread, &state, STARTING, false,
+						 __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST))
+			continue;
+		error = make_thread();
+		__atomic_store_n(&ends.thread, error ? NONE : RUNS, __ATOMIC_SEQ_CST);
+		gy_sys_futex_wake(&ends.thread, INT32_MAX, false);
+		return error;
 	}
-	if (error)
-		__atomic_store_n(&ends.thread_made, 0, __ATOMIC_SEQ_CST);
-	return error;
 }
 
 void gy_finalise_wait(void)
@@ -464,21 +510,21 @@ void gy_finalise_wait(void)
 	struct gy_gc_thread *thread = gy_gc_thread();
 	uint64_t due;
 
-	if (!thread || is_queue_thread || ensure_thread())
+	if (!thread || is_queue_thread)
 		return;
 	gy_lock_acquire(&gy_finalise_lock);
 	due = ends.queued;
 	gy_lock_release(&gy_finalise_lock);
-	gy_finalise_queue_run();
-	gy_blocking_begin(&thread->mutator);
 	for (;;) {
 		uint32_t done = __atomic_load_n(&ends.done, __ATOMIC_SEQ_CST);
 
-		if (__atomic_load_n(&ends.finished, __ATOMIC_SEQ_CST) >= due)
-			break;
+		if (__atomic_load_n(&ends.finished, __ATOMIC_SEQ_CST) >= due || ensure_thread())
+			return;
+		gy_finalise_queue_run();
+		gy_blocking_begin(&thread->mutator);
 		gy_sys_futex_wait(&ends.done, done, NULL, false);
+		gy_blocking_end(&thread->mutator);
 	}
-	gy_blocking_end(&thread->mutator);
 }
 
 uint64_t gy_finalise_count(void)
@@ -511,7 +557,7 @@ void gy_finalise_fork_child(void)
 	gy_weak_init();
 	if (is_queue_thread)
 		return;
-	ends.thread_made = 0;
+	ends.thread = NONE;
 	if (!ends.running)
 		return;
 	ends.running->state = FREE;

@@ -8,12 +8,15 @@
  *           signal blocked: the stopper, who walks that list, finds it whole.
  * ATTACH-2  A record is reused, never unmapped: one that the stopper still looks at stays readable.
  * ATTACH-3  The end is told by a pthread key. Destructors that run later may allocate again: the
- *           thread then attaches anew, and the C library runs ours once more (up to four rounds;
- *           what is left in hand after these is lost to the thread, and found by the fourth's
- *           sweep).
+ *           thread then attaches anew, and the C library runs ours once more, up to four rounds.
  * ATTACH-4  A thread may end in a blocking region, cancelled in its wait perhaps. It leaves the
  *           region first: there it counts as stopped, and its stack would be scanned after it has
  *           gone.
+ * ATTACH-5  A thread that attaches in the last of those rounds leaves a record behind. So does one
+ *           that ends by a system call of its own. Each cycle begins by asking the kernel for the
+ *           thread of each record, and takes back those whose thread does not exist.
+ * ATTACH-6  A thread that uses the collector takes its signal: if it was blocked before, it is not
+ *           from the first use on.
  */
 #include "gc/thread.h"
 
@@ -21,11 +24,12 @@
 #include "gc/finalise.h"
 #include "gc/roots.h"
 #include "heap/heap.h"
+#include "os/sys.h"
 
 #include <errno.h>
 #include <pthread.h>
-#include <signal.h>
 #include <string.h>
+#include <unistd.h>
 
 __thread struct gy_gc_thread *gy_gc_self;
 
@@ -99,20 +103,20 @@ static void record_give(struct gy_gc_thread *thread)
 struct gy_gc_thread *gy_gc_thread_attach(void)
 {
 	struct gy_gc_thread *thread = NULL;
-	sigset_t all, before;
+	uint64_t before;
 
 	if (gy_gc_self)
 		return gy_gc_self;
-	sigfillset(&all);
-	pthread_sigmask(SIG_SETMASK, &all, &before); /* ATTACH-1 */
+	before = gy_sys_signals_block(0); /* ATTACH-1 */
 	if (collector_start())
 		thread = record_take();
 	if (thread) {
 		gy_barrier_thread_init(&thread->barrier);
 		gy_mutator_add(&thread->mutator);
 		gy_gc_self = thread;
+		before &= ~(1ull << (gy_option(GY_OPT_gc_signal) - 1)); /* ATTACH-6 */
 	}
-	pthread_sigmask(SIG_SETMASK, &before, NULL);
+	gy_sys_signals_restore(before);
 	/* May allocate. Refused, nobody would tell us of the thread's end. */
 	if (thread && pthread_setspecific(collector.end_key, thread)) {
 		thread_end(thread);
@@ -124,7 +128,7 @@ struct gy_gc_thread *gy_gc_thread_attach(void)
 static void thread_end(void *argument)
 {
 	struct gy_gc_thread *thread = argument;
-	sigset_t all, before;
+	uint64_t before;
 
 	if (thread != gy_gc_self)
 		return;
@@ -136,12 +140,36 @@ static void thread_end(void *argument)
 	gy_space_thread_end(thread);
 	gy_barrier_thread_end(&thread->barrier);
 	gy_mutator_leave(&thread->mutator);
-	sigfillset(&all);
-	pthread_sigmask(SIG_SETMASK, &all, &before);
+	before = gy_sys_signals_block(0);
 	gy_gc_self = NULL;
 	gy_mutator_remove(&thread->mutator);
 	record_give(thread);
-	pthread_sigmask(SIG_SETMASK, &before, NULL);
+	gy_sys_signals_restore(before);
+}
+
+/* One whose thread is gone, off the list; NULL: there is none (more). */
+static struct gy_gc_thread *orphan_take(void)
+{
+	struct gy_mutator *at;
+
+	gy_lock_acquire(&gy_mutators_lock);
+	for (at = gy_mutators; at; at = at->next)
+		if (gy_sys_tgkill(getpid(), at->tid, 0) == -ESRCH)
+			break;
+	gy_lock_release(&gy_mutators_lock);
+	return at ? container_of(at, struct gy_gc_thread, mutator) : NULL;
+}
+
+void gy_gc_threads_reap(void)
+{
+	struct gy_gc_thread *thread;
+
+	while ((thread = orphan_take())) {
+		gy_space_thread_end(thread);
+		gy_barrier_thread_end(&thread->barrier);
+		gy_mutator_remove_other(&thread->mutator);
+		record_give(thread);
+	}
 }
 
 void gy_gc_thread_fork_child(void)

@@ -26,6 +26,9 @@ struct gy_gc_thread *gy_gc_thread_attach(void);
 
 /* Has any thread used the collector? */
 bool gy_gc_started(void);
+/* Between cycles, by the coordinator: takes back the records of threads that are gone (ATTACH-5).
+ */
+void gy_gc_threads_reap(void);
 void gy_gc_thread_fork_child(void);
 
 GY_INLINE struct gy_gc_thread *gy_gc_thread(void)

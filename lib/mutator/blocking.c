@@ -62,6 +62,11 @@ void gy_mutator_add(struct gy_mutator *mutator)
 void gy_mutator_remove(struct gy_mutator *mutator)
 {
 	gy_mutator_self = NULL;
+	gy_mutator_remove_other(mutator);
+}
+
+void gy_mutator_remove_other(struct gy_mutator *mutator)
+{
 	gy_lock_acquire(&gy_mutators_lock);
 	if (mutator->prev)
 		mutator->prev->next = mutator->next;

@@ -164,6 +164,10 @@ static void find_blocked(void)
 
 		if (!__atomic_load_n(&at->blocked, __ATOMIC_ACQUIRE) || at->tid == world.self)
 			continue;
+		/* Started since the listing; or gone, and has left its record (ATTACH-5). */
+		if (!gy_task_table_find(&world.table, at->tid) &&
+		    gy_sys_tgkill(world.pid, at->tid, 0) == -ESRCH)
+			continue;
 		entry = entry_of(at->tid);
 		if (!entry)
 			return;

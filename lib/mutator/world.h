@@ -92,9 +92,14 @@ extern uintptr_t (*gy_world_fixup)(uintptr_t pc) GY_HIDDEN;
 /* The list of threads that use the collector. It changes only in threads that have all signals
  * blocked, so it is whole while the world is stopped. */
 void gy_mutator_add(struct gy_mutator *mutator); /* fills in what is [const]; calling thread */
-void gy_mutator_remove(struct gy_mutator *mutator);
+void gy_mutator_remove(struct gy_mutator *mutator); /* the calling thread's */
+void gy_mutator_remove_other(struct gy_mutator *mutator); /* of a thread that is gone */
 extern struct gy_lock gy_mutators_lock GY_HIDDEN;
 extern struct gy_mutator *gy_mutators GY_HIDDEN; /* [lock: mutators] first of the list */
+
+/* How many of its signals this thread has taken: a wait that ends with EINTR looks whether it was
+ * we who cut it short. */
+extern __thread uint32_t gy_world_signals_taken GY_TLS_INITIAL_EXEC GY_HIDDEN;
 
 /* The calling thread's, for the handler; NULL: has never used the collector. */
 extern __thread struct gy_mutator *gy_mutator_self GY_TLS_INITIAL_EXEC GY_HIDDEN;

@@ -45,6 +45,7 @@
 struct gy_world_flag gy_world_flag;
 struct gy_world_relay gy_world_relay;
 uintptr_t (*gy_world_fixup)(uintptr_t pc);
+__thread uint32_t gy_world_signals_taken;
 
 static int signal_number; /* [const] 0: not installed */
 static struct gy_signal_action before_us;
@@ -139,6 +140,7 @@ GY_RACY_READER static void handler(int number, siginfo_t *info, void *context)
 	struct gy_stopped_thread thread;
 	uint32_t state = __atomic_load_n(&gy_world_flag.state, __ATOMIC_ACQUIRE);
 
+	WRITE_RELAXED(gy_world_signals_taken, gy_world_signals_taken + 1);
 	if (!(state & 1)) {
 		/* Late, or sent by somebody else. Where too many signals queue up the kernel
 		 * forgets who sent one: pid 0. */

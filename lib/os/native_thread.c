@@ -220,7 +220,7 @@ void gy_native_thread_fork_child(void)
 int gy_native_thread_start_arg(void (*run)(void *argument), void *argument)
 {
 	int error = gy_sys_fault(GY_SYS_thread_create);
-	sigset_t all, before;
+	uint64_t signals;
 	struct slot *slot;
 
 	if (error)
@@ -230,10 +230,9 @@ int gy_native_thread_start_arg(void (*run)(void *argument), void *argument)
 		return -EAGAIN;
 	slot->run = run;
 	slot->argument = argument;
-	sigfillset(&all);
-	pthread_sigmask(SIG_SETMASK, &all, &before);
+	signals = gy_sys_signals_block(0);
 	error = GY_NATIVE_CLONE ? start_clone(slot) : start_pthread(slot);
-	pthread_sigmask(SIG_SETMASK, &before, NULL);
+	gy_sys_signals_restore(signals);
 	if (error)
 		__atomic_store_n(&slot->tid, 0, __ATOMIC_RELEASE);
 	return error;

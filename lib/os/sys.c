@@ -265,6 +265,36 @@ int gy_sys_tgkill(pid_t pid, pid_t tid, int number)
 	return (int)result;
 }
 
+/* Those that the C library sends itself: a thread that does not get them holds up setuid. */
+#define SIGNALS_OF_LIBC ((uint64_t)3 << 31)
+
+static uint64_t set_signals(int how, uint64_t mask)
+{
+	uint64_t before = 0;
+	int saved = errno;
+
+	syscall(SYS_rt_sigprocmask, how, &mask, &before, sizeof(mask));
+	errno = saved;
+	return before;
+}
+
+uint64_t gy_sys_signals_block(uint64_t open)
+{
+	return set_signals(SIG_SETMASK, ~(open | SIGNALS_OF_LIBC));
+}
+
+void gy_sys_signals_restore(uint64_t mask)
+{
+	set_signals(SIG_SETMASK, mask);
+}
+
+bool gy_sys_signal_open(int number)
+{
+	uint64_t bit = 1ull << (number - 1);
+
+	return set_signals(SIG_UNBLOCK, bit) & bit;
+}
+
 int gy_sys_open(const char *path, int flags)
 {
 	int result;

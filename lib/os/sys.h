@@ -62,6 +62,13 @@ int gy_sys_sigaction(int number, const struct gy_signal_action *action,
 		     struct gy_signal_action *before);
 /* Signal 0 only asks whether the thread exists: -ESRCH. */
 int gy_sys_tgkill(pid_t pid, pid_t tid, int number);
+/* The calling thread's signal mask, past the C library, whose function may be our own wrapper
+ * (interpose/signal_mask.c); these never fail. _block: all but those of `open` (bit n - 1: signal
+ * n) and the C library's own two; returns the mask before, which _restore takes. _open: has the
+ * thread take this signal; true if it was blocked. */
+uint64_t gy_sys_signals_block(uint64_t open);
+void gy_sys_signals_restore(uint64_t mask);
+bool gy_sys_signal_open(int number);
 int gy_sys_open(const char *path, int flags);
 ssize_t gy_sys_read_at(int fd, void *buffer, size_t bytes, uint64_t offset);
 ssize_t gy_sys_getdents(int fd, void *buffer, size_t bytes);

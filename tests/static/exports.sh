@@ -37,6 +37,21 @@ malloc_info
 malloc_stats
 mallopt
 LIST
+# signal masks, of which the collector's signal is kept out
+cat >"$TMPDIR/masks" <<'LIST'
+__ppoll_chk
+epoll_pwait
+epoll_pwait2
+ppoll
+pselect
+pthread_attr_setsigmask_np
+pthread_sigmask
+sigprocmask
+sigsuspend
+sigtimedwait
+sigwait
+sigwaitinfo
+LIST
 # new and delete: plain, nothrow, sized, aligned, in the forms that C++17 has
 for op in nw na; do
 	printf '%s\n' "_Z${op}m" "_Z${op}mRKSt9nothrow_t" "_Z${op}mSt11align_val_t" "_Z${op}mSt11align_val_tRKSt9nothrow_t"
@@ -50,7 +65,7 @@ cat "$GYRE_SRC"/lib/include/gyre/*.h | grep -vE '^(static|template|inline) ?' |
 	sed -n 's/^[a-z].*[ *]\(gyre_[a-z0-9_]*\)(.*/\1/p; s/^extern .*[ *]\(gyre_[a-z0-9_]*\);.*/\1/p' >"$TMPDIR/public"
 
 nm -D --defined-only "$GYRE_LIB" | awk '{ sub(/@.*/, "", $3); if ($2 ~ /[TWVDBRi]/) print $3 }' | sort -u >"$TMPDIR/exported"
-sort -u "$TMPDIR/family" "$TMPDIR/public" >"$TMPDIR/wanted"
+sort -u "$TMPDIR/family" "$TMPDIR/public" "$TMPDIR/masks" >"$TMPDIR/wanted"
 sort -u "$TMPDIR/wanted" "$TMPDIR/optional" >"$TMPDIR/allowed"
 
 missing=$(comm -13 "$TMPDIR/exported" "$TMPDIR/wanted" | tr '\n' ' ')
