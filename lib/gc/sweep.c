@@ -123,22 +123,26 @@ static unsigned sweep_bin(struct gy_gc_bin *bin, unsigned blocks)
 	return done;
 }
 
-/* A bin with unswept blocks, from where the last look ended; NULL: there is none. */
+/* The first bin of [from, end) with unswept blocks. Somebody may be taking the last of them: that
+ * does not make it the last bin. */
+static struct gy_gc_bin *unswept_in(struct gy_gc_bin *from, const struct gy_gc_bin *end)
+{
+	for (struct gy_gc_bin *bin = from; bin != end; bin = bin->following)
+		if (READ_RELAXED(bin->unswept.head))
+			return bin;
+	return NULL;
+}
+
+/* From where the last look ended; NULL: there is none. */
 static struct gy_gc_bin *unswept_bin(void)
 {
-	struct gy_gc_bin *start = __atomic_load_n(&sweep.at, __ATOMIC_ACQUIRE), *bin;
+	struct gy_gc_bin *start = __atomic_load_n(&sweep.at, __ATOMIC_ACQUIRE);
+	struct gy_gc_bin *bin = unswept_in(start, NULL);
 
-	for (bin = start; bin; bin = bin->following)
-		if (READ_RELAXED(bin->unswept.head))
-			break;
 	if (!bin)
-		for (bin = __atomic_load_n(&gy_bins, __ATOMIC_ACQUIRE); bin != start;
-		     bin = bin->following)
-			if (READ_RELAXED(bin->unswept.head))
-				break;
-	if (!bin || !READ_RELAXED(bin->unswept.head))
-		return NULL;
-	__atomic_store_n(&sweep.at, bin, __ATOMIC_RELEASE);
+		bin = unswept_in(__atomic_load_n(&gy_bins, __ATOMIC_ACQUIRE), start);
+	if (bin)
+		__atomic_store_n(&sweep.at, bin, __ATOMIC_RELEASE);
 	return bin;
 }
 
@@ -165,6 +169,10 @@ void gy_space_sweep_all(void)
 		gy_lock_acquire(&gy_bin_locks[i].lock);
 		gy_lock_release(&gy_bin_locks[i].lock);
 	}
+	/* SPACE-6: a block that is passed over keeps its marks, and loses what it points to. */
+	for (const struct gy_gc_bin *bin = __atomic_load_n(&gy_bins, __ATOMIC_ACQUIRE); bin;
+	     bin = bin->following)
+		CHECK(!READ_RELAXED(bin->unswept.head));
 }
 
 bool gy_space_object_is_live(struct gy_object object)
