@@ -214,7 +214,7 @@ $(O)/gen/%.skel.h: $(O)/bpf/%.bpf.o
 
 # ---------------------------------------------------------------- the command
 TOOL_PKGS := libbpf libdw libelf jansson smartcols libprotobuf-c zlib liburing
-TOOL_LIBS = $(shell $(PKG_CONFIG) --libs $(TOOL_PKGS)) -liberty
+TOOL_LIBS = $(shell $(PKG_CONFIG) --libs $(TOOL_PKGS)) -liberty -lm
 TOOL_PKG_CFLAGS = $(shell $(PKG_CONFIG) --cflags $(TOOL_PKGS))
 # pprof's format: C out of the schema.
 PROTO_SRC := $(wildcard tools/gyre/*.proto)

@@ -14,6 +14,7 @@
 #include <string.h>
 
 #include "control.h"
+#include "heap_profile.h"
 #include "output.h"
 #include "snapshot.h"
 #include "target.h"
@@ -393,7 +394,7 @@ static int cmd_heap_help(int argc, char **argv)
 	(void)argv;
 	if (gy_out_is_json())
 		return 0;
-	fprintf(stderr, "Usage: gyre heap show PROC [classes] [options]\n"
+	fprintf(stderr, "Usage: gyre heap show PROC [classes] [options]\n" GY_HEAP_PROFILE_HELP
 			"       gyre heap help\n"
 			"\n"
 			"       " GY_HELP_PROC "\n"
@@ -403,6 +404,8 @@ static int cmd_heap_help(int argc, char **argv)
 
 static const struct gy_command commands[] = {
 	{"show", cmd_show},
+	{"profile", gy_heap_profile},
+	{"flame", gy_heap_flame},
 	{"help", cmd_heap_help},
 	{NULL, NULL},
 };

@@ -29,6 +29,8 @@
 #define BYTES_MAX (64ull << 20)
 #define CLASSES_MAX 1024u
 #define OPTIONS_MAX 256u
+#define BUCKETS_MAX 65536u
+#define BUCKET_TRIES 50
 #define STABLE_TRIES 200
 
 struct gy_control {
@@ -387,6 +389,89 @@ static bool ask(struct gy_control *control, unsigned int wait_ms)
 	}
 }
 
+/* Claim the mailbox: the odd number that is ours, or 0. A claim that does not move for a second was
+ * left by somebody who died. */
+static uint32_t setting_claim(struct gyre_control_setting *setting)
+{
+	uint64_t now = now_ns(), give_up_ns = now + 10000000000ull, stale_ns = 0;
+	uint32_t last = 0;
+
+	for (; now < give_up_ns; now = now_ns()) {
+		uint32_t seq = __atomic_load_n(&setting->seq, __ATOMIC_ACQUIRE);
+		bool free = !(seq & 1) && seq == __atomic_load_n(&setting->done, __ATOMIC_ACQUIRE);
+
+		if (seq != last || !stale_ns) {
+			last = seq;
+			stale_ns = now + 1000000000ull;
+		}
+		if ((free || now >= stale_ns) &&
+		    __atomic_compare_exchange_n(&setting->seq, &seq, (seq | 1) + (seq & 1) * 2,
+						false, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED))
+			return (seq | 1) + (seq & 1) * 2;
+		usleep(500);
+	}
+	return 0;
+}
+
+/* Take a request back that nobody has answered: an option that changes at some later time would be
+ * worse than one that does not. -ETIMEDOUT; or 0, it was answered meanwhile; or -EBUSY, another
+ * one's is there by now. */
+static int setting_withdraw(struct gyre_control_setting *setting, uint32_t seq)
+{
+	uint32_t seen = seq;
+
+	if (!__atomic_compare_exchange_n(&setting->seq, &seen, seq + 1, false, __ATOMIC_ACQ_REL,
+					 __ATOMIC_RELAXED))
+		return -EBUSY;
+	usleep(20000); /* whoever had just looked is through by then */
+	if (__atomic_load_n(&setting->done, __ATOMIC_ACQUIRE) == seq)
+		return 0;
+	memset(setting->name, 0, sizeof(setting->name));
+	__atomic_store_n(&setting->done, seq + 2, __ATOMIC_RELEASE);
+	__atomic_store_n(&setting->seq, seq + 2, __ATOMIC_RELEASE);
+	return -ETIMEDOUT;
+}
+
+int gy_control_set(struct gy_control *control, const char *name, const char *value,
+		   unsigned int wait_ms, int *refused)
+{
+	struct gyre_control header;
+	struct gyre_control_setting *setting;
+	uint32_t seq;
+	int error = 0;
+
+	*refused = 0;
+	if (!control->shared)
+		return -EACCES;
+	if (read_at(control, 0, &header, sizeof(header)) ||
+	    header_check(&header, control->bytes, control->pid) || header.abi < 3)
+		return -EPROTO;
+	setting = &control->shared->setting;
+	if (strlen(name) >= sizeof(setting->name) || strlen(value) >= sizeof(setting->value))
+		return -ENAMETOOLONG;
+	seq = setting_claim(setting);
+	if (!seq)
+		return -EBUSY;
+	memset(setting->name, 0, sizeof(setting->name));
+	memset(setting->value, 0, sizeof(setting->value));
+	memcpy(setting->name, name, strlen(name));
+	memcpy(setting->value, value, strlen(value));
+	__atomic_store_n(&setting->seq, ++seq, __ATOMIC_RELEASE);
+	for (uint64_t end_ns = now_ns() + wait_ms * 1000000ull; now_ns() < end_ns;) {
+		ask(control, wait_ms);
+		if (__atomic_load_n(&setting->done, __ATOMIC_ACQUIRE) == seq)
+			break;
+	}
+	if (__atomic_load_n(&setting->done, __ATOMIC_ACQUIRE) != seq)
+		error = setting_withdraw(setting, seq);
+	if (error)
+		return error;
+	*refused = setting->result;
+	if (*refused > 0 || *refused < -4095) /* CTL-5 */
+		*refused = -EBADMSG;
+	return 0;
+}
+
 /* Copy `count` entries of a table, each `entry_bytes` there and `own_bytes` here. */
 static int table_read(const struct gy_control *control, uint64_t offset, uint32_t *count,
 		      uint32_t count_max, uint32_t entry_bytes, size_t own_bytes, void **table)
@@ -453,6 +538,8 @@ static void texts_clean(struct gy_snapshot *snapshot)
 		option->value[sizeof(option->value) - 1] = 0;
 		gy_out_clean(option->name);
 		gy_out_clean(option->value);
+		option->initial[sizeof(option->initial) - 1] = 0;
+		gy_out_clean(option->initial);
 	}
 }
 
@@ -496,4 +583,55 @@ void gy_snapshot_free(struct gy_snapshot *snapshot)
 	snapshot->classes = NULL;
 	snapshot->options = NULL;
 	snapshot->class_count = snapshot->option_count = 0;
+}
+
+/* ---------------------------------------------------------------- the sampled profile */
+
+/* Two copies in a row that agree and are not in the middle of a change: had one begun or ended
+ * between their first and last byte, seq would tell. */
+static bool bucket_settle(const struct gy_control *control, uint64_t offset, size_t bytes,
+			  struct gyre_control_bucket *bucket)
+{
+	struct gyre_control_bucket again;
+
+	for (int attempt = 0; attempt < BUCKET_TRIES; attempt++) {
+		memset(&again, 0, sizeof(again));
+		if (read_at(control, offset, &again, bytes))
+			return false;
+		if (!(again.seq & 1) && !memcmp(bucket, &again, sizeof(again)))
+			return true;
+		*bucket = again;
+		if (attempt > 4)
+			usleep(200);
+	}
+	return false;
+}
+
+int gy_control_buckets(struct gy_control *control, const struct gy_snapshot *snapshot,
+		       struct gyre_control_bucket **buckets, size_t *count, size_t *torn)
+{
+	const struct gyre_control *header = &snapshot->header;
+	size_t entry = header->bucket_bytes, own = sizeof(**buckets);
+	size_t copied = entry < own ? entry : own;
+	uint32_t entries = header->bucket_count;
+	void *table;
+	int error = table_read(control, header->bucket_offset, &entries, BUCKETS_MAX,
+			       header->bucket_bytes, own, &table);
+
+	*buckets = table;
+	*count = *torn = 0;
+	if (error)
+		return error;
+	for (uint32_t i = 0; i < entries; i++) {
+		struct gyre_control_bucket *bucket = &(*buckets)[i];
+
+		if (!bucket->depth)
+			continue;
+		*torn += !bucket_settle(control, header->bucket_offset + (uint64_t)i * entry,
+					copied, bucket);
+		if (bucket->depth > GYRE_CONTROL_FRAMES)
+			bucket->depth = GYRE_CONTROL_FRAMES;
+		(*buckets)[(*count)++] = *bucket;
+	}
+	return 0;
 }

@@ -56,6 +56,20 @@ int gy_control_read(struct gy_control *control, unsigned int wait_ms, struct gy_
 /* gy_control_command - raise GYRE_CONTROL_ bits; the process takes them when it answers the next
  * gy_control_read that asks. False where it may not, or cannot, be asked. */
 bool gy_control_command(struct gy_control *control, uint32_t commands);
+/* gy_control_set - ask for an option's change, and wait for what comes of it (CTL-8).
+ * Returns   0, or why it was not asked: -EACCES its page may only be read, -EPROTO its Gyre is too
+ *           old, -EBUSY others ask all the time, -ETIMEDOUT it does not answer, and nothing was
+ *           changed; -ENAMETOOLONG
+ * @refused  0, or the process's own answer: -ENOENT, -EPERM, -EINVAL, -ERANGE */
+int gy_control_set(struct gy_control *control, const char *name, const char *value,
+		   unsigned int wait_ms, int *refused);
 void gy_snapshot_free(struct gy_snapshot *snapshot);
+/* gy_control_buckets - the sampled profile: a copy of the buckets, each consistent in itself (CTL-3).
+ * @snapshot  of the same process; says where they are
+ * @buckets   to be freed; depth is at most GYRE_CONTROL_FRAMES
+ * @torn      how many could not be caught between two changes (the process hangs in one)
+ * Returns    0, or -errno as above */
+int gy_control_buckets(struct gy_control *control, const struct gy_snapshot *snapshot,
+		       struct gyre_control_bucket **buckets, size_t *count, size_t *torn);
 
 #endif

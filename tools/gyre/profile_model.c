@@ -319,6 +319,21 @@ int gy_profile_mappings_read(struct gy_profile *profile, int pid)
 	return reader.error ? reader.error : error;
 }
 
+void gy_profile_program_first(struct gy_profile *profile, const char *path)
+{
+	size_t first = 0;
+
+	for (size_t i = 0; i < profile->mapping_count; i++) {
+		struct gy_profile_mapping mapping = profile->mappings[i];
+
+		if (strcmp(mapping.path, path))
+			continue;
+		memmove(&profile->mappings[first + 1], &profile->mappings[first],
+			(i - first) * sizeof(mapping));
+		profile->mappings[first++] = mapping;
+	}
+}
+
 /* ---------------------------------------------------------------- symbols */
 
 const struct gy_symbol *gy_profile_find_live(void *symbols, uint64_t return_address)

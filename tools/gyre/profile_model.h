@@ -96,6 +96,8 @@ int gy_profile_mapping_add(struct gy_profile *profile, uint64_t start, uint64_t 
 			   uint64_t offset, const char *path, const char *build_id);
 /* gy_profile_mappings_read - those of a live process, with build ids. 0 or -errno. */
 int gy_profile_mappings_read(struct gy_profile *profile, int pid);
+/* gy_profile_program_first - the mappings of this file stand before all others; before resolving. */
+void gy_profile_program_first(struct gy_profile *profile, const char *path);
 /* gy_profile_build_id - of an ELF file, in hexadecimal; "" if it has none. */
 void gy_profile_build_id(const char *path, char text[65]);
 
@@ -117,8 +119,8 @@ struct gy_profile_frame {
 	size_t level;
 };
 
-/* gy_profile_unroll - the frames of a stack, inlined ones included, the leaf first; below main and
- * a thread's start is only libc, which is kept. Returns their number, at most GY_PROFILE_DEPTH. */
+/* gy_profile_unroll - the frames of a stack, inlined ones included, the leaf first.
+ * Returns their number, at most GY_PROFILE_DEPTH. */
 size_t gy_profile_unroll(const struct gy_profile *profile, const struct gy_profile_stack *stack,
 			 struct gy_profile_frame frames[GY_PROFILE_DEPTH]);
 /* gy_profile_frame_name - a name for it, never empty; clean (OUT-3). */
