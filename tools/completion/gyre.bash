@@ -53,18 +53,19 @@ _gyre() {
 	if [ ${#_gyre_line[@]} = 0 ]; then
 		case $_gyre_current in
 		-*) _gyre_words --json --pretty --debug --version --help ;;
-		*) _gyre_words heap alloc gc process probe feature batch version help ;;
+		*) _gyre_words heap alloc gc process probe feature option batch version help ;;
 		esac
 		return
 	fi
 	if [ ${#_gyre_line[@]} = 1 ]; then
 		case ${_gyre_line[0]} in
-		heap) _gyre_words show help ;;
+		heap) _gyre_words show profile flame help ;;
 		alloc) _gyre_words trace help ;;
 		gc) _gyre_words show run trace phases help ;;
 		process) _gyre_words show list help ;;
 		probe) _gyre_words list show trace help ;;
 		feature) _gyre_words probe help ;;
+		option) _gyre_words list show set help ;;
 		batch) _gyre_words file help ;;
 		esac
 		return
@@ -72,6 +73,20 @@ _gyre() {
 	case "${_gyre_line[0]} ${_gyre_line[1]}" in
 	'heap show')
 		_gyre_proc || _gyre_unused classes options
+		;;
+	'heap profile' | 'heap flame')
+		_gyre_proc && return
+		case $_gyre_previous in
+		kind) _gyre_words inuse alloc ;;
+		by) _gyre_words space objects ;;
+		format) _gyre_words text pprof folded json ;;
+		output) COMPREPLY=($(compgen -f -- "$_gyre_current")) ;;
+		top) ;;
+		*)
+			_gyre_unused kind by output
+			[ "${_gyre_line[1]}" = flame ] || _gyre_unused format top
+			;;
+		esac
 		;;
 	'alloc trace')
 		_gyre_proc && return
@@ -96,8 +111,12 @@ _gyre() {
 		*) _gyre_unused duration count ;;
 		esac
 		;;
-	'process list' | 'process show' | 'feature probe' | 'probe list')
+	'process list' | 'process show' | 'feature probe' | 'probe list' | 'option list' | 'option show')
 		_gyre_proc || :
+		;;
+	'option set')
+		_gyre_proc && return
+		[ ${#_gyre_line[@]} = 4 ] && _gyre_words $(_gyre_members name option "list ${_gyre_line[2]} ${_gyre_line[3]}")
 		;;
 	'probe show')
 		if [ ${#_gyre_line[@]} = 2 ]; then

@@ -64,7 +64,7 @@ bool gy_control_command(struct gy_control *control, uint32_t commands);
 int gy_control_set(struct gy_control *control, const char *name, const char *value,
 		   unsigned int wait_ms, int *refused);
 void gy_snapshot_free(struct gy_snapshot *snapshot);
-/* gy_control_buckets - the sampled profile: a copy of the buckets, each consistent in itself (CTL-3).
+/* gy_control_buckets - the sampled profile: a copy of the buckets, each consistent (CTL-3).
  * @snapshot  of the same process; says where they are
  * @buckets   to be freed; depth is at most GYRE_CONTROL_FRAMES
  * @torn      how many could not be caught between two changes (the process hangs in one)

@@ -225,8 +225,8 @@ static bool is_program(const struct tree *tree, const char *module)
 	return !strcmp(module, base ? base + 1 : path) || !strcmp(module, tree->profile->comm);
 }
 
-/* The program is warm, each library has a cool hue of its own, what is unknown is grey; light enough
- * for black text. Neighbours differ a little in lightness. */
+/* The program is warm, each library has a cool hue of its own, what is unknown is grey; light
+ * enough for black text. Neighbours differ a little in lightness. */
 static void colour(const struct tree *tree, const struct gy_profile_function *function,
 		   char text[8])
 {

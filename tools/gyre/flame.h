@@ -7,8 +7,8 @@
  * Opened in a browser a click zooms into a frame, Esc or "all" goes back, a field searches, the
  * pointer tells a frame's numbers. As a plain picture it shows the whole, with the names that fit.
  *
- * FLAME-1  Names come from the process that is looked at: in the file they are only ever text (never
- *          part of a script, an attribute's syntax or a tag), and only what XML allows.
+ * FLAME-1  Names come from the process that is looked at: in the file they are only ever text
+ *          (never part of a script, an attribute or a tag), and only what XML allows.
  * FLAME-2  Same profile, same bytes: frames stand in the order of their names, colours come from
  *          names, and no time stands in the file.
  */

@@ -1,7 +1,7 @@
 /* flame_script.c - the part of a flame graph that runs in the browser (flame.h).
  *
- * Frames are the <g class="f"> of the file, with their start, value and depth as data. A layout is a
- * range of values that fills the width: all, or the frame that was clicked. Those within it are
+ * Frames are the <g class="f"> of the file, with their start, value and depth as data. A layout is
+ * a range of values that fills the width: all, or the frame that was clicked. Those within it are
  * scaled, those below it (its callers) are as wide as the window and pale, the rest is hidden.
  *
  * Names are only read as text and written as text (FLAME-1). No network, no storage.
@@ -12,7 +12,7 @@ const char gy_flame_style[] =
 	"text{font:12px \"DejaVu Sans Mono\",Menlo,Consolas,monospace;fill:#111}"
 	"#paper{fill:#fff}"
 	"#title{font-size:16px;font-weight:bold}"
-	"#about,#found,.l{fill:#444}"
+	"#about,#found,text.l{fill:#444}"
 	"#all{fill:#06c;cursor:pointer;visibility:hidden}"
 	"#search{box-sizing:border-box;width:100%;height:24px;font:12px monospace}"
 	".f{cursor:pointer}.f text{pointer-events:none}"
@@ -36,7 +36,9 @@ const char gy_flame_script[] =
 	"\n"
 	"function label(name, room) {\n"
 	"	var fits = Math.floor((room - 6) / charWidth);\n"
-	"	return fits < 3 ? '' : name.length <= fits ? name : name.slice(0, fits - 2) + '..';\n"
+	"	if (fits < 3)\n"
+	"		return '';\n"
+	"	return name.length <= fits ? name : name.slice(0, fits - 2) + '..';\n"
 	"}\n"
 	"\n"
 	"function place(f, x, w, name) {\n"
@@ -51,7 +53,8 @@ const char gy_flame_script[] =
 	"	frames.forEach(function (f) {\n"
 	"		var inside = f.s >= from && f.s + f.v <= from + value &&\n"
 	"			(!focus || f.d >= focus.d);\n"
-	"		var below = focus && f.d < focus.d && f.s <= from && f.s + f.v >= from + value;\n"
+	"		var below = focus && f.d < focus.d && f.s <= from &&\n"
+	"			f.s + f.v >= from + value;\n"
 	"		var x = inside ? (f.s - from) / value * width : 0;\n"
 	"		var w = inside ? f.v / value * width : width;\n"
 	"		f.g.classList.toggle('below', !!below);\n"

@@ -403,8 +403,8 @@ static int profile_read(struct request *request)
 	if (!error)
 		error = gy_profile_from_page(target, &request->snapshot, &request->profile);
 	if (error == -ENODATA)
-		return gy_out_error("process %d (%s) does not sample (it runs with sample=0), so it "
-				    "has no profile",
+		return gy_out_error("process %d (%s) does not sample (it runs with sample=0), so "
+				    "it has no profile",
 				    target->pid, target->comm);
 	if (error)
 		return gy_out_error("process %d (%s): %s", target->pid, target->comm,

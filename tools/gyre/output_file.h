@@ -13,7 +13,7 @@
 
 /* gy_output_file - write `bytes` to a file of that path. 0, or -1 with the error told. */
 int gy_output_file(const char *path, const void *bytes, size_t length);
-/* gy_output_stdout - to standard output, if that is no terminal. @what  that it is, for the error. */
+/* gy_output_stdout - to standard output, if that is no terminal. @what  it is. */
 int gy_output_stdout(const void *bytes, size_t length, const char *what);
 
 #endif

@@ -7,7 +7,8 @@
 
 #include "profile_model.h"
 
-/* gy_pprof_make - the bytes of the file: profile.proto, compressed by gzip; symbols resolved before.
+/* gy_pprof_make - the bytes of the file: profile.proto, compressed by gzip. Symbols have been
+ * resolved.
  * Returns  0 with *bytes to be freed, or -ENOMEM */
 int gy_pprof_make(const struct gy_profile *profile, uint8_t **bytes, size_t *length);
 

@@ -31,7 +31,8 @@
 #include "target.h"
 
 #define GY_PROFILE_TYPES 6
-#define GY_PROFILE_DEPTH 512 /* frames of one stack, inlined ones included, when it is written out */
+/* Frames of one stack that are written out, inlined ones included. */
+#define GY_PROFILE_DEPTH 512
 
 /* As pprof names them: "inuse_space" in "bytes". The strings are not copied: literals. */
 struct gy_profile_type {
@@ -96,7 +97,7 @@ int gy_profile_mapping_add(struct gy_profile *profile, uint64_t start, uint64_t 
 			   uint64_t offset, const char *path, const char *build_id);
 /* gy_profile_mappings_read - those of a live process, with build ids. 0 or -errno. */
 int gy_profile_mappings_read(struct gy_profile *profile, int pid);
-/* gy_profile_program_first - the mappings of this file stand before all others; before resolving. */
+/* gy_profile_program_first - the mappings of this file go before all others; before resolving. */
 void gy_profile_program_first(struct gy_profile *profile, const char *path);
 /* gy_profile_build_id - of an ELF file, in hexadecimal; "" if it has none. */
 void gy_profile_build_id(const char *path, char text[65]);

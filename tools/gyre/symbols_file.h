@@ -1,8 +1,8 @@
 /* symbols_file.h - opening the programs and libraries of a process, and what describes them.
  *
- *      the file itself     /proc/PID/map_files (the very inode; privileged), else by its path as the
- *                          process sees it if that still is the inode, else /proc/PID/exe, else
- *                          out of the process's memory: a deleted library's own symbols at least
+ *      the file itself     /proc/PID/map_files (the very inode; privileged), else by its path as
+ *                          the process sees it if that still is the inode, else /proc/PID/exe,
+ *                          else out of the process's memory: a deleted library's own symbols
  *      debug information   in the file; else DIR/usr/lib/debug/.build-id/xx/yyy.debug; else what
  *                          .gnu_debuglink names: beside the file, in .debug/, below /usr/lib/debug;
  *                          first with the process's root as DIR, then with our own

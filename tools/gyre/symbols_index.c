@@ -210,12 +210,14 @@ static bool ranges_add(struct spans *spans, Dwarf_Die *die, Dwarf_Off die_offset
 static void units_read(struct gy_symbol_index *index)
 {
 	Dwarf_CU *cu = NULL;
-	Dwarf_Die die, split;
+	Dwarf_Die die;
 	uint8_t type;
 
 	index->dwarf = dwfl_module_getdwarf(index->module, &index->bias);
+	/* Split units are not looked for: libdw would open whatever path the program names. Their
+	 * lines are in the program. */
 	while (index->dwarf && index->entries++ < ENTRIES_MAX &&
-	       dwarf_get_units(index->dwarf, cu, &cu, NULL, &type, &die, &split) == 0) {
+	       dwarf_get_units(index->dwarf, cu, &cu, NULL, &type, &die, NULL) == 0) {
 		struct unit *unit;
 
 		if (type == DW_UT_type || type == DW_UT_split_type)
@@ -223,7 +225,7 @@ static void units_read(struct gy_symbol_index *index)
 		unit = calloc(1, sizeof(*unit));
 		if (!unit)
 			break;
-		unit->die = type == DW_UT_skeleton && split.addr ? split : die;
+		unit->die = die;
 		unit->next = index->unit_list;
 		index->unit_list = unit;
 		if (!ranges_add(&index->units, &die, 0, unit))
