@@ -14,10 +14,14 @@
  * in /proc. One that could run and does not block the signal only lacks a processor: it is waited
  * for. But there are threads that cannot come just now: with all signals blocked while they start
  * or end, and then waiting for a lock of the C library whose holder is stopped already. So a stop
- * that does not succeed within a slice of time lets everybody go on for as long and tries again,
- * with a longer slice each time; only when gc_stop_timeout is over, it is given up, and the thread
- * named (WORLD-4). A thread named once is asked first the next time, while the world still runs:
- * one that blocks the signal for good costs each later cycle next to nothing.
+ * that does not succeed within a slice of time lets everybody go on and tries again, with a longer
+ * slice each time; only when gc_stop_timeout is over, it is given up, and the thread named
+ * (WORLD-4). A thread named once is asked first the next time, while the world still runs: one that
+ * blocks the signal for good costs each later cycle next to nothing.
+ *
+ * Whom /proc shows to be in no state to come is not waited for at a stop: STOP-9. One that sleeps
+ * uninterruptibly (a disk; a parent of vfork) may come at any moment, or in an hour: it is waited
+ * for, in short slices with long rests.
  *
  * STOP-5  Between raising and lowering the flag nothing is called that takes a lock which a stopped
  *         thread may hold; memory comes from mmap (WORLD-2).
@@ -26,6 +30,10 @@
  *         and must go on.
  * STOP-7  A worker of the kernel's (io_uring) is known by its flags in /proc and remembered by its
  *         tid; before each stop those remembered are looked at anew, since tids come round.
+ * STOP-9  A thread that blocks the signal, or that a debugger holds, cannot come while the world
+ *         stands: whoever would wake it stands too. The try is given up as soon as it is seen, the
+ *         world goes on, and is not stopped again before that thread has changed or the time is
+ *         over.
  */
 #include "mutator/world.h"
 
@@ -43,9 +51,14 @@
 #define MS 1000000ull
 #define SLICE_FIRST_NS (20 * MS)
 #define SLICE_MOST_NS (160 * MS)
+#define SLICE_SLEEPER_MOST_NS (40 * MS)
+#define SLEEPER_RESTS 4u /* slices of rest after one in vain */
+#define REST_FIRST_NS (1 * MS) /* STOP-9 */
+#define REST_MOST_NS (20 * MS)
 #define WAIT_FIRST_NS 300000ull /* until the first look at who is missing */
 #define WAIT_MOST_NS (5 * MS)
 #define LOOK_AFTER_NS (2 * MS) /* from then on also in /proc */
+#define RUNNER_AFTER_NS (10 * MS) /* starting, or ending: blocks all signals for a moment */
 #define SANITIZER_AFTER_NS (100 * MS)
 #define KERNEL_WORKERS_MOST 64u
 #define LISTINGS_MOST 1000u
@@ -59,6 +72,8 @@ static struct {
 	uint32_t expected; /* entries EXPECTED or UNSENT */
 	uint32_t present;  /* entries that are known to exist: all but GONE and expected ones */
 	bool coming;     /* one that was late when last looked at lacks but a processor */
+	bool sleeps;     /* another slept uninterruptibly */
+	pid_t hopeless;  /* STOP-9; 0: none */
 	struct gy_world_report report;
 	uint64_t first_signal_ns;
 	pid_t named;      /* WORLD-4: of the last stop that was given up; 0: none */
@@ -257,6 +272,12 @@ static bool blocks_signal(const struct gy_task *task)
 	return task->blocked_signals >> (gy_world_signal() - 1) & 1;
 }
 
+/* STOP-9 */
+static bool is_hopeless(const struct gy_task *task)
+{
+	return blocks_signal(task) || task->state == 't' || task->state == 'T';
+}
+
 /* A thread that is late: does it exist, will it ever come? */
 static void look_at(struct gy_task_entry *entry, uint64_t late_ns)
 {
@@ -281,8 +302,12 @@ static void look_at(struct gy_task_entry *entry, uint64_t late_ns)
 		world.leader_dead |= task.state == 'Z' && entry->tid == world.pid;
 	} else if (task.kernel || is_sanitizers(&task, late_ns)) {
 		exempt(entry);
+	} else if (is_hopeless(&task) && !GY_TSAN &&
+		   (task.state != 'R' || late_ns >= RUNNER_AFTER_NS)) {
+		world.hopeless = entry->tid;
 	} else {
 		world.coming |= task.state == 'R' && !blocks_signal(&task);
+		world.sleeps |= task.state == 'D';
 	}
 }
 
@@ -318,7 +343,7 @@ static bool wait_arrivals(uint64_t until_ns, uint64_t end_ns)
 		take_arrivals();
 		if (world.expected)
 			look_at_missing(now_ns - begin_ns);
-		if (now_ns >= (world.coming ? end_ns : until_ns))
+		if (now_ns >= (world.coming ? end_ns : until_ns) || world.hopeless)
 			return !world.expected;
 		pause_ns = MIN(pause_ns * 2, WAIT_MOST_NS);
 	}
@@ -349,6 +374,8 @@ static int stop_once(uint64_t until_ns, uint64_t end_ns)
 
 	gy_task_table_clear(&world.table);
 	world.expected = world.present = 0;
+	world.hopeless = 0;
+	world.sleeps = false;
 	error = list_tasks();
 	if (error)
 		return error;
@@ -488,9 +515,24 @@ static void rest(uint64_t ns)
 	gy_sys_futex_wait(&nobody, 0, &time, false);
 }
 
+/* STOP-9: until the thread looks as if it could come; false: it is `end_ns`. At least `least_ns`,
+ * for the others' sake. */
+static bool rest_while_hopeless(pid_t tid, uint64_t least_ns, uint64_t end_ns)
+{
+	struct gy_task task;
+
+	for (;;) {
+		rest(least_ns);
+		if (gy_task_read(tid, &task) || !is_hopeless(&task))
+			return true;
+		if (gy_now_ns() >= end_ns)
+			return false;
+	}
+}
+
 static int stop_locked(void)
 {
-	uint64_t begin_ns = gy_now_ns(), slice_ns = SLICE_FIRST_NS;
+	uint64_t begin_ns = gy_now_ns(), slice_ns = SLICE_FIRST_NS, rest_ns = REST_FIRST_NS;
 	uint64_t end_ns = begin_ns + gy_option(GY_OPT_gc_stop_timeout) * MS;
 	int error;
 
@@ -506,8 +548,17 @@ static int stop_locked(void)
 			return error;
 		if (gy_now_ns() >= end_ns)
 			break;
-		rest(slice_ns); /* half of the time is the program's, whoever is missing */
-		slice_ns = MIN(slice_ns * 2, SLICE_MOST_NS);
+		if (world.hopeless) {
+			if (!rest_while_hopeless(world.hopeless, rest_ns, end_ns))
+				break;
+			rest_ns = MIN(rest_ns * 2, REST_MOST_NS);
+		} else if (world.sleeps) {
+			rest(slice_ns * SLEEPER_RESTS);
+			slice_ns = MIN(slice_ns * 2, SLICE_SLEEPER_MOST_NS);
+		} else { /* half of the time is the program's, whoever is missing */
+			rest(slice_ns);
+			slice_ns = MIN(slice_ns * 2, SLICE_MOST_NS);
+		}
 	}
 	name_missing();
 	return -EDEADLK;
