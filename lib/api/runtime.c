@@ -10,6 +10,7 @@
 #include "heap/heap.h"
 #include "heap/hooks.h"
 #include "mutator/fork.h"
+#include "trace/events.h"
 #include "trace/sampler.h"
 
 static void started(void)
@@ -22,6 +23,7 @@ const struct gy_heap_hooks gy_heap_hooks = {
 	.sample_interval = gy_sample_interval,
 	.sample_alloc = gy_sample_alloc,
 	.sample_free = gy_sample_free,
+	.record = gy_events_record,
 	.slow_path = gy_background_slow_path,
 };
 
@@ -62,5 +64,6 @@ __attribute__((constructor(101))) static void runtime_init(void)
 	static const struct gy_fork_hooks hooks = {fork_prepare, fork_parent, fork_child};
 
 	gy_heap_start();
+	gy_events_init();
 	gy_fork_init(&hooks);
 }

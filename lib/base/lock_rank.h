@@ -27,6 +27,8 @@
 	RANK(bin, "one layout and size: its blocks; refill of cursors, sweeping; fork: held")	   \
 	RANK(pool, "free pages of the collector; refill, sweeping; fork: held")		   \
 	RANK(trim, "one release pass at a time; background thread and gyre_trim; fork: held")	   \
+	RANK(events, "the buffers of every event; a thread's first, shipping; fork: held")	   \
+	RANK(event_buffer, "shipping one such buffer; its thread, the shipper; fork: not held")	   \
 	RANK(registry, "the list of thread caches; thread start and end, statistics; fork: held")  \
 	RANK(owner, "one cache against being taken back; its thread, the taker; fork: not held")   \
 	RANK(central, "one size class's spans and transfer array; refill and flush; fork: held")   \

@@ -1,11 +1,13 @@
 /* background.c - the one background thread: release, idle caches, the control page.
  *
- * It starts when the heap first passes background_start bytes (so `ls` never has one), from a slow
- * path of whichever thread comes by, and lives as long as the process. All its signals are blocked.
+ * It starts when the heap first passes background_start bytes (so `ls` never has one), or when
+ * events are first recorded, from a slow path of whichever thread comes by, and lives as long as
+ * the process. All its signals are blocked.
  *
  *   each turn   move the heap's coarse clock on (GY_TICK_MS)
  *               take back idle thread caches        (mutator/idle.c)
  *               one paced release step              (heap/scavenger.c)
+ *               begin or end the recording of events, ship what waited for long (trace/events.h)
  *               publish if asked, or once a second while something happens
  *   sleep       on the control page's request word: 50 ms while there is work, 250 ms while what
  *               was in use lately grows old, a second after that; a request wakes it at once
@@ -30,6 +32,7 @@
 #include "os/native_thread.h"
 #include "os/release.h"
 #include "os/sys.h"
+#include "trace/events.h"
 
 #include <pthread.h>
 #include <time.h>
@@ -87,7 +90,7 @@ static void run(void)
 		uint32_t *word = gy_control_request_word();
 		uint32_t request = word ? READ_RELAXED(*word) : 0;
 		uint64_t now_ns = gy_now_ns(), work;
-		bool idle_waits, more;
+		bool idle_waits, more, recording;
 
 		gy_control_set_background(tid, ++runs);
 		WRITE_RELAXED(gy_heap_tick, (uint32_t)(now_ns / (GY_TICK_MS * MS)));
@@ -95,6 +98,7 @@ static void run(void)
 		gy_space_age(now_ns);
 		more = gy_scavenger_step(now_ns - last_ns);
 		last_ns = now_ns;
+		recording = gy_events_need_follow() && gy_events_follow(false);
 		work = activity();
 		if (gy_control_is_asked() ||
 		    (work != seen && now_ns - gy_control_published_ns() >= SECOND))
@@ -102,7 +106,7 @@ static void run(void)
 		/* Idle memory ages by the clock: a quiet heap needs few looks. */
 		if (work != seen)
 			active_ns = now_ns;
-		if (more || work != seen)
+		if (more || work != seen || recording)
 			sleep = SLEEP_LEAST_NS;
 		else
 			sleep = MIN(sleep * 2, idle_waits || now_ns - active_ns < AGING_NS
@@ -152,7 +156,8 @@ void gy_background_slow_path(uintptr_t caller_pc)
 		return;
 	if (!gy_control_exists())
 		gy_control_init();
-	if (gy_option(GY_OPT_background) && usable > gy_option(GY_OPT_background_start)) {
+	if (gy_option(GY_OPT_background) &&
+	    (usable > gy_option(GY_OPT_background_start) || gy_events_need_follow())) {
 		start_thread();
 		return;
 	}

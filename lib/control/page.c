@@ -26,6 +26,7 @@
 #include "heap/metadata.h"
 #include "os/lock.h"
 #include "os/sys.h"
+#include "trace/events.h"
 #include "trace/profile.h"
 
 #include <errno.h>
@@ -229,6 +230,7 @@ void gy_control_publish(void)
 	static struct gyre_control_totals totals;                   /* [lock: control] */
 	static struct gyre_control_class classes[GY_STATS_CLASSES]; /* [lock: control] */
 	static struct gyre_control_gc gc;                           /* [lock: control] */
+	static struct gyre_control_events events;                   /* [lock: control] */
 	uint32_t request;
 	bool collect;
 
@@ -236,15 +238,19 @@ void gy_control_publish(void)
 		return;
 	gy_lock_acquire(&control.lock);
 	request = __atomic_load_n(&page->request, __ATOMIC_ACQUIRE);
+	/* EVENT-1: after the request is read, before it is answered. */
+	gy_events_follow(request != READ_RELAXED(page->answered));
 	gy_setting_take(&page->setting); /* before the snapshot, which shows it */
 	gy_stats_gather(&totals, classes);
 	collect = take_commands(page, &gc);
+	gy_stats_gather_events(&events);
 	totals.background_runs = READ_RELAXED(control.background_runs);
 	/* CTL-2, PAGE-4 */
 	WRITE_RELAXED(page->snapshot_seq, page->snapshot_seq | 1);
 	__atomic_thread_fence(__ATOMIC_RELEASE);
 	page->totals = totals;
 	page->gc = gc;
+	page->events = events;
 	memcpy((char *)page + class_offset(), classes, sizeof(classes));
 	fill_options(page);
 	WRITE_RELAXED(page->snapshot_ns, gy_now_ns());

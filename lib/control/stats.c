@@ -23,7 +23,9 @@
 #include "heap/sampled.h"
 #include "heap/thread_cache.h"
 #include "mutator/idle.h"
+#include "trace/events.h"
 #include "trace/sampler.h"
+#include "trace/ticks.h"
 
 #include <gyre/gc.h>
 #include <string.h>
@@ -204,4 +206,22 @@ void gy_stats_gather_gc(struct gyre_control_gc *gc)
 		.weak_cleared = stats.weak_cleared,
 		.finalisers_run = stats.finalisers_run,
 	};
+}
+
+void gy_stats_gather_events(struct gyre_control_events *events)
+{
+	struct gy_events_stats stats;
+
+	gy_events_read_stats(&stats);
+	*events = (struct gyre_control_events){
+		.events_available = stats.available,
+		.events_recording = stats.recording,
+		.events_recorded = stats.recorded,
+		.events_dropped = stats.dropped,
+		.events_shipped = stats.shipped,
+		.events_waiting = stats.waiting,
+		.events_buffers = stats.buffers,
+	};
+	if (stats.recording || stats.buffers)
+		events->ticks_hz = gy_ticks_hz(&events->ticks_then, &events->ticks_then_ns);
 }

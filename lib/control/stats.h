@@ -16,4 +16,7 @@ void gy_stats_gather(struct gyre_control_totals *totals,
  * runs. */
 void gy_stats_gather_gc(struct gyre_control_gc *gc);
 
+/* Under no lock behind `control`. */
+void gy_stats_gather_events(struct gyre_control_events *events);
+
 #endif

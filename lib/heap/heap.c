@@ -22,6 +22,7 @@
 
 #include "base/config.h"
 #include "base/probe.h"
+#include "heap/gate.h"
 #include "heap/hooks.h"
 #include "heap/large.h"
 #include "heap/misuse.h"
@@ -145,7 +146,7 @@ static void *small_sampled(struct gy_thread_cache *cache, unsigned class_index, 
 	return block;
 }
 
-static void *small_alloc(unsigned class_index, size_t bytes, uintptr_t caller_pc)
+static void *small_take(unsigned class_index, size_t bytes, uintptr_t caller_pc)
 {
 	struct gy_thread_cache *cache = gy_thread_cache_begin();
 	struct gy_bin *bin;
@@ -165,6 +166,25 @@ static void *small_alloc(unsigned class_index, size_t bytes, uintptr_t caller_pc
 		block = small_cached(cache, class_index, bytes, caller_pc);
 	gy_thread_cache_end(cache);
 	return block;
+}
+
+/* With the gate closed, the fast path's turn comes here. */
+static GY_NOINLINE void *small_recorded(unsigned class_index, size_t bytes, uintptr_t caller_pc)
+{
+	void *block = gy_gate_take(class_index);
+
+	if (unlikely(!block))
+		block = small_take(class_index, bytes, caller_pc);
+	if (likely(block))
+		gy_heap_hooks.record(GY_BLOCK_TAKEN, class_index, block, bytes, caller_pc);
+	return block;
+}
+
+static void *small_alloc(unsigned class_index, size_t bytes, uintptr_t caller_pc)
+{
+	if (unlikely(gy_gate_is_closed()))
+		return small_recorded(class_index, bytes, caller_pc);
+	return small_take(class_index, bytes, caller_pc);
 }
 
 /* ------------------------------------------------------------------ large blocks */
@@ -233,6 +253,8 @@ static void *large_alloc(size_t bytes, size_t alignment, bool *zeroed, uintptr_t
 		gy_heap_hooks.sample_alloc(block, 0, bytes, gy_span_bytes(span), stretch,
 					   caller_pc);
 	gy_heap_hooks.slow_path(caller_pc);
+	if (unlikely(gy_gate_is_closed()))
+		gy_heap_hooks.record(GY_BLOCK_TAKEN, 0, block, bytes, caller_pc);
 	return block;
 }
 
@@ -434,12 +456,35 @@ static struct gy_span *span_of_block(const void *block, const char *function, ui
 	return span;
 }
 
+/* Records that the block is about to be freed: before others can get it. Not what misuse will be
+ * said of: that is no free. */
+static GY_NOINLINE void record_free(const struct gy_span *span, const void *block,
+				    uintptr_t caller_pc)
+{
+	size_t offset = (size_t)((const char *)block - gy_span_start(span));
+	unsigned class_index = span->class_index;
+
+	if (span->kind == GY_SPAN_LARGE) {
+		if (!offset)
+			gy_heap_hooks.record(GY_BLOCK_GIVEN, 0, block, gy_span_bytes(span),
+					     caller_pc);
+	} else if (is_start(span, offset) && !(*(const uintptr_t *)block == gy_freed_mark() &&
+					       (span->sampled
+							? gy_sampled_holds(class_index, block)
+							: suspect_is_free(class_index, block)))) {
+		gy_heap_hooks.record(GY_BLOCK_GIVEN, class_index, block,
+				     gy_size_classes[class_index].bytes, caller_pc);
+	}
+}
+
 static void free_block(void *block, const char *function, uintptr_t caller_pc)
 {
 	struct gy_span *span = span_of_block(block, function, caller_pc);
 
 	if (!span)
 		return;
+	if (unlikely(gy_gate_is_closed()))
+		record_free(span, block, caller_pc);
 	if (span->kind == GY_SPAN_LARGE)
 		large_free(span, block, function, caller_pc);
 	else if (unlikely(gy_sampled_is(block)))
@@ -448,14 +493,38 @@ static void free_block(void *block, const char *function, uintptr_t caller_pc)
 		small_free(span, span->class_index, block, function, caller_pc);
 }
 
+/* With the gate closed: what the fast path would have freed. false: none such. */
+static bool free_recorded(void *block, uintptr_t caller_pc)
+{
+	unsigned class_index = gy_gate_class(block);
+	struct gy_thread_cache *cache;
+
+	if (unlikely(!class_index))
+		return false;
+	gy_heap_hooks.record(GY_BLOCK_GIVEN, class_index, block, gy_size_classes[class_index].bytes,
+			     caller_pc);
+	if (likely(gy_gate_give(class_index, block)))
+		return true;
+	cache = gy_thread_cache_begin();
+	push_free(cache, class_index, block, "free", caller_pc);
+	gy_thread_cache_end(cache);
+	return true;
+}
+
 void gy_heap_free(void *block, uintptr_t caller_pc)
 {
-	int saved;
+	int saved = errno; /* HEAP-3 */
 
-	/* HEAP-3: what a sample's end calls keeps errno. */
-	if (!block || sampled_free(block, "free", caller_pc))
+	if (!block)
 		return;
-	saved = errno; /* HEAP-3 */
+	if (unlikely(gy_gate_is_closed())) {
+		if (free_recorded(block, caller_pc)) {
+			errno = saved;
+			return;
+		}
+	} else if (sampled_free(block, "free", caller_pc)) {
+		return; /* what a sample's end calls keeps errno */
+	}
 	free_block(block, "free", caller_pc);
 	errno = saved;
 }
@@ -572,6 +641,8 @@ static void *realloc_move(struct gy_span *span, size_t bytes, uintptr_t caller_p
 		rest -= MIN(rest, whole);
 		memcpy((char *)fresh + whole, (char *)block + whole, rest);
 	}
+	if (unlikely(gy_gate_is_closed()))
+		record_free(span, block, caller_pc);
 	large_free(span, block, "realloc", caller_pc);
 	return fresh;
 }

@@ -15,6 +15,8 @@ enum gy_sample_end {
 	GY_SAMPLE_SHELVED, /* and the block is on its shelf */
 };
 
+enum gy_block_event { GY_BLOCK_TAKEN = 1, GY_BLOCK_GIVEN = 2 }; /* as trace/event_record.h */
+
 struct gy_heap_hooks {
 	/* Once, after the heap can allocate and before the first block is handed out. */
 	void (*started)(void);
@@ -28,6 +30,10 @@ struct gy_heap_hooks {
 	/* It is being freed, by a caller who keeps others from getting it; of class_index, or 0:
 	 * the caller wants it back. */
 	enum gy_sample_end (*sample_free)(void *block, unsigned class_index);
+	/* While the gate (gate.h) is closed, under no lock: a block was taken, `bytes` were asked
+	 * for; or one of so many bytes is about to be given back. class_index 0: a large one. */
+	void (*record)(unsigned event, unsigned class_index, const void *block, size_t bytes,
+		       uintptr_t caller_pc); /* enum gy_block_event */
 	/* Called from slow paths under no lock: start the background thread, publish, if due. */
 	void (*slow_path)(uintptr_t caller_pc);
 };

@@ -21,7 +21,9 @@ struct free_block {
 	struct free_block *next;
 };
 
-struct gy_address_map gy_map GY_ALIGNED(64);
+struct gy_address_map gy_map GY_ALIGNED(64) = {
+	.gate = {.small_end = GY_GATE_SMALL_END, .class_end = GY_GATE_CLASS_END},
+};
 
 static struct {
 	struct gy_lock lock;

@@ -48,9 +48,12 @@ struct gy_page_info {
 #define GY_PAGE_SAMPLED 0x8000u
 
 struct gy_address_map {
-	uintptr_t base;    /* META-1 */
-	size_t page_count; /* META-2; [atomic: relaxed] */
+	uintptr_t base; /* META-1 */
 	struct gy_page_info *page_info;
+	struct gy_gate { /* what the fast paths compare with: gate.h; [atomic: relaxed] */
+		size_t page_count, small_end, class_end;
+	} gate;
+	size_t page_count; /* META-2; [atomic: relaxed] */
 	struct gy_span **span_of;
 	struct gy_hugepage *hugepages;
 	size_t hugepage_count;    /* made usable; [lock: page_heap] */
@@ -59,6 +62,9 @@ struct gy_address_map {
 	size_t hugepage_carved;
 	size_t hugepage_sides;    /* covered by usable side arrays; [lock: page_heap] */
 };
+
+#define GY_GATE_SMALL_END ((size_t)GY_SMALL_MAX_BYTES + 1)
+#define GY_GATE_CLASS_END ((size_t)GY_CLASS_MAX_BYTES + 1)
 
 extern struct gy_address_map gy_map GY_ALIGNED(64) GY_HIDDEN;
 

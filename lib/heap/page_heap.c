@@ -40,6 +40,7 @@
 
 #include "base/config.h"
 #include "base/probe.h"
+#include "heap/gate.h"
 #include "os/limits.h"
 
 #include <errno.h>
@@ -168,6 +169,7 @@ static enum gy_oom_reason grow(size_t need)
 	gy_map.hugepage_count = first + count;
 	/* META-2: pairs with nothing stronger; a pointer into these pages carries the order. */
 	WRITE_RELAXED(gy_map.page_count, (first + count) * GY_HUGEPAGE_PAGES);
+	gy_gate_follow_locked();
 	GY_PROBE3(heap_grow, (uintptr_t)start, bytes, (first + count) * GY_HUGEPAGE_BYTES);
 	return GY_OOM_NONE;
 }
@@ -537,6 +539,11 @@ void gy_page_heap_count_oom(void)
 void gy_page_heap_lock(void)
 {
 	gy_lock_acquire(&gy_pages.lock);
+}
+
+bool gy_page_heap_try_lock(void)
+{
+	return gy_lock_try(&gy_pages.lock);
 }
 
 void gy_page_heap_unlock(void)

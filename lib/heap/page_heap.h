@@ -44,6 +44,7 @@ void *gy_page_heap_carve(size_t bytes);
 void gy_page_heap_read_stats(struct gy_page_heap_stats *stats);
 void gy_page_heap_count_oom(void);
 void gy_page_heap_lock(void);
+bool gy_page_heap_try_lock(void);
 void gy_page_heap_unlock(void);
 void gy_page_heap_fork_child(void);
 

@@ -38,13 +38,13 @@ GY_INLINE bool size_is_exact(const void *block, size_t bytes)
 	size_t page = gy_page_of(block);
 	const struct gy_bin *bin;
 
-	if (likely(bytes <= GY_SMALL_MAX_BYTES))
+	if (likely(bytes < GY_GATE(small_end)))
 		bin = gy_tls.small_bin[(bytes + 7) >> 3];
-	else if (bytes <= GY_CLASS_MAX_BYTES)
+	else if (bytes < GY_GATE(class_end))
 		bin = &cache->bins[gy_class_of_medium[(bytes + 127) >> 7]];
 	else
 		return false;
-	return page < READ_RELAXED(gy_map.page_count) &&
+	return page < GY_GATE(page_count) &&
 	       gy_bin_at(cache, gy_map.page_info[page].bin) == bin;
 }
 

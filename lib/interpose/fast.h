@@ -15,6 +15,8 @@
  * FAST-2  Each instruction boundary leaves the cache consistent (CACHE-3): the slot is written
  *         before top moves up, and read before it moves down matters to nobody but us.
  * FAST-3  A function reads gy_tls once; a slow half reads it anew.
+ * FAST-4  Sizes and pages are compared with the gate's limits (heap/gate.h), plain reads that
+ *         become memory operands: while every event is recorded they are 0, and all fall through.
  */
 #ifndef GY_INTERPOSE_FAST_H
 #define GY_INTERPOSE_FAST_H
@@ -29,6 +31,13 @@
 #define GY_FAST_ASM 1
 #else
 #define GY_FAST_ASM 0
+#endif
+
+/* META-2, GATE-1: an atomic read would not become a memory operand. */
+#if GY_TSAN
+#define GY_GATE(limit) READ_RELAXED(gy_map.gate.limit)
+#else
+#define GY_GATE(limit) gy_map.gate.limit
 #endif
 
 GY_INLINE void bin_move_top(struct gy_bin *bin, ptrdiff_t slots)
@@ -77,9 +86,9 @@ GY_INLINE void *gy_fast_alloc(size_t bytes)
 	struct gy_bin *bin;
 	void **top, *block;
 
-	if (likely(bytes <= GY_SMALL_MAX_BYTES))
+	if (likely(bytes < GY_GATE(small_end)))
 		bin = gy_tls.small_bin[(bytes + 7) >> 3];
-	else if (bytes <= GY_CLASS_MAX_BYTES)
+	else if (bytes < GY_GATE(class_end))
 		bin = &gy_tls.cache->bins[gy_class_of_medium[(bytes + 127) >> 7]];
 	else
 		return NULL;
@@ -101,8 +110,7 @@ GY_INLINE bool gy_fast_free(void *block)
 	struct gy_bin *bin;
 	void **top;
 
-	/* A plain read (META-2): an atomic one would not become a memory operand. */
-	if (unlikely(page >= gy_map.page_count))
+	if (unlikely(page >= GY_GATE(page_count)))
 		return false;
 	bin = bin_of_page(cache, pages, page);
 	if (unlikely(!is_block_start(block, pages, page, bin)))
@@ -124,7 +132,7 @@ GY_INLINE unsigned gy_fast_class(const void *block)
 	const struct gy_page_info *pages = gy_map.page_info;
 	unsigned class_index;
 
-	if (unlikely(page >= gy_map.page_count))
+	if (unlikely(page >= GY_GATE(page_count)))
 		return 0;
 	class_index = pages[page].bin / (unsigned)sizeof(struct gy_bin);
 	/* In class 0 nothing is a block's start: its magic is 0. */

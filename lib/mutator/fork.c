@@ -19,6 +19,7 @@
 #include "heap/large.h"
 #include "heap/scavenger.h"
 #include "heap/thread_cache.h"
+#include "trace/events.h"
 #include "trace/sampler.h"
 
 #include <pthread.h>
@@ -29,6 +30,7 @@ static void prepare(void)
 {
 	hooks->prepare();
 	gy_scavenger_fork_prepare();
+	gy_events_fork_prepare();
 	gy_lock_acquire(&gy_registry.lock);
 	gy_central_fork_prepare();
 	gy_large_lock();
@@ -45,6 +47,7 @@ static void parent(void)
 	gy_large_unlock();
 	gy_central_fork_parent();
 	gy_lock_release(&gy_registry.lock);
+	gy_events_fork_parent();
 	gy_scavenger_fork_parent();
 	hooks->parent();
 }
@@ -62,6 +65,7 @@ static void child(void)
 	gy_central_fork_child();
 	gy_lock_release(&gy_registry.lock);
 	gy_thread_cache_fork_child();
+	gy_events_fork_child();
 	gy_scavenger_fork_parent();
 	gy_scavenger_fork_child();
 	hooks->child();

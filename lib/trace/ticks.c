@@ -65,3 +65,13 @@ uint64_t gy_ticks_since_ns(uint64_t then)
 	return (uint64_t)((double)passed *
 			  ((double)(gy_now_ns() - start_ns) / (double)(now - start_ticks)));
 }
+
+uint64_t gy_ticks_hz(uint64_t *ticks, uint64_t *ns)
+{
+	*ticks = gy_ticks();
+	*ns = gy_now_ns();
+	if (READ_RELAXED(gy_ticks_kind) != GY_TICKS_COUNTER || *ticks <= start_ticks ||
+	    *ns <= start_ns)
+		return 0;
+	return (uint64_t)((double)(*ticks - start_ticks) * 1e9 / (double)(*ns - start_ns));
+}

@@ -70,6 +70,9 @@ GY_INLINE uint64_t gy_ticks_of_birth(bool exact)
 	return likely(!exact && tick) ? GY_TICKS_COARSE | tick : gy_ticks();
 }
 
+/* Ticks a second, and this moment by both clocks; 0: ticks are the clock's nanoseconds. */
+uint64_t gy_ticks_hz(uint64_t *ticks, uint64_t *ns);
+
 /* Nanoseconds from then, which gy_ticks or gy_ticks_of_birth returned, until now. */
 uint64_t gy_ticks_since_ns(uint64_t then);
 

@@ -1,0 +1,698 @@
+/* events_test.c - every event recorded once, in order, whatever comes in between.
+ *
+ * The linker puts this file's carrier() in the place of the probe `events` (tests/unit/build.mk,
+ * --wrap), and the tests raise the semaphores themselves. The carrier keeps what it is told in
+ * shared memory, so that a child's records can be looked at too.
+ */
+#include "trace/events.h"
+
+#include "base/config.h"
+#include "base/probe.h"
+#include "control/background.h"
+#include "control/page.h"
+#include "control/stats.h"
+#include "heap/gate.h"
+#include "heap/heap.h"
+#include "heap/sampled.h"
+#include "trace/sampler.h"
+
+#include "unit/fast_path.h"
+#include "unit/unit.h"
+
+#include <pthread.h>
+#include <sys/syscall.h>
+
+#define THREADS 4
+#define THREADS_MOST 4096
+#define TURNS (UNIT_SLOW ? 30000u : 200000u)
+
+/* ------------------------------------------------------------------ the carrier */
+
+struct told {
+	uint32_t tid;
+	uint64_t next, told, gap, dropped; /* next: what the next batch begins with */
+	uint64_t dropped_before;
+	uint32_t ended; /* a batch said: thread exit */
+};
+
+static struct heard {
+	uint32_t lock;
+	uint32_t thread_count;
+	uint64_t batches, errors, records[GYRE_RECORD_OPERATIONS];
+	uint64_t by_class[GYRE_RECORD_OPERATIONS][256], bytes[GYRE_RECORD_OPERATIONS];
+	uint64_t reasons[6], most;
+	const char *error;
+	struct told threads[THREADS_MOST];
+	uint64_t last_where, last_bytes;
+} *heard;
+
+static void (*in_carrier)(void); /* what a test wants to happen in the middle of a batch */
+
+static struct told *thread_of(uint32_t tid)
+{
+	struct told *told;
+
+	for (uint32_t i = heard->thread_count; i--;)
+		if (heard->threads[i].tid == tid)
+			return &heard->threads[i];
+	if (heard->thread_count == THREADS_MOST)
+		return NULL;
+	told = &heard->threads[heard->thread_count++];
+	told->tid = tid;
+	return told;
+}
+
+static void wrong(const char *what)
+{
+	heard->errors++;
+	heard->error = what;
+}
+
+static void hear_records(const struct gyre_record *records, uint64_t count)
+{
+	for (uint64_t i = 0; i < count; i++) {
+		unsigned operation = GYRE_RECORD_OPERATION(records[i].where);
+
+		if (i && records[i].ticks < records[i - 1].ticks)
+			wrong("EVENT-3: ticks ran backwards");
+		if (!operation || operation >= GYRE_RECORD_OPERATIONS) {
+			wrong("an operation that there is not");
+			continue;
+		}
+		heard->records[operation]++;
+		heard->by_class[operation][GYRE_RECORD_CLASS(records[i].where)]++;
+		heard->bytes[operation] += GYRE_RECORD_BYTES(records[i].bytes);
+		heard->last_where = records[i].where;
+		heard->last_bytes = records[i].bytes;
+	}
+}
+
+static void hear(const uint64_t *values)
+{
+	struct told *told = thread_of((uint32_t)values[3]);
+
+	heard->batches++;
+	heard->reasons[values[5] % 6]++;
+	heard->most = MAX(heard->most, values[1]);
+	if (!values[1] || values[1] > GYRE_BATCH_RECORDS)
+		wrong("the size of a batch");
+	if (!told) {
+		wrong("too many threads");
+	} else {
+		if (!told->told || (!values[2] && told->ended)) /* a new one, or of the same id */
+			*told = (struct told){.tid = (uint32_t)values[3],
+					      .next = values[2],
+					      .told = told->told,
+					      .dropped_before = values[4]};
+		if (values[2] < told->next)
+			wrong("EVENT-2: a record was told twice");
+		told->gap += values[2] - told->next;
+		told->next = values[2] + values[1];
+		told->told += values[1];
+		told->dropped = values[4] - told->dropped_before;
+		if (told->gap > told->dropped)
+			wrong("EVENT-2: a gap that nobody has counted");
+		told->ended = values[5] == 2;
+	}
+	hear_records((const struct gyre_record *)values[0], values[1]);
+}
+
+void __wrap_gy_probe_events(const uint64_t *values);
+void __wrap_gy_probe_events(const uint64_t *values)
+{
+	sigset_t all, before;
+
+	if (in_carrier)
+		in_carrier();
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &before);
+	while (__atomic_exchange_n(&heard->lock, 1, __ATOMIC_ACQUIRE))
+		;
+	hear(values);
+	__atomic_store_n(&heard->lock, 0, __ATOMIC_RELEASE);
+	pthread_sigmask(SIG_SETMASK, &before, NULL);
+}
+
+static void switch_to(bool up)
+{
+	__atomic_store_n(&gyre_events_semaphore, up, __ATOMIC_SEQ_CST);
+	__atomic_store_n(&gyre_events_on_semaphore, up, __ATOMIC_SEQ_CST);
+}
+
+/* As a tracer does it (EVENT-1). */
+static void begin(void)
+{
+	memset(heard, 0, sizeof(*heard));
+	switch_to(true);
+	cr_assert(gy_events_follow(true));
+	cr_assert(gy_gate_is_closed());
+}
+
+static void end(void)
+{
+	__atomic_store_n(&gyre_events_on_semaphore, 0, __ATOMIC_SEQ_CST);
+	cr_assert_not(gy_events_follow(true));
+	cr_assert_not(gy_gate_is_closed());
+	__atomic_store_n(&gyre_events_semaphore, 0, __ATOMIC_SEQ_CST);
+	cr_assert_eq(heard->errors, 0u, "%s", heard->error);
+	gy_events_check();
+}
+
+static void quiet(void)
+{
+	cr_assert(gy_heap_start());
+	gy_option_values[GY_OPT_background] = 0;
+	gy_option_values[GY_OPT_sample] = 0;
+	gy_option_values[GY_OPT_sample_stack] = 3;
+	heard = mmap(NULL, sizeof(*heard), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1,
+		     0);
+	cr_assert_neq(heard, MAP_FAILED);
+}
+
+TestSuite(events, .init = quiet);
+
+/* The library's own counts, by class; 0: large. */
+struct counts {
+	uint64_t mallocs[GY_CLASS_COUNT], frees[GY_CLASS_COUNT];
+};
+
+static void count(struct counts *counts)
+{
+	struct gyre_control_class classes[GY_STATS_CLASSES];
+	struct gyre_control_totals totals;
+
+	gy_stats_gather(&totals, classes);
+	counts->mallocs[0] = totals.large_mallocs;
+	counts->frees[0] = totals.large_mallocs - totals.large_blocks;
+	for (unsigned c = 1; c < GY_CLASS_COUNT; c++) {
+		counts->mallocs[c] = classes[c - 1].mallocs;
+		counts->frees[c] = classes[c - 1].frees;
+	}
+}
+
+/* EVENT-4: since `before` the counts have moved by what was heard. */
+static void check_counts(const struct counts *before)
+{
+	struct counts after;
+
+	count(&after);
+	for (unsigned c = 0; c < GY_CLASS_COUNT; c++) {
+		cr_expect_eq(after.mallocs[c] - before->mallocs[c],
+			     heard->by_class[GYRE_RECORD_MALLOC][c], "mallocs of class %u", c);
+		cr_expect_eq(after.frees[c] - before->frees[c],
+			     heard->by_class[GYRE_RECORD_FREE][c], "frees of class %u", c);
+	}
+}
+
+/* ------------------------------------------------------------------ one thread */
+
+#if GYRE_PROBES
+Test(events, each_way_to_allocate_and_free_is_told_once)
+{
+	static const size_t sizes[] = {0,    1,     8,     100,    1088,   1089,
+				       5000, 8192,  32768, 32769,  300000, 3 << 20};
+	struct counts before;
+
+	for (unsigned sampled = 0; sampled < 2; sampled++) {
+		gy_option_values[GY_OPT_sample] = sampled ? 64 : 0;
+		count(&before);
+		begin();
+		for (unsigned round = 0; round < 20; round++) {
+			for (unsigned i = 0; i < ARRAY_SIZE(sizes); i++) {
+				size_t bytes = sizes[i];
+				void *block = unit_malloc(bytes), *other;
+
+				other = gy_heap_alloc_zeroed(bytes, 0);
+				unit_free(block);
+				block = gy_heap_alloc_aligned(256, bytes, 0);
+				other = gy_heap_realloc(other, bytes * 3 + 10, 0);
+				gy_heap_free_sized(block, bytes, 256, 0);
+				other = gy_heap_realloc(other, bytes / 2 + 1, 0);
+				unit_free(other);
+				block = gy_heap_alloc_aligned((size_t)4 << 20, bytes, 0);
+				gy_heap_free(block, 0);
+			}
+			unit_free(NULL);
+		}
+		end();
+		cr_assert_eq(heard->records[GYRE_RECORD_MALLOC], heard->records[GYRE_RECORD_FREE]);
+		cr_assert_geq(heard->records[GYRE_RECORD_MALLOC], 20u * 4u * ARRAY_SIZE(sizes));
+		check_counts(&before);
+	}
+	gy_sampler_check();
+}
+
+Test(events, a_record_says_what_happened)
+{
+	char *block;
+
+	begin();
+	block = unit_malloc(100);
+	gy_events_follow(true);
+	cr_assert_eq(GYRE_RECORD_OPERATION(heard->last_where), (unsigned)GYRE_RECORD_MALLOC);
+	cr_assert_eq(GYRE_RECORD_CLASS(heard->last_where), gy_class_of_request(100));
+	cr_assert_eq(GYRE_RECORD_ADDRESS(heard->last_where), (uintptr_t)block);
+	cr_assert_eq(heard->last_bytes, 100u);
+	unit_free(block);
+	gy_events_follow(true);
+	cr_assert_eq(GYRE_RECORD_OPERATION(heard->last_where), (unsigned)GYRE_RECORD_FREE);
+	cr_assert_eq(heard->last_bytes, gy_size_classes[gy_class_of_request(100)].bytes);
+	block = unit_malloc((size_t)5 << 30);
+	gy_events_follow(true);
+	cr_assert_eq(GYRE_RECORD_CLASS(heard->last_where), 0u);
+	cr_assert_eq(GYRE_RECORD_BYTES(heard->last_bytes), (uint64_t)5 << 30);
+	unit_free(block);
+	end();
+	cr_assert_eq(heard->records[GYRE_RECORD_FREE], 2u);
+	cr_assert_eq(heard->threads[0].tid, (uint32_t)syscall(SYS_gettid));
+}
+
+/* Batches are halves; the buffer wraps; nothing is lost at any number of records. */
+Test(events, every_number_of_records_is_shipped_whole)
+{
+	for (unsigned n = 0; n < 3000; n += n < 20 || (n > 500 && n < 520) ? 1 : 37) {
+		begin();
+		for (unsigned i = 0; i < n; i++)
+			unit_free(unit_malloc(16));
+		end();
+		cr_assert_eq(heard->records[GYRE_RECORD_MALLOC], n);
+		cr_assert_eq(heard->records[GYRE_RECORD_FREE], n);
+		cr_assert_leq(heard->batches, n * 2 / GYRE_BATCH_RECORDS + 2);
+	}
+}
+
+/* A heap that grows with the gate closed is whole when it opens. */
+Test(events, GATE_1_the_heap_grows_behind_a_closed_gate)
+{
+	static void *blocks[4000];
+	size_t pages = gy_map.page_count;
+
+	begin();
+	for (unsigned i = 0; i < ARRAY_SIZE(blocks); i++)
+		blocks[i] = unit_malloc(20000);
+	cr_assert_gt(gy_map.page_count, pages);
+	cr_assert_eq(gy_map.gate.page_count, 0u);
+	end();
+	cr_assert_eq(gy_map.gate.page_count, gy_map.page_count);
+	for (unsigned i = 0; i < ARRAY_SIZE(blocks); i++)
+		unit_free(blocks[i]);
+}
+
+Test(events, nobody_listens_and_it_is_counted)
+{
+	struct gy_events_stats before, after;
+
+	gy_events_read_stats(&before);
+	begin();
+	__atomic_store_n(&gyre_events_semaphore, 0, __ATOMIC_SEQ_CST);
+	for (unsigned i = 0; i < 5000; i++)
+		unit_free(unit_malloc(32));
+	cr_assert_eq(heard->batches, 0u);
+	__atomic_store_n(&gyre_events_semaphore, 1, __ATOMIC_SEQ_CST);
+	for (unsigned i = 0; i < 5000; i++)
+		unit_free(unit_malloc(32));
+	end();
+	gy_events_read_stats(&after);
+	cr_assert_gt(after.dropped - before.dropped, 8000u);
+	cr_assert_eq(after.dropped - before.dropped + after.recorded - before.recorded, 20000u);
+	cr_assert_eq(heard->threads[0].dropped_before, after.dropped - before.dropped);
+	cr_assert_eq(heard->threads[0].told, after.recorded - before.recorded);
+}
+
+/* EVENT-1: a tracer that was killed. */
+Test(events, recording_stops_by_itself_and_leaves_nothing_stale)
+{
+	begin();
+	for (unsigned i = 0; i < 100; i++)
+		unit_free(unit_malloc(32));
+	switch_to(false);
+	cr_assert(gy_gate_is_closed());
+	unit_free(unit_malloc(32));
+	cr_assert_not(gy_gate_is_closed());
+	cr_assert_eq(heard->batches, 0u);
+	begin(); /* nobody has asked in between */
+	unit_free(unit_malloc(48));
+	__atomic_store_n(&gyre_events_on_semaphore, 0, __ATOMIC_SEQ_CST);
+	gy_events_follow(true);
+	cr_assert_eq(heard->records[GYRE_RECORD_MALLOC], 1u);
+	cr_assert_eq(heard->records[GYRE_RECORD_FREE], 1u);
+	switch_to(false);
+}
+
+Test(events, the_option_turns_it_off)
+{
+	struct gy_events_stats stats;
+
+	gy_option_values[GY_OPT_events] = 0;
+	switch_to(true);
+	cr_assert_not(gy_events_follow(true));
+	cr_assert_not(gy_gate_is_closed());
+	gy_events_read_stats(&stats);
+	cr_assert_not(stats.available);
+	switch_to(false);
+}
+
+/* ------------------------------------------------------------------ threads */
+
+static uint32_t go, stop; /* [atomic] */
+static uint64_t made;	  /* [atomic] operations of all threads */
+
+static void churn_some(uint64_t *rng, unsigned turns)
+{
+	static const size_t sizes[] = {16, 40, 64, 100, 500, 2000, 9000, 40000};
+	void *blocks[64] = {NULL};
+	uint64_t mine = 0;
+
+	for (unsigned turn = 0; turn < turns; turn++) {
+		unsigned at = (unsigned)(unit_random(rng) % ARRAY_SIZE(blocks));
+
+		if (blocks[at]) {
+			unit_free(blocks[at]);
+			blocks[at] = NULL;
+		} else {
+			blocks[at] = unit_malloc(sizes[unit_random(rng) % ARRAY_SIZE(sizes)]);
+		}
+		mine++;
+	}
+	for (unsigned at = 0; at < ARRAY_SIZE(blocks); at++) {
+		mine += blocks[at] != NULL;
+		unit_free(blocks[at]);
+	}
+	ADD_RELAXED(made, mine);
+}
+
+static void *churn(void *argument)
+{
+	uint64_t rng = (uintptr_t)argument;
+
+	while (!READ_RELAXED(go))
+		unit_sleep_ms(1);
+	churn_some(&rng, TURNS);
+	return NULL;
+}
+
+static void *follow(void *argument)
+{
+	while (!READ_RELAXED(stop)) {
+		gy_events_follow(true);
+		gy_events_check();
+		unit_sleep_ms(1);
+	}
+	return argument;
+}
+
+Test(events, EVENT_4_threads_and_a_shipper_beside_them)
+{
+	pthread_t threads[THREADS], shipper;
+	struct counts before;
+
+	gy_option_values[GY_OPT_sample] = 100000;
+	count(&before);
+	begin();
+	for (uintptr_t i = 0; i < THREADS; i++)
+		pthread_create(&threads[i], NULL, churn, (void *)(i + 1));
+	pthread_create(&shipper, NULL, follow, NULL);
+	WRITE_RELAXED(go, 1u);
+	for (unsigned i = 0; i < THREADS; i++)
+		pthread_join(threads[i], NULL);
+	WRITE_RELAXED(stop, 1u);
+	pthread_join(shipper, NULL);
+	end();
+	cr_assert_eq(heard->records[GYRE_RECORD_MALLOC] + heard->records[GYRE_RECORD_FREE], made);
+	check_counts(&before);
+	for (unsigned i = 0; i < heard->thread_count; i++)
+		cr_assert_eq(heard->threads[i].dropped, 0u);
+}
+
+/* On and off under load: each thread's records are a row without holes, each time. */
+static void *churn_on(void *argument)
+{
+	uint64_t rng = (uintptr_t)argument;
+
+	while (!READ_RELAXED(stop))
+		churn_some(&rng, 1000);
+	return NULL;
+}
+
+Test(events, RING_7_attached_and_detached_under_load)
+{
+	pthread_t threads[THREADS];
+
+	for (uintptr_t i = 0; i < THREADS; i++)
+		pthread_create(&threads[i], NULL, churn_on, (void *)(i + 1));
+	for (unsigned turn = 0; turn < 40; turn++) {
+		struct gy_events_stats before, after;
+		uint64_t sum = 0;
+
+		gy_events_read_stats(&before);
+		begin();
+		for (unsigned i = 0; i < 4; i++) {
+			unit_sleep_ms(1);
+			cr_assert(gy_events_follow(true));
+		}
+		__atomic_store_n(&gyre_events_on_semaphore, 0, __ATOMIC_SEQ_CST);
+		cr_assert_not(gy_events_follow(true));
+		gy_events_read_stats(&after);
+		cr_assert_eq(after.waiting, 0u);
+		for (unsigned i = 0; i < heard->thread_count; i++)
+			sum += heard->threads[i].told;
+		cr_assert_eq(after.recorded - before.recorded, sum);
+		cr_assert_eq(after.dropped, before.dropped);
+		cr_assert_eq(heard->errors, 0u, "%s", heard->error);
+		switch_to(false);
+		gy_events_check();
+	}
+	WRITE_RELAXED(stop, 1u);
+	for (unsigned i = 0; i < THREADS; i++)
+		pthread_join(threads[i], NULL);
+}
+
+/* ------------------------------------------------------------------ ends of threads */
+
+static pthread_key_t late_key;
+
+static void late(void *value)
+{
+	unit_free(value);
+	unit_free(unit_malloc(200));
+}
+
+static void *short_life(void *argument)
+{
+	uint64_t rng = (uintptr_t)argument;
+
+	churn_some(&rng, 30);
+	pthread_setspecific(late_key, unit_malloc(50));
+	ADD_RELAXED(made, 4u);
+	return NULL;
+}
+
+Test(events, threads_that_end_lose_nothing)
+{
+	const unsigned rounds = UNIT_SLOW ? 50 : 300;
+	struct gy_events_stats stats;
+	struct counts before;
+
+	pthread_key_create(&late_key, late); /* behind the library's: its destructor runs later */
+	count(&before);
+	begin();
+	for (uintptr_t round = 0; round < rounds; round++) {
+		pthread_t threads[4];
+
+		for (uintptr_t i = 0; i < 4; i++)
+			pthread_create(&threads[i], NULL, short_life, (void *)(round * 4 + i + 1));
+		for (unsigned i = 0; i < 4; i++)
+			pthread_join(threads[i], NULL);
+	}
+	gy_events_read_stats(&stats);
+	cr_assert_eq(stats.waiting, 0u);
+	cr_assert_leq(stats.buffers, 10u, "an ended thread's buffer serves the next");
+	end();
+	cr_assert_eq(heard->records[GYRE_RECORD_MALLOC] + heard->records[GYRE_RECORD_FREE], made);
+	check_counts(&before);
+	cr_assert_geq(heard->reasons[2], (uint64_t)rounds * 4);
+}
+
+/* ------------------------------------------------------------------ signals */
+
+static uint64_t in_handler; /* [atomic] operations of handlers */
+
+static void handler(int number)
+{
+	int saved = errno;
+
+	(void)number;
+	for (unsigned i = 0; i < 3; i++)
+		gy_events_record(GYRE_RECORD_BARRIER, 0, &in_handler, i, 0);
+	ADD_RELAXED(in_handler, 3u);
+	errno = saved;
+}
+
+static void *signal_all(void *argument)
+{
+	const pthread_t *threads = argument;
+
+	while (!READ_RELAXED(stop))
+		for (unsigned i = 0; i < THREADS; i++)
+			pthread_kill(threads[i], SIGUSR1);
+	return NULL;
+}
+
+static void *record_on(void *argument)
+{
+	for (uint64_t i = 0; i < TURNS * 5 || !READ_RELAXED(stop); i++) {
+		gy_events_record(GYRE_RECORD_NEW, 0, argument, i, 0);
+		ADD_RELAXED(made, 1u);
+	}
+	return NULL;
+}
+
+/* Handlers that record, wherever they come. */
+Test(events, RING_1_handlers_between_any_two_instructions)
+{
+	struct sigaction action = {.sa_handler = handler, .sa_flags = SA_RESTART};
+	pthread_t threads[THREADS], signaller;
+	struct gy_events_stats before, after;
+
+	sigaction(SIGUSR1, &action, NULL);
+	gy_events_read_stats(&before);
+	begin();
+	for (unsigned i = 0; i < THREADS; i++)
+		pthread_create(&threads[i], NULL, record_on, NULL);
+	pthread_create(&signaller, NULL, signal_all, threads);
+	for (unsigned i = 0; i < 300; i++) {
+		unit_sleep_ms(1);
+		gy_events_follow(true);
+		gy_events_check();
+	}
+	WRITE_RELAXED(stop, 1u);
+	pthread_join(signaller, NULL);
+	for (unsigned i = 0; i < THREADS; i++)
+		pthread_join(threads[i], NULL);
+	end();
+	gy_events_read_stats(&after);
+	cr_assert_gt(in_handler, 100u);
+	cr_assert_eq(heard->records[GYRE_RECORD_NEW], made);
+	cr_assert_eq(heard->records[GYRE_RECORD_BARRIER] + after.dropped - before.dropped,
+		     in_handler);
+}
+
+/* A handler that comes while the thread ships, and records more than there is room for. */
+static void flood(void)
+{
+	static __thread bool inside;
+
+	if (inside || heard->batches < 3 || heard->batches > 5)
+		return;
+	inside = true;
+	for (unsigned i = 0; i < 700; i++)
+		gy_events_record(GYRE_RECORD_BARRIER, 0, &in_handler, i, 0);
+	inside = false;
+}
+
+Test(events, RING_5_what_finds_no_room_is_a_gap)
+{
+	struct gy_events_stats before, after;
+
+	gy_events_read_stats(&before);
+	begin();
+	in_carrier = flood;
+	for (unsigned i = 0; i < 20000; i++)
+		gy_events_record(GYRE_RECORD_NEW, 0, &made, i, 0);
+	in_carrier = NULL;
+	end();
+	gy_events_read_stats(&after);
+	cr_assert_gt(after.dropped - before.dropped, 0u);
+	cr_assert_eq(heard->records[GYRE_RECORD_NEW], 20000u);
+	cr_assert_eq(heard->records[GYRE_RECORD_BARRIER] + after.dropped - before.dropped,
+		     700u * 3);
+	cr_assert_eq(heard->threads[0].gap, after.dropped - before.dropped);
+}
+
+/* ------------------------------------------------------------------ processes */
+
+static void child_of_fork(void *argument)
+{
+	uint64_t batches = heard->batches;
+
+	(void)argument;
+	/* Its semaphores are copies, and nobody takes them down here: so it records for itself. */
+	child_check(gy_gate_is_closed());
+	unit_free(unit_malloc(100));
+	child_check(heard->batches == batches);
+	gy_events_follow(true);
+	child_check(heard->batches == batches + 1);
+	child_check(heard->threads[1].tid == (uint32_t)getpid());
+	child_check(heard->threads[1].told == 2);
+	switch_to(false);
+	gy_events_follow(true);
+	child_check(!gy_gate_is_closed());
+}
+
+Test(events, a_forked_child_begins_with_nothing)
+{
+	struct unit_child child;
+
+	begin();
+	for (unsigned i = 0; i < 100; i++)
+		unit_free(unit_malloc(32));
+	child = unit_child_run(child_of_fork, NULL);
+	unit_assert_exit(child, 0);
+	cr_assert_eq(heard->reasons[3], 1u, "shipped before the fork");
+	end();
+	cr_assert_eq(heard->threads[0].told, 200u);
+}
+
+static void late_exit(void)
+{
+	unit_free(unit_malloc(77));
+}
+
+static void leave(void *argument)
+{
+	(void)argument;
+	heard->thread_count = 0;
+	for (unsigned i = 0; i < 700; i++)
+		unit_free(unit_malloc(32));
+	atexit(late_exit);
+	exit(0);
+}
+
+Test(events, exit_ships_what_waits)
+{
+	struct unit_child child;
+
+	begin();
+	child = unit_child_run(leave, NULL);
+	unit_assert_exit(child, 0);
+	cr_assert_geq(heard->reasons[4], 1u);
+	cr_assert_eq(heard->records[GYRE_RECORD_MALLOC], 701u);
+	cr_assert_eq(heard->records[GYRE_RECORD_FREE], 701u);
+	heard->errors = 0;
+	end();
+}
+
+/* Whoever waits long is shipped by the background thread, and it answers a tracer. */
+Test(events, a_quiet_threads_records_do_not_wait_for_ever)
+{
+	uint64_t end_ms = unit_now_ms() + 20000;
+
+	gy_option_values[GY_OPT_background] = 1;
+	gy_option_values[GY_OPT_background_start] = 0;
+	memset(heard, 0, sizeof(*heard));
+	switch_to(true);
+	gy_background_slow_path((uintptr_t)&unit_malloc);
+	while (!gy_gate_is_closed() && unit_now_ms() < end_ms)
+		unit_sleep_ms(5);
+	cr_assert(gy_gate_is_closed());
+	unit_free(unit_malloc(10));
+	while (!READ_RELAXED(heard->batches) && unit_now_ms() < end_ms)
+		unit_sleep_ms(5);
+	cr_assert_eq(READ_RELAXED(heard->records[GYRE_RECORD_MALLOC]), 1u);
+	cr_assert_eq(heard->reasons[1], 1u);
+	switch_to(false);
+	while (gy_events_need_follow() && unit_now_ms() < end_ms)
+		unit_sleep_ms(5);
+	cr_assert_not(gy_gate_is_closed());
+}
+#endif
