@@ -24,7 +24,7 @@
  *        older page: what `header_bytes` does not cover reads as 0.
  *
  * CTL-8  `setting` asks for an option to be changed. An observer waits until `done` equals `seq`
- *        (a second at most: another one may have died on the way), makes `seq` odd by a compare and
+ *        (3 s at most: another one may have died on the way), makes `seq` odd by a compare and
  *        swap, writes name and value, makes it even again, and asks for a snapshot. The library
  *        copies the texts, takes them if `seq` is even and the same as before, checks them as it
  *        checks GYRE_OPTIONS, and says in `result` what came of it, then in `done` of which `seq`.

@@ -32,6 +32,7 @@
 #define BUCKETS_MAX 65536u
 #define BUCKET_TRIES 50
 #define STABLE_TRIES 200
+#define SETTING_STALE_NS 3000000000ull /* longer than anybody waits for an answer */
 
 struct gy_control {
 	int pid;
@@ -389,7 +390,7 @@ static bool ask(struct gy_control *control, unsigned int wait_ms)
 	}
 }
 
-/* Claim the mailbox: the odd number that is ours, or 0. A claim that does not move for a second was
+/* Claim the mailbox: the odd number that is ours, or 0. A claim that has not moved for so long was
  * left by somebody who died. */
 static uint32_t setting_claim(struct gyre_control_setting *setting)
 {
@@ -402,7 +403,7 @@ static uint32_t setting_claim(struct gyre_control_setting *setting)
 
 		if (seq != last || !stale_ns) {
 			last = seq;
-			stale_ns = now + 1000000000ull;
+			stale_ns = now + SETTING_STALE_NS;
 		}
 		if ((free || now >= stale_ns) &&
 		    __atomic_compare_exchange_n(&setting->seq, &seq, (seq | 1) + (seq & 1) * 2,

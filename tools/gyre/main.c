@@ -35,6 +35,7 @@ static const struct gy_command objects[] = {
 	{"heap", gy_cmd_heap},   {"alloc", gy_cmd_alloc},
 	{"gc", gy_cmd_gc},       {"process", gy_cmd_process},
 	{"probe", gy_cmd_probe}, {"feature", gy_cmd_feature},
+	{"option", gy_cmd_option},
 	{"batch", cmd_batch},    {"version", cmd_version},
 	{"help", cmd_help},      {NULL, NULL},
 };
@@ -49,7 +50,8 @@ static int cmd_help(int argc, char **argv)
 			"       gyre batch file FILE\n"
 			"       gyre version\n"
 			"\n"
-			"       OBJECT := { heap | alloc | gc | process | probe | feature }\n"
+			"       OBJECT := { heap | alloc | gc | process | probe | feature "
+			"| option }\n"
 			"       " GY_HELP_PROC "\n"
 			"       " GY_HELP_OPTIONS "\n");
 	return 0;

@@ -40,5 +40,6 @@ int gy_cmd_alloc(int argc, char **argv);
 int gy_cmd_gc(int argc, char **argv);
 int gy_cmd_probe(int argc, char **argv);
 int gy_cmd_feature(int argc, char **argv);
+int gy_cmd_option(int argc, char **argv);
 
 #endif
