@@ -17,6 +17,7 @@
 
 #include <dwarf.h>
 #include <libiberty/demangle.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -339,6 +340,22 @@ static void level_name(struct gy_symbol_level *level, Dwarf_Die *die)
 
 /* ---------------------------------------------------------------- inlined functions */
 
+/* A file as the compiler was told it: made absolute, as far as the unit says where it ran. */
+static char *file_name(Dwarf_Die *unit, const char *name)
+{
+	Dwarf_Attribute attribute;
+	const char *folder = NULL;
+	char *path = NULL;
+
+	if (name && *name != '/')
+		folder = dwarf_formstring(dwarf_attr(unit, DW_AT_comp_dir, &attribute));
+	if (folder && *folder == '/' && asprintf(&path, "%s/%s", folder, name) > 0)
+		gy_out_clean(path);
+	else
+		path = text_copy(name);
+	return path;
+}
+
 /* The file and line from which an inlined function was called: where the next level is. */
 static void call_site(Dwarf_Die *inlined, Dwarf_Die *unit, struct gy_symbol_level *caller)
 {
@@ -352,7 +369,7 @@ static void call_site(Dwarf_Die *inlined, Dwarf_Die *unit, struct gy_symbol_leve
 		return;
 	caller->line = line < INT32_MAX ? (int)line : 0;
 	if (!dwarf_getsrcfiles(unit, &files, &count) && file < count)
-		caller->file = text_copy(dwarf_filesrc(files, file, NULL, NULL));
+		caller->file = file_name(unit, dwarf_filesrc(files, file, NULL, NULL));
 }
 
 /* The chain of inlined functions around an address, the outermost first. */
@@ -389,7 +406,7 @@ static void line_fill(Dwarf_Die *unit, Dwarf_Addr address, struct gy_symbol_leve
 
 	if (!line)
 		return;
-	level->file = text_copy(dwarf_linesrc(line, NULL, NULL));
+	level->file = file_name(unit, dwarf_linesrc(line, NULL, NULL));
 	if (dwarf_lineno(line, &level->line))
 		level->line = 0;
 }
