@@ -31,6 +31,9 @@
  *          the heap's own come after a while only (PACE-4).
  * CYCLE-6  `reason` outlives a coordinator that could not be made: each later request tries anew to
  *          make one, and it finds the reason. Who waits for a cycle waits for an outcome first.
+ * CYCLE-7  The C library's setuid does not reach our threads (NATIVE-3). Before each cycle the
+ *          coordinator looks whether it still has the process's user and group; if not, it ends,
+ *          and its helpers with it, and a thread of the program's makes a new one.
  */
 #include "gc/cycle.h"
 
@@ -386,6 +389,16 @@ static bool is_still_due(enum gy_gc_reason reason)
 	return (reason != GY_GC_HEAP && reason != GY_GC_LIMIT) || gy_pacer_is_due(&limited);
 }
 
+/* CYCLE-7. The reason stays: the next coordinator finds it. */
+static void leave(void)
+{
+	gy_workers_end();
+	__atomic_store_n(&cycle.error, -ESTALE, __ATOMIC_SEQ_CST);
+	__atomic_store_n(&cycle.state, NONE, __ATOMIC_SEQ_CST);
+	__atomic_fetch_add(&cycle.started, 1, __ATOMIC_SEQ_CST);
+	wake_all(&cycle.finished);
+}
+
 static void coordinator(void *unused)
 {
 	(void)unused;
@@ -396,6 +409,10 @@ static void coordinator(void *unused)
 		uint32_t requested = __atomic_load_n(&cycle.requested, __ATOMIC_SEQ_CST);
 
 		gy_workers_account();
+		if (is_asked() && !gy_native_thread_has_process_ids()) {
+			leave();
+			return;
+		}
 		if (is_asked()) {
 			enum gy_gc_reason reason = (enum gy_gc_reason)__atomic_exchange_n(
 				&cycle.reason, UINT32_MAX, __ATOMIC_SEQ_CST);
@@ -490,16 +507,21 @@ static void wait_for(uint32_t *word, uint32_t value)
 
 int gy_cycle_run(void)
 {
-	uint32_t number;
-	int error = ensure_coordinator();
+	int error;
 
-	if (error)
-		return error;
-	number = __atomic_load_n(&cycle.started, __ATOMIC_SEQ_CST) + 1; /* CYCLE-2 */
-	__atomic_store_n(&cycle.reason, GY_GC_FORCED, __ATOMIC_SEQ_CST);
-	wake_all(&cycle.requested);
-	wait_for(&cycle.finished, number);
-	return __atomic_load_n(&cycle.error, __ATOMIC_SEQ_CST);
+	do {
+		uint32_t number;
+
+		error = ensure_coordinator();
+		if (error)
+			return error;
+		number = __atomic_load_n(&cycle.started, __ATOMIC_SEQ_CST) + 1; /* CYCLE-2 */
+		__atomic_store_n(&cycle.reason, GY_GC_FORCED, __ATOMIC_SEQ_CST);
+		wake_all(&cycle.requested);
+		wait_for(&cycle.finished, number);
+		error = __atomic_load_n(&cycle.error, __ATOMIC_SEQ_CST);
+	} while (error == -ESTALE); /* CYCLE-7 */
+	return error;
 }
 
 long gy_cycle_verify(void)

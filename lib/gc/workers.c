@@ -33,12 +33,13 @@
 #define IDLE_SPINS 200u
 #define IDLE_WAIT_NS 100000L
 
-enum { JOB_NONE, JOB_ROOTS, JOB_MARK };
+enum { JOB_NONE, JOB_ROOTS, JOB_MARK, JOB_END };
 
 static struct {
 	uint32_t job;	   /* [atomic] futex; WORK-2 */
 	uint32_t kind;	   /* [atomic] JOB_* */
 	uint32_t scanning; /* [atomic] helpers inside gy_roots_scan; WORK-3 */
+	uint32_t alive;    /* [atomic] helpers that have not ended; futex: gy_workers_end */
 	uint32_t helpers, dedicated; /* [coordinator] made; of these, to work whatever else runs */
 	bool tried;
 	long cpus; /* [const] */
@@ -156,8 +157,24 @@ static void helper(void *argument)
 			help_mark(dedicated);
 		seen = job;
 		gy_workers_account();
+		if (kind == JOB_END)
+			break;
 		gy_sys_futex_wait(&workers.job, job, NULL, false);
 	}
+	__atomic_fetch_sub(&workers.alive, 1, __ATOMIC_SEQ_CST);
+	gy_sys_futex_wake(&workers.alive, 1, false);
+}
+
+void gy_workers_end(void)
+{
+	uint32_t alive;
+
+	announce(JOB_END);
+	while ((alive = __atomic_load_n(&workers.alive, __ATOMIC_SEQ_CST)))
+		gy_sys_futex_wait(&workers.alive, alive, NULL, false);
+	__atomic_store_n(&workers.kind, JOB_NONE, __ATOMIC_SEQ_CST);
+	WRITE_RELAXED(workers.helpers, 0);
+	workers.tried = false;
 }
 
 void gy_workers_join(void)
@@ -177,9 +194,13 @@ static void start_helpers(void)
 	most = MAX(share, (uint64_t)MAX(cpus, 1));
 	if (gy_option(GY_OPT_gc_workers))
 		most = share; /* asked for: so many, and no more */
-	for (uint64_t i = 1; i < MIN(most, (uint64_t)HELPERS_MOST); i++)
+	for (uint64_t i = 1; i < MIN(most, (uint64_t)HELPERS_MOST); i++) {
+		__atomic_fetch_add(&workers.alive, 1, __ATOMIC_SEQ_CST);
 		if (!gy_native_thread_start_arg(helper, i < share ? &workers : NULL))
 			ADD_RELAXED(workers.helpers, 1);
+		else
+			__atomic_fetch_sub(&workers.alive, 1, __ATOMIC_SEQ_CST);
+	}
 }
 
 void gy_workers_expect(void)
@@ -224,6 +245,7 @@ int gy_workers_init(void)
 void gy_workers_fork_child(void)
 {
 	workers.helpers = 0;
+	workers.alive = 0;
 	workers.tried = false;
 	workers.kind = JOB_NONE;
 	workers.scanning = 0;

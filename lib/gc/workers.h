@@ -19,6 +19,8 @@ void gy_workers_mark(bool on);
 void gy_workers_account(void);
 uint64_t gy_workers_cpu_ns(void); /* of all, since start */
 unsigned gy_workers_count(void);  /* the coordinator included */
+/* Between cycles, by the coordinator: ends the helpers; the next cycle makes new ones. */
+void gy_workers_end(void);
 void gy_workers_fork_child(void);
 
 #endif

@@ -19,7 +19,6 @@ two threads, many cycles|gc_verify=on,gc_minimum=64K,gc_percent=10|-t 2
 a cycle at every slow allocation|gc_stress=1|-t 4
 what is freed is poisoned|gc_poison=on,gc_minimum=256K|-t 4
 delays at each step of the protocol|gc_delay=500,gc_verify=on|-t 4
-without restartable sequences|gc_rseq=off,gc_verify=on|-t 4
 without membarrier|membarrier=off,gc_verify=on|-t 4
 one marker|gc_workers=1,gc_verify=on|-t 4
 eight markers|gc_workers=8,gc_verify=on|-t 4
