@@ -1,390 +1,29 @@
-/* cmd_alloc.c - `gyre alloc trace`: sampled and large allocations of a running process, live.
+/* cmd_alloc.c - `gyre alloc`: the allocations of a running process, live.
  *
- * Four eBPF programs (bpf/alloc.bpf.c) send one record an event; here each becomes a line (or two
- * dozen, with the whole stack) or a JSON object. The addresses of the stacks were taken in the
- * process; names are found here, once each.
+ *      trace ... sampled   one in so many bytes, with its stack    alloc_sampled.c
+ *      trace ... every     each one                                alloc_every.c
+ *      hist                counted in the kernel, as bars          alloc_hist.c
+ *      top                 the sites that allocate most            site_top.c
  *
- * What is shown is exact for large blocks, and a sample for the rest: one event stands for as many
- * bytes as its weight says.
+ * Here are the words of `trace`, and which of them go with which kind.
  */
-#include <bpf/bpf.h>
-#include <errno.h>
-#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
+#include "alloc_trace.h"
 #include "events.h"
-#include "alloc.skel.h"
 #include "output.h"
-#include "session.h"
-#include "symbols.h"
-#include "target.h"
+#include "site_top.h"
 #include "words.h"
 
-enum stack_form { STACK_NONE, STACK_LINE, STACK_FULL };
-
-struct trace {
-	struct gy_target target;
-	struct gy_session session;
-	struct gy_symbols *symbols;
-	struct alloc_bpf *programs;
-	/* filters */
-	uint64_t duration_ns, count, min_bytes, depth;
-	bool allocs, frees;
-	enum stack_form stack;
-	/* so far */
-	uint64_t events;
-	struct {
-		uint64_t events, bytes; /* by weight; large ones by size */
-	} kinds[GYRE_EVENT_LARGE_FREE + 1];
-	int64_t wall_offset_ns; /* CLOCK_REALTIME minus CLOCK_MONOTONIC */
-	size_t columns;         /* width of the terminal; 0: none */
+/* Words that only one of the two kinds has, as met on the line. */
+struct given {
+	const char *sampled, *every;
+	bool stack, is_sampled;
 };
 
-static const struct {
-	const char *label, *probe;
-} kinds[] = {
-	[GYRE_EVENT_ALLOC] = {"alloc", "alloc_sample"},
-	[GYRE_EVENT_FREE] = {"free", "free_sample"},
-	[GYRE_EVENT_LARGE_ALLOC] = {"large alloc", "large_alloc"},
-	[GYRE_EVENT_LARGE_FREE] = {"large free", "large_free"},
-};
-
-/* ---------------------------------------------------------------- events as text */
-
-static void wall_text(const struct trace *trace, uint64_t time_ns, char text[32])
-{
-	int64_t wall_ns = (int64_t)time_ns + trace->wall_offset_ns;
-	time_t seconds = (time_t)(wall_ns / 1000000000);
-	struct tm local;
-
-	localtime_r(&seconds, &local);
-	snprintf(text, 32, "%02d:%02d:%02d.%03d", local.tm_hour, local.tm_min, local.tm_sec,
-		 (int)(wall_ns / 1000000 % 1000));
-}
-
-/* A frame in few characters: its innermost function, or where in which file. */
-static void frame_short(const struct gy_symbol *symbol, const struct gy_symbol_level *level,
-			char *text, size_t bytes)
-{
-	if (level->function)
-		snprintf(text, bytes, "%s", level->function);
-	else if (symbol->module)
-		snprintf(text, bytes, "%s+0x%" PRIx64, symbol->module, symbol->offset);
-	else
-		snprintf(text, bytes, "0x%" PRIx64, symbol->address);
-}
-
-struct line {
-	char text[4096];
-	size_t used;
-};
-
-static void line_add(struct line *line, const char *text)
-{
-	size_t length = strlen(text), room = sizeof(line->text) - 1 - line->used;
-
-	length = length < room ? length : room;
-	memcpy(line->text + line->used, text, length);
-	line->used += length;
-	line->text[line->used] = 0;
-}
-
-/* A compiler's copy of a function is that function: "lookup.constprop.0" is "lookup". */
-static void clone_cut(char *name)
-{
-	static const char *const clones[] = {".constprop.", ".isra.", ".part.", ".cold"};
-
-	for (size_t i = 0; i < sizeof(clones) / sizeof(clones[0]); i++) {
-		char *clone = strstr(name, clones[i]);
-
-		if (clone && clone != name)
-			*clone = 0;
-	}
-}
-
-/* "f <- g <- h", inlined functions included; cut where a terminal would wrap. */
-static void stack_line(struct trace *trace, const struct gyre_event *event, struct line *line)
-{
-	char name[512];
-	size_t cut;
-
-	for (uint32_t i = 0; i < event->depth; i++) {
-		const struct gy_symbol *symbol = gy_symbols_find(trace->symbols, event->frames[i]);
-
-		for (size_t level = 0; level < symbol->level_count; level++) {
-			frame_short(symbol, &symbol->levels[level], name, sizeof(name));
-			clone_cut(name);
-			if (i || level)
-				line_add(line, " <- ");
-			line_add(line, name);
-		}
-		/* Below these is only libc, the same in every line. */
-		if (!strcmp(name, "main") || !strcmp(name, "start_thread"))
-			break;
-	}
-	cut = gy_out_cut(line->text, line->used, trace->columns);
-	if (cut < line->used) {
-		line->used = cut;
-		line->text[cut] = 0;
-		line_add(line, "...");
-	}
-}
-
-static void stack_full(struct trace *trace, const struct gyre_event *event)
-{
-	char name[512], where[512];
-	size_t length;
-
-	for (uint32_t i = 0; i < event->depth; i++) {
-		const struct gy_symbol *symbol = gy_symbols_find(trace->symbols, event->frames[i]);
-
-		for (size_t level = 0; level < symbol->level_count; level++) {
-			const struct gy_symbol_level *here = &symbol->levels[level];
-
-			frame_short(symbol, here, name, sizeof(name));
-			length = strlen(name);
-			if (here->function && !here->inlined && length < sizeof(name) - 24)
-				snprintf(name + length, sizeof(name) - length, "+0x%" PRIx64,
-					 symbol->offset);
-			where[0] = 0;
-			if (here->file)
-				snprintf(where, sizeof(where), "%s:%d", here->file, here->line);
-			else if (symbol->module)
-				snprintf(where, sizeof(where), "[%s]", symbol->module);
-			gy_out_line("\t%-36s  %s%s", name, where,
-				    here->inlined ? " (inlined)" : "");
-		}
-	}
-}
-
-/* A large block comes without a stack; its address pairs its birth with its end. */
-static void block_add(const struct gyre_event *event, struct line *line)
-{
-	char text[GY_OUT_TEXT];
-
-	snprintf(text, sizeof(text), "block 0x%" PRIx64, (uint64_t)event->block);
-	line_add(line, text);
-}
-
-static void event_text(struct trace *trace, const struct gyre_event *event)
-{
-	char wall[32], size[GY_OUT_TEXT], lived[GY_OUT_TEXT] = "";
-	char comm[GYRE_EVENT_COMM + 1], head[192];
-	struct line line = {.used = 0};
-
-	snprintf(comm, sizeof(comm), "%.*s", GYRE_EVENT_COMM, event->comm);
-	gy_out_clean(comm);
-	wall_text(trace, event->time_ns, wall);
-	if (event->kind == GYRE_EVENT_FREE)
-		gy_out_ns(lived, event->lifetime_ns);
-	gy_out_bytes(size, event->kind == GYRE_EVENT_LARGE_FREE ? event->block_bytes
-								: event->requested_bytes);
-	snprintf(head, sizeof(head), "%-12s  %7u  %-15s  %-11s  %10s  %7s  ", wall, event->tid,
-		 comm, kinds[event->kind].label, size, lived);
-	line_add(&line, head);
-	if (trace->stack == STACK_LINE && event->depth)
-		stack_line(trace, event, &line);
-	else if (event->kind == GYRE_EVENT_LARGE_ALLOC || event->kind == GYRE_EVENT_LARGE_FREE)
-		block_add(event, &line);
-	gy_out_line("%s", line.text);
-	if (trace->stack == STACK_FULL)
-		stack_full(trace, event);
-}
-
-/* ---------------------------------------------------------------- events as JSON */
-
-static void event_json(struct trace *trace, const struct gyre_event *event)
-{
-	json_t *object = json_object(), *frames;
-	char comm[GYRE_EVENT_COMM + 1];
-
-	snprintf(comm, sizeof(comm), "%.*s", GYRE_EVENT_COMM, event->comm);
-	json_object_set_new(object, "event", json_string(kinds[event->kind].probe));
-	json_object_set_new(object, "time_ns", gy_out_json_u64(event->time_ns));
-	json_object_set_new(object, "wall_ns",
-			    json_integer((json_int_t)event->time_ns + trace->wall_offset_ns));
-	json_object_set_new(object, "pid", json_integer(event->pid));
-	json_object_set_new(object, "tid", json_integer(event->tid));
-	json_object_set_new(object, "comm", gy_out_json_text(comm));
-	json_object_set_new(object, "block", gy_out_json_address(event->block));
-	if (event->kind != GYRE_EVENT_LARGE_FREE)
-		json_object_set_new(object, "requested_bytes",
-				    gy_out_json_u64(event->requested_bytes));
-	json_object_set_new(object, "block_bytes", gy_out_json_u64(event->block_bytes));
-	if (event->kind == GYRE_EVENT_ALLOC || event->kind == GYRE_EVENT_FREE)
-		json_object_set_new(object, "weight_bytes", gy_out_json_u64(event->weight_bytes));
-	if (event->kind == GYRE_EVENT_FREE)
-		json_object_set_new(object, "lifetime_ns", gy_out_json_u64(event->lifetime_ns));
-	if (trace->stack != STACK_NONE &&
-	    (event->kind == GYRE_EVENT_ALLOC || event->kind == GYRE_EVENT_FREE)) {
-		frames = json_array();
-		for (uint32_t i = 0; i < event->depth; i++)
-			json_array_append_new(frames, gy_symbols_json(gy_symbols_find(
-							      trace->symbols, event->frames[i])));
-		json_object_set_new(object, "stack", frames);
-	}
-	gy_out_stream_event(object);
-}
-
-static int on_event(void *context, const void *data, size_t bytes)
-{
-	struct trace *trace = context;
-	struct gyre_event event;
-
-	/* The ring is our own programs', but a record of the wrong size is cheaply refused. */
-	memset(&event, 0, sizeof(event));
-	memcpy(&event, data, bytes < sizeof(event) ? bytes : sizeof(event));
-	if (event.kind < GYRE_EVENT_ALLOC || event.kind > GYRE_EVENT_LARGE_FREE ||
-	    event.depth > GYRE_EVENT_FRAMES)
-		return 0;
-	trace->events++;
-	trace->kinds[event.kind].events++;
-	trace->kinds[event.kind].bytes +=
-		event.weight_bytes ? event.weight_bytes : event.block_bytes;
-	if (gy_out_is_json())
-		event_json(trace, &event);
-	else
-		event_text(trace, &event);
-	return trace->count && trace->events >= trace->count;
-}
-
-/* ---------------------------------------------------------------- load, attach, sum up */
-
-static int load(struct trace *trace, bool sleepable)
-{
-	struct alloc_bpf *programs = alloc_bpf__open();
-	int error;
-
-	if (!programs)
-		return -errno;
-	programs->rodata->gyre_min_bytes = trace->min_bytes;
-	programs->rodata->gyre_depth = trace->stack == STACK_NONE ? 0 : (uint32_t)trace->depth;
-	programs->rodata->gyre_sleepable = sleepable;
-	gy_session_pidns(&programs->rodata->gyre_pidns_device, &programs->rodata->gyre_pidns_inode);
-	gy_session_prepare(programs->obj, sleepable);
-	error = alloc_bpf__load(programs);
-	if (error) {
-		alloc_bpf__destroy(programs);
-		return error;
-	}
-	trace->programs = programs;
-	return 0;
-}
-
-static int attach(struct trace *trace)
-{
-	struct gy_session *session = &trace->session;
-	struct alloc_bpf *programs = trace->programs;
-
-	if (trace->frees &&
-	    (gy_session_attach(session, programs->progs.gyre_free_sample, "free_sample", 0) ||
-	     gy_session_attach(session, programs->progs.gyre_large_free, "large_free", 0)))
-		return -1;
-	if (trace->allocs &&
-	    (gy_session_attach(session, programs->progs.gyre_large_alloc, "large_alloc", 0) ||
-	     gy_session_attach(session, programs->progs.gyre_alloc_sample, "alloc_sample", 0)))
-		return -1;
-	return 0;
-}
-
-static void stream_begin(struct trace *trace)
-{
-	struct timespec wall;
-
-	clock_gettime(CLOCK_REALTIME, &wall);
-	trace->wall_offset_ns =
-		(int64_t)wall.tv_sec * 1000000000 + wall.tv_nsec - (int64_t)gy_monotonic_ns();
-	trace->columns = gy_out_columns();
-	gy_out_begin(NULL, NULL);
-	gy_out_u64("pid", NULL, OUT_COUNT, (uint64_t)trace->target.pid);
-	gy_out_text("comm", NULL, trace->target.comm);
-	gy_out_stream("events");
-	gy_out_info("Tracing process %d (%s), Ctrl-C ends it", trace->target.pid,
-		    trace->target.comm);
-	gy_out_line("%-12s  %7s  %-15s  %-11s  %10s  %7s%s", "TIME", "TID", "COMM", "EVENT", "SIZE",
-		    "LIVED", trace->stack == STACK_LINE ? "  STACK" : "");
-}
-
-/* What the events add up to: samples by what they stand for, large blocks by what they are. */
-static void totals_out(const struct trace *trace)
-{
-	char bytes[GY_OUT_TEXT];
-
-	gy_out_begin("totals", NULL);
-	for (int kind = GYRE_EVENT_ALLOC; kind <= GYRE_EVENT_LARGE_FREE; kind++) {
-		bool sampled = kind == GYRE_EVENT_ALLOC || kind == GYRE_EVENT_FREE;
-
-		if (gy_out_is_json()) {
-			gy_out_begin(kinds[kind].probe, NULL);
-			gy_out_u64("events", NULL, OUT_COUNT, trace->kinds[kind].events);
-			gy_out_u64(sampled ? "weight_bytes" : "block_bytes", NULL, OUT_BYTES,
-				   trace->kinds[kind].bytes);
-			gy_out_end();
-		} else if (trace->kinds[kind].events) {
-			gy_out_u64("events", kinds[kind].label, OUT_COUNT,
-				   trace->kinds[kind].events);
-			gy_out_bytes(bytes, trace->kinds[kind].bytes);
-			gy_out_note(sampled ? "sampled, standing for %s" : "in all %s", bytes);
-		}
-	}
-	if (!gy_out_is_json())
-		gy_out_end();
-}
-
-static void sum_up(struct trace *trace)
-{
-	uint64_t duration_ns = trace->session.end_ns - trace->session.start_ns;
-	uint64_t lost = trace->programs->bss->gyre_lost, faults = trace->programs->bss->gyre_faults;
-	char duration[GY_OUT_TEXT], events[GY_OUT_TEXT], lost_text[GY_OUT_TEXT];
-
-	gy_out_stream_end();
-	gy_out_u64("event_count", NULL, OUT_COUNT, trace->events);
-	gy_out_u64("lost", NULL, OUT_COUNT, lost);
-	gy_out_u64("unreadable_stacks", NULL, OUT_COUNT, faults);
-	gy_out_u64("duration_ns", NULL, OUT_NS, duration_ns);
-	gy_out_text("ended_by", NULL, gy_session_stop_name(&trace->session));
-	gy_out_count(events, trace->events);
-	gy_out_count(lost_text, lost);
-	gy_out_ns(duration, duration_ns);
-	gy_out_line("\n%s event%s in %s, %s lost%s%s", events, trace->events == 1 ? "" : "s",
-		    duration, lost_text,
-		    lost ? " (the reader was too slow: see min-bytes, stack none)" : "",
-		    faults ? "; some stacks could not be read" : "");
-	totals_out(trace);
-	if (trace->session.stop == STOP_TARGET)
-		gy_out_line("The process has ended.");
-}
-
-static int trace_run(struct trace *trace)
-{
-	int error = load(trace, true);
-
-	if (error && error != -EPERM && error != -EACCES && error != -ENOSYS)
-		error = load(trace, false);
-	if (error)
-		return gy_session_load_error(error);
-	if (gy_session_begin(&trace->session, &trace->target))
-		return -1;
-	if (trace->stack != STACK_NONE)
-		trace->symbols = gy_symbols_open(trace->target.pid);
-	if (trace->stack != STACK_NONE && !trace->symbols)
-		return gy_out_error("no memory for symbols");
-	if (attach(trace))
-		return -1;
-	stream_begin(trace);
-	error = gy_session_run(&trace->session, bpf_map__fd(trace->programs->maps.gyre_ring),
-			       trace->duration_ns, on_event, trace);
-	if (!error)
-		sum_up(trace);
-	return error;
-}
-
-/* ---------------------------------------------------------------- the command line */
-
-static int parse_kind(struct trace *trace, int *argc, char ***argv)
+static int parse_kind(struct gy_alloc_trace *trace, int *argc, char ***argv)
 {
 	const char *word = *argc > 1 ? (*argv)[1] : "";
 
@@ -401,7 +40,7 @@ static int parse_kind(struct trace *trace, int *argc, char ***argv)
 	return 0;
 }
 
-static int parse_stack(struct trace *trace, int *argc, char ***argv)
+static int parse_stack(struct gy_alloc_trace *trace, int *argc, char ***argv)
 {
 	const char *word = *argc > 1 ? (*argv)[1] : "";
 
@@ -411,11 +50,11 @@ static int parse_stack(struct trace *trace, int *argc, char ***argv)
 		return gy_words_u64(argc, argv, false, 1, GYRE_EVENT_FRAMES, &trace->depth);
 	}
 	if (gy_word_is(word, "line"))
-		trace->stack = STACK_LINE;
+		trace->stack = GY_STACK_LINE;
 	else if (gy_word_is(word, "full"))
-		trace->stack = STACK_FULL;
+		trace->stack = GY_STACK_FULL;
 	else if (gy_word_is(word, "none"))
-		trace->stack = STACK_NONE;
+		trace->stack = GY_STACK_NONE;
 	else
 		return gy_out_error("'stack' needs 'line', 'full', 'none' or 'depth N' behind it");
 	*argc -= 2;
@@ -423,58 +62,94 @@ static int parse_stack(struct trace *trace, int *argc, char ***argv)
 	return 0;
 }
 
-static int parse_filters(struct trace *trace, int argc, char **argv)
+static int parse_word(struct gy_alloc_trace *trace, struct given *given, int *argc, char ***argv)
 {
+	const char *word = **argv;
+	int taken = gy_event_words_take(&trace->every, EVENT_WORD_DURATION | EVENT_WORD_COUNT, argc,
+					argv);
+
+	if (taken)
+		return taken < 0 ? -1 : 0;
+	if (gy_word_is(word, "stack")) {
+		given->stack = true;
+		return parse_stack(trace, argc, argv);
+	}
+	if (gy_word_is(word, "min-bytes") || gy_word_is(word, "kind")) {
+		given->sampled = word;
+		return gy_word_is(word, "kind") ? parse_kind(trace, argc, argv)
+						: gy_words_u64(argc, argv, true, 0, UINT64_MAX,
+							       &trace->min_bytes);
+	}
+	if (gy_word_is(word, "every") || gy_word_is(word, "sampled") || gy_word_is(word, "sum")) {
+		trace->is_every |= gy_word_is(word, "every");
+		given->is_sampled |= gy_word_is(word, "sampled");
+		if (!gy_word_is(word, "every") && !gy_word_is(word, "sampled")) {
+			trace->sum = true;
+			given->every = word;
+		}
+		--*argc;
+		++*argv;
+		return 0;
+	}
+	taken = gy_event_words_take(&trace->every,
+				    EVENT_WORD_FILTER | EVENT_WORD_OPERATION | EVENT_WORD_RING,
+				    argc, argv);
+	if (taken)
+		given->every = word;
+	return taken < 0   ? -1
+	       : taken > 0 ? 0
+			   : gy_out_error("expected 'every', 'duration', 'count', 'stack', "
+					  "'min-bytes', 'kind', 'size', 'class', 'thread', "
+					  "'operation', 'sum' or 'ring', got: '%s'?",
+					  word);
+}
+
+static int parse_words(struct gy_alloc_trace *trace, int argc, char **argv)
+{
+	struct given given = {0};
 	int error = 0;
 
-	while (argc && !error) {
-		if (gy_word_is(*argv, "duration"))
-			error = gy_words_seconds(&argc, &argv, &trace->duration_ns);
-		else if (gy_word_is(*argv, "count"))
-			error = gy_words_u64(&argc, &argv, false, 1, UINT64_MAX, &trace->count);
-		else if (gy_word_is(*argv, "min-bytes"))
-			error = gy_words_u64(&argc, &argv, true, 0, UINT64_MAX, &trace->min_bytes);
-		else if (gy_word_is(*argv, "kind"))
-			error = parse_kind(trace, &argc, &argv);
-		else if (gy_word_is(*argv, "stack"))
-			error = parse_stack(trace, &argc, &argv);
-		else
-			error = gy_out_error("expected 'duration', 'count', 'min-bytes', 'kind' or "
-					     "'stack', got: '%s'?",
-					     *argv);
-	}
-	return error;
+	while (argc && !error)
+		error = parse_word(trace, &given, &argc, &argv);
+	if (error)
+		return error;
+	if (trace->is_every && given.is_sampled)
+		return gy_out_error("'every' and 'sampled' exclude each other");
+	if (trace->is_every && given.sampled)
+		return gy_out_error("'%s' goes with 'sampled', not with 'every'", given.sampled);
+	if (!trace->is_every && given.every)
+		return gy_out_error("'%s' goes with 'every'", given.every);
+	/* Stacks cost the process something where every event has one. */
+	if (trace->is_every && !given.stack)
+		trace->stack = GY_STACK_NONE;
+	return 0;
 }
 
 static int cmd_trace(int argc, char **argv)
 {
-	struct trace *trace = calloc(1, sizeof(*trace));
+	struct gy_alloc_trace trace = {
+		.stack = GY_STACK_LINE,
+		.depth = GYRE_EVENT_FRAMES,
+		.allocs = true,
+		.frees = true,
+	};
+	struct gy_target target;
 	int error;
 
-	if (!trace)
-		return gy_out_error("no memory");
-	trace->allocs = trace->frees = true;
-	trace->stack = STACK_LINE;
-	trace->depth = GYRE_EVENT_FRAMES;
-	trace->session.signal_fd = -1;
-	error = gy_target_arguments(&argc, &argv, &trace->target, TARGET_GYRE);
-	if (!error) {
-		error = parse_filters(trace, argc, argv);
-		if (!error && !trace->target.image_count)
-			error = gy_out_error(
-				"process %d (%s) runs on Gyre, but no file with its probes "
-				"can be read",
-				trace->target.pid, trace->target.comm);
-		if (!error)
-			error = trace_run(trace);
-		gy_session_end(&trace->session);
-		gy_target_close(&trace->target);
-	}
-	if (trace->programs)
-		alloc_bpf__destroy(trace->programs);
-	gy_symbols_close(trace->symbols);
-	free(trace);
+	gy_event_words_begin(&trace.every);
+	if (gy_target_arguments(&argc, &argv, &target, TARGET_GYRE))
+		return -1;
+	error = parse_words(&trace, argc, argv);
+	if (!error)
+		error = trace.is_every ? gy_alloc_every(&target, &trace)
+				       : gy_alloc_sampled(&target, &trace);
+	gy_target_close(&target);
 	return error;
+}
+
+static int cmd_top(int argc, char **argv)
+{
+	return gy_site_top(argc, argv, 1u << GYRE_RECORD_MALLOC | 1u << GYRE_RECORD_NEW, true);
 }
 
 static int cmd_alloc_help(int argc, char **argv)
@@ -484,20 +159,33 @@ static int cmd_alloc_help(int argc, char **argv)
 	if (gy_out_is_json())
 		return 0;
 	fprintf(stderr,
-		"Usage: gyre alloc trace PROC [duration TIME] [count N] [min-bytes BYTES] \\\n"
-		"                            [kind { all | alloc | free }] \\\n"
-		"                            [stack { line | full | none | depth N }]\n"
+		"Usage: gyre alloc trace PROC [sampled | every] [duration TIME] [count N] \\\n"
+		"                            [stack { line | full | none | depth N }] \\\n"
+		"                            [kind { all | alloc | free }] [min-bytes BYTES] \\\n"
+		"                            [operation { malloc | free | new | barrier }] \\\n"
+		"                            [size RANGE] [class BYTES] [thread TID] [sum] [ring BYTES]\n"
+		"       gyre alloc hist PROC [by { size | class | site | lifetime }] \\\n"
+		"                            [operation { malloc | free | new | barrier }] \\\n"
+		"                            [size RANGE] [class BYTES] [thread TID] \\\n"
+		"                            [interval TIME] [duration TIME] [count N] [rows N]\n"
+		"       gyre alloc top PROC [by { bytes | count }] \\\n"
+		"                           [operation { malloc | free | new | barrier }] \\\n"
+		"                           [size RANGE] [class BYTES] [thread TID] \\\n"
+		"                           [interval TIME] [duration TIME] [count N] [rows N]\n"
 		"       gyre alloc help\n"
 		"\n"
 		"       " GY_HELP_PROC "\n"
 		"       TIME := seconds, or 250ms, 10s, 5m, 1h\n"
 		"       BYTES := number, or 64K, 1M, 2G\n"
+		"       " GY_EVENT_HELP_RANGE "\n"
 		"       " GY_HELP_OPTIONS "\n");
 	return 0;
 }
 
 static const struct gy_command commands[] = {
 	{"trace", cmd_trace},
+	{"hist", gy_alloc_hist},
+	{"top", cmd_top},
 	{"help", cmd_alloc_help},
 	{NULL, NULL},
 };

@@ -56,8 +56,10 @@ struct gy_event_plan {
 	uint64_t ring_bytes; /* a power of 2; 0: GY_EVENT_RING_BYTES */
 	uint64_t births;     /* by lifetime: blocks alive at once that can be followed; 0: 2^20 */
 	uint64_t duration_ns, interval_ns; /* 0: none */
-	/* Each returns non-zero to end the session. `batch` gets what is shipped: batch->count
+	/* Each returns non-zero to end the session; each may be NULL. `begin` is called when the
+	 * processes record, before all others. `batch` gets what is shipped: batch->count
 	 * records, valid until it returns. `tick` comes each interval_ns. */
+	int (*begin)(void *context);
 	int (*batch)(void *context, const struct gyre_batch *batch,
 		     const struct gyre_record *records);
 	int (*tick)(void *context);
