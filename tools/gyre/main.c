@@ -35,7 +35,7 @@ static const struct gy_command objects[] = {
 	{"heap", gy_cmd_heap},   {"alloc", gy_cmd_alloc},
 	{"gc", gy_cmd_gc},       {"process", gy_cmd_process},
 	{"probe", gy_cmd_probe}, {"feature", gy_cmd_feature},
-	{"option", gy_cmd_option},
+	{"barrier", gy_cmd_barrier}, {"option", gy_cmd_option},
 	{"batch", cmd_batch},    {"version", cmd_version},
 	{"help", cmd_help},      {NULL, NULL},
 };
@@ -50,7 +50,7 @@ static int cmd_help(int argc, char **argv)
 			"       gyre batch file FILE\n"
 			"       gyre version\n"
 			"\n"
-			"       OBJECT := { heap | alloc | gc | process | probe | feature "
+			"       OBJECT := { heap | alloc | gc | process | probe | feature | barrier "
 			"| option }\n"
 			"       " GY_HELP_PROC "\n"
 			"       " GY_HELP_OPTIONS "\n");

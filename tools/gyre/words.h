@@ -37,6 +37,7 @@ int gy_words_end(int argc, char **argv);
 int gy_cmd_process(int argc, char **argv);
 int gy_cmd_heap(int argc, char **argv);
 int gy_cmd_alloc(int argc, char **argv);
+int gy_cmd_barrier(int argc, char **argv);
 int gy_cmd_gc(int argc, char **argv);
 int gy_cmd_probe(int argc, char **argv);
 int gy_cmd_feature(int argc, char **argv);
