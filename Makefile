@@ -213,7 +213,7 @@ $(O)/gen/%.skel.h: $(O)/bpf/%.bpf.o
 	$(call say,SKEL,$@)$(BPFTOOL) gen skeleton $< name $*_bpf >$@.new && mv $@.new $@
 
 # ---------------------------------------------------------------- the command
-TOOL_PKGS := libbpf libdw libelf jansson smartcols libprotobuf-c zlib liburing
+TOOL_PKGS := libbpf libdw libelf jansson smartcols ncursesw libprotobuf-c zlib liburing
 TOOL_LIBS = $(shell $(PKG_CONFIG) --libs $(TOOL_PKGS)) -liberty -lm
 TOOL_PKG_CFLAGS = $(shell $(PKG_CONFIG) --cflags $(TOOL_PKGS))
 # pprof's format: C out of the schema.

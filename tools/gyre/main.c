@@ -35,7 +35,7 @@ static const struct gy_command objects[] = {
 	{"heap", gy_cmd_heap},   {"alloc", gy_cmd_alloc},
 	{"gc", gy_cmd_gc},       {"process", gy_cmd_process},
 	{"probe", gy_cmd_probe}, {"feature", gy_cmd_feature},
-	{"barrier", gy_cmd_barrier}, {"option", gy_cmd_option},
+	{"barrier", gy_cmd_barrier}, {"option", gy_cmd_option},   {"top", gy_cmd_top},
 	{"batch", cmd_batch},    {"version", cmd_version},
 	{"help", cmd_help},      {NULL, NULL},
 };
@@ -51,7 +51,7 @@ static int cmd_help(int argc, char **argv)
 			"       gyre version\n"
 			"\n"
 			"       OBJECT := { heap | alloc | gc | process | probe | feature | barrier "
-			"| option }\n"
+			"| option | top }\n"
 			"       " GY_HELP_PROC "\n"
 			"       " GY_HELP_OPTIONS "\n");
 	return 0;

@@ -42,5 +42,6 @@ int gy_cmd_gc(int argc, char **argv);
 int gy_cmd_probe(int argc, char **argv);
 int gy_cmd_feature(int argc, char **argv);
 int gy_cmd_option(int argc, char **argv);
+int gy_cmd_top(int argc, char **argv);
 
 #endif
