@@ -53,14 +53,15 @@ _gyre() {
 	if [ ${#_gyre_line[@]} = 0 ]; then
 		case $_gyre_current in
 		-*) _gyre_words --json --pretty --debug --version --help ;;
-		*) _gyre_words heap alloc gc process probe feature option batch version help ;;
+		*) _gyre_words heap alloc gc process probe feature barrier option batch version help ;;
 		esac
 		return
 	fi
 	if [ ${#_gyre_line[@]} = 1 ]; then
 		case ${_gyre_line[0]} in
 		heap) _gyre_words show profile flame help ;;
-		alloc) _gyre_words trace help ;;
+		alloc) _gyre_words trace hist top help ;;
+		barrier) _gyre_words stat top help ;;
 		gc) _gyre_words show run trace phases help ;;
 		process) _gyre_words show list help ;;
 		probe) _gyre_words list show trace help ;;
@@ -93,8 +94,35 @@ _gyre() {
 		case $_gyre_previous in
 		kind) _gyre_words all alloc free ;;
 		stack) _gyre_words line full none depth ;;
-		duration | count | min-bytes | depth) ;;
-		*) _gyre_unused duration count min-bytes kind stack ;;
+		operation) _gyre_words malloc free new barrier ;;
+		duration | count | min-bytes | depth | size | class | thread | ring) ;;
+		*) _gyre_unused sampled every duration count stack kind min-bytes operation size class thread sum ring ;;
+		esac
+		;;
+	'alloc hist' | 'alloc top')
+		_gyre_proc && return
+		case $_gyre_previous in
+		by)
+			[ "${_gyre_line[1]}" = hist ] && _gyre_words size class site lifetime || _gyre_words bytes count
+			;;
+		operation) _gyre_words malloc free new barrier ;;
+		size | class | thread | interval | duration | count | rows) ;;
+		*) _gyre_unused by operation size class thread interval duration count rows ;;
+		esac
+		;;
+	'barrier stat')
+		_gyre_proc && return
+		case $_gyre_previous in
+		interval | duration | count) ;;
+		*) _gyre_unused interval duration count ;;
+		esac
+		;;
+	'barrier top')
+		_gyre_proc && return
+		case $_gyre_previous in
+		by) _gyre_words bytes count ;;
+		interval | duration | count | rows) ;;
+		*) _gyre_unused by interval duration count rows ;;
 		esac
 		;;
 	'gc show')
