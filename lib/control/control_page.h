@@ -23,11 +23,12 @@
  * CTL-7  What a later ABI adds stands behind all that was there, so that a reader of today reads an
  *        older page: what `header_bytes` does not cover reads as 0.
  *
- * CTL-8  `setting` asks for an option to be changed. An observer waits until `done` equals `seq`
- *        (3 s at most: another one may have died on the way), makes `seq` odd by a compare and
- *        swap, writes name and value, makes it even again, and asks for a snapshot. The library
- *        copies the texts, takes them if `seq` is even and the same as before, checks them as it
- *        checks GYRE_OPTIONS, and says in `result` what came of it, then in `done` of which `seq`.
+ * CTL-8  `setting` asks for an option to be changed. An observer waits until `seq` is even and
+ *        equals `heard` (3 s at most: another one may have died on the way), makes `seq` odd by a
+ *        compare and swap, writes name and value, makes it even again, and asks for a snapshot. The
+ *        library copies the texts, takes them if `seq` is even and the same as before, checks them
+ *        as it checks GYRE_OPTIONS, and says in `result` what came of it, then in `done` of which
+ *        `seq`. The observer reads that and says so in `heard`.
  *
  * To ask for a fresh snapshot: add 1 to `request`, FUTEX_WAKE it, wait until `answered` equals it
  * (the background thread answers; without one, the next slow path of any thread does). A process
@@ -146,7 +147,7 @@ struct gyre_control_setting {
 	uint32_t done;	/* [library] the last one carried out, or refused */
 	int32_t result; /* [library] 0, or -errno: ENOENT no such option, EPERM start-only,
 			 * EINVAL not understood, ERANGE out of bounds */
-	uint32_t spare;
+	uint32_t heard; /* [observers] the last one whose asker has read the answer */
 	char name[GYRE_CONTROL_TEXT], value[GYRE_CONTROL_TEXT];
 };
 

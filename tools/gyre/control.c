@@ -399,7 +399,7 @@ static uint32_t setting_claim(struct gyre_control_setting *setting)
 
 	for (; now < give_up_ns; now = now_ns()) {
 		uint32_t seq = __atomic_load_n(&setting->seq, __ATOMIC_ACQUIRE);
-		bool free = !(seq & 1) && seq == __atomic_load_n(&setting->done, __ATOMIC_ACQUIRE);
+		bool free = !(seq & 1) && seq == __atomic_load_n(&setting->heard, __ATOMIC_ACQUIRE);
 
 		if (seq != last || !stale_ns) {
 			last = seq;
@@ -429,6 +429,7 @@ static int setting_withdraw(struct gyre_control_setting *setting, uint32_t seq)
 		return 0;
 	memset(setting->name, 0, sizeof(setting->name));
 	__atomic_store_n(&setting->done, seq + 2, __ATOMIC_RELEASE);
+	__atomic_store_n(&setting->heard, seq + 2, __ATOMIC_RELEASE);
 	__atomic_store_n(&setting->seq, seq + 2, __ATOMIC_RELEASE);
 	return -ETIMEDOUT;
 }
@@ -467,7 +468,8 @@ int gy_control_set(struct gy_control *control, const char *name, const char *val
 		error = setting_withdraw(setting, seq);
 	if (error)
 		return error;
-	*refused = setting->result;
+	*refused = __atomic_load_n(&setting->result, __ATOMIC_RELAXED);
+	__atomic_store_n(&setting->heard, seq, __ATOMIC_RELEASE);
 	if (*refused > 0 || *refused < -4095) /* CTL-5 */
 		*refused = -EBADMSG;
 	return 0;
