@@ -277,9 +277,10 @@ GY_EXPORT int epoll_pwait2(int epoll, struct epoll_event *events, int most,
 
 /* ---- waits for signals ---- */
 
+/* The C library's wait tells of tgkill as of kill. */
 static bool is_ours(const siginfo_t *info)
 {
-	return info->si_code == SI_TKILL && info->si_pid == getpid();
+	return (info->si_code == SI_TKILL || info->si_code == SI_USER) && info->si_pid == getpid();
 }
 
 /* What is left until `end_ns`. */
