@@ -40,6 +40,7 @@ struct buffer {
 	uint32_t committed;	  /* [self; atomic: release] RING-2 */
 	uint32_t depth;		  /* [self; atomic: release] appends under way in this thread */
 	uint32_t sent;		  /* [lock; atomic: release] RING-4 */
+	uint32_t due;		  /* [self] RING-8 */
 	uint32_t full;		  /* [self] RING-5 */
 	struct gy_lock lock;	  /* of those who ship */
 	uint64_t overrun;	  /* [self; atomic: relaxed] dropped since it was found full */
@@ -58,13 +59,14 @@ static struct {
 	uint64_t recorded, dropped, shipped, buffers; /* [atomic: relaxed] */
 } registry = {.lock = GY_LOCK_INIT(GY_RANK_events)};
 
+/* PLAIN: ticks are the counter's, no stacks, and the process is not about to end. */
+enum recording { OFF, PLAIN, OTHER };
+
 static struct {
-	uint32_t recording; /* [atomic] RING-7 */
+	uint32_t recording; /* enum recording [atomic] RING-7 */
 	uint32_t deserted;  /* [atomic: relaxed] when recording stopped, nobody was listening */
-	/* [atomic: relaxed] A batch is due when these bits of `claimed` and `sent` differ: another
-	 * half. All, from the library's destructor on. */
-	uint32_t due_mask;
-} events GY_ALIGNED(64) = {.due_mask = ~(HALF - 1u)};
+	uint32_t exiting;   /* [atomic: relaxed] the library's destructor has run */
+} events GY_ALIGNED(64);
 
 static __thread GY_TLS_INITIAL_EXEC struct {
 	struct buffer *buffer;
@@ -151,17 +153,27 @@ static void ship(struct buffer *buffer, enum ship_reason reason, bool told)
 	gy_lock_release(&buffer->lock);
 }
 
+/* RING-8: at the end of the half that the next record goes to. */
+static void due_later(struct buffer *buffer)
+{
+	WRITE_RELAXED(buffer->due, (READ_RELAXED(buffer->claimed) / HALF + 1) * HALF);
+}
+
 /* The outermost append's, of the thread's own buffer (RING-4). */
-static GY_NOINLINE void ship_own(struct buffer *buffer)
+static void ship_own(struct buffer *buffer)
 {
 	uint32_t unsent = buffer->claimed - __atomic_load_n(&buffer->sent, __ATOMIC_ACQUIRE);
 
 	if (!gy_lock_try(&buffer->lock)) {
-		if (unsent < ALMOST && !READ_RELAXED(buffer->full))
-			return; /* somebody ships: there is room meanwhile */
+		if (unsent < ALMOST && !READ_RELAXED(buffer->full)) {
+			/* Somebody ships; there is room meanwhile. */
+			WRITE_RELAXED(buffer->due, READ_RELAXED(buffer->claimed) + 16);
+			return;
+		}
 		gy_lock_acquire(&buffer->lock);
 	}
 	ship_locked(buffer, SHIP_HALF, true);
+	due_later(buffer);
 	if (unlikely(READ_RELAXED(buffer->full)) &&
 	    buffer->sent == READ_RELAXED(buffer->claimed)) { /* RING-5 */
 		WRITE_RELAXED(buffer->full, 0);
@@ -205,22 +217,22 @@ static GY_NOINLINE void order_ticks(struct buffer *buffer, uint32_t from, uint32
 	}
 }
 
-/* RING-2 */
-GY_INLINE void append_end(struct buffer *buffer)
+GY_INLINE bool is_due(const struct buffer *buffer, uint32_t claimed)
 {
-	__atomic_signal_fence(__ATOMIC_SEQ_CST);
-	if (unlikely(buffer->depth != 1)) {
-		WRITE_RELAXED(buffer->depth, buffer->depth - 1);
-		return;
-	}
+	return (int32_t)(claimed - READ_RELAXED(buffer->due)) >= 0 ||
+	       unlikely(READ_RELAXED(events.exiting));
+}
+
+/* RING-2, of the outermost append. */
+static GY_NOINLINE void publish(struct buffer *buffer)
+{
 	for (;;) {
 		uint32_t claimed = READ_RELAXED(buffer->claimed), committed = buffer->committed;
 
-		if (unlikely(claimed - committed > 1))
+		if (claimed - committed > 1)
 			order_ticks(buffer, committed, claimed);
 		__atomic_store_n(&buffer->committed, claimed, __ATOMIC_RELEASE);
-		if (unlikely((claimed ^ READ_RELAXED(buffer->sent)) &
-			     READ_RELAXED(events.due_mask)))
+		if (is_due(buffer, claimed))
 			ship_own(buffer);
 		__atomic_store_n(&buffer->depth, 0, __ATOMIC_RELEASE);
 		__atomic_signal_fence(__ATOMIC_SEQ_CST);
@@ -230,42 +242,48 @@ GY_INLINE void append_end(struct buffer *buffer)
 	}
 }
 
-/* Room for one more record and one for each append that this one interrupted. */
-GY_INLINE bool has_room(const struct buffer *buffer)
+static void append_end(struct buffer *buffer)
+{
+	__atomic_signal_fence(__ATOMIC_SEQ_CST);
+	if (unlikely(buffer->depth != 1))
+		WRITE_RELAXED(buffer->depth, buffer->depth - 1);
+	else
+		publish(buffer);
+}
+
+/* Room for one more record and one for each append that this one interrupted: RING-5. */
+static bool has_room(struct buffer *buffer)
 {
 	uint32_t sent = __atomic_load_n(&buffer->sent, __ATOMIC_ACQUIRE); /* RING-3 */
 
-	return READ_RELAXED(buffer->claimed) - sent + buffer->depth <= RECORDS &&
-	       likely(!READ_RELAXED(buffer->full));
-}
-
-/* RING-5 */
-static GY_NOINLINE bool make_room(struct buffer *buffer)
-{
-	if (buffer->depth == 1) {
-		ship_own(buffer);
-		if (has_room(buffer))
-			return true;
-	}
+	if (likely(READ_RELAXED(buffer->claimed) - sent + buffer->depth <= RECORDS &&
+		   !READ_RELAXED(buffer->full)))
+		return true;
+	ASSERT(buffer->depth > 1); /* RING-8 */
 	WRITE_RELAXED(buffer->full, 1);
+	WRITE_RELAXED(buffer->due, READ_RELAXED(buffer->claimed));
 	ADD_RELAXED(buffer->overrun, 1u);
 	count_dropped(buffer, 1);
 	return false;
 }
 
-GY_INLINE void append(struct buffer *buffer, uint64_t where, uint32_t bytes, uint32_t stack)
+GY_INLINE void fill(struct buffer *buffer, uint32_t at, uint64_t ticks, uint64_t where,
+		    uint32_t bytes, uint32_t stack)
+{
+	buffer->records[at % RECORDS] = (struct gyre_record){
+		.ticks = ticks, .where = where, .bytes = bytes, .stack = stack};
+}
+
+/* In full: perhaps inside another, with whatever clock. */
+static void append(struct buffer *buffer, uint64_t where, uint32_t bytes, uint32_t stack)
 {
 	uint64_t ticks;
 
 	append_begin(buffer);
-	ticks = gy_ticks(); /* RING-6 */
+	ticks = gy_ticks();			      /* RING-6 */
 	if (likely(READ_RELAXED(events.recording)) && /* RING-7 */
-	    (likely(has_room(buffer)) || make_room(buffer))) {
-		uint32_t at = claim(&buffer->claimed);
-
-		buffer->records[at % RECORDS] = (struct gyre_record){
-			.ticks = ticks, .where = where, .bytes = bytes, .stack = stack};
-	}
+	    likely(has_room(buffer)))
+		fill(buffer, claim(&buffer->claimed), ticks, where, bytes, stack);
 	append_end(buffer);
 }
 
@@ -315,6 +333,7 @@ static struct buffer *buffer_take(void)
 	if (buffer) {
 		buffer->tid = (uint32_t)gy_sys_gettid();
 		buffer->next = self.next;
+		due_later(buffer);
 		WRITE_RELAXED(buffer->dropped, self.dropped);
 	}
 	registry_leave();
@@ -371,34 +390,76 @@ static GY_NOINLINE void stop(void)
 {
 	if (!IS_UP(events))
 		WRITE_RELAXED(events.deserted, 1);
-	WRITE_RELAXED(events.recording, 0);
+	WRITE_RELAXED(events.recording, OFF);
 	gy_gate_try_open();
 }
 
-static uint32_t bytes_as_record(uint64_t bytes)
+/* Whatever is not plain. */
+static GY_NOINLINE void record_other(uint64_t where, uint64_t bytes, uintptr_t caller_pc)
 {
-	if (likely(bytes < GYRE_RECORD_PAGES))
-		return (uint32_t)bytes;
-	return GYRE_RECORD_PAGES | (uint32_t)((bytes + 8191) >> 13);
+	uint32_t size = (uint32_t)bytes, stack = 0;
+
+	if (bytes >= GYRE_RECORD_PAGES)
+		size = GYRE_RECORD_PAGES | (uint32_t)((bytes + 8191) >> 13);
+	(void)caller_pc;
+	if (!IS_UP(events_on))
+		stop();
+	else if (self.buffer)
+		append(self.buffer, where, size, stack);
+	else
+		record_first(where, size, stack);
 }
 
+/* As append() does it, where nothing is special: calls nothing, but at its end. */
 void gy_events_record(unsigned operation, unsigned class_index, const void *address, size_t bytes,
 		      uintptr_t caller_pc)
 {
 	uint64_t where = (uint64_t)operation << 56 | (uint64_t)class_index << 48 |
 			 GYRE_RECORD_ADDRESS((uintptr_t)address);
-	uint32_t stack = 0;
+	struct buffer *buffer = self.buffer;
+	uint64_t ticks;
+	uint32_t at;
 
-	(void)caller_pc;
-	if (unlikely(!IS_UP(events_on)))
-		stop();
-	else if (likely(self.buffer != NULL))
-		append(self.buffer, where, bytes_as_record(bytes), stack);
-	else
-		record_first(where, bytes_as_record(bytes), stack);
+	if (unlikely(!IS_UP(events_on)) || unlikely(!buffer) || unlikely(buffer->depth) ||
+	    unlikely(bytes >= GYRE_RECORD_PAGES)) { /* RING-8 holds */
+		record_other(where, bytes, caller_pc);
+		return;
+	}
+	WRITE_RELAXED(buffer->depth, 1);
+	__atomic_signal_fence(__ATOMIC_SEQ_CST);
+	if (unlikely(READ_RELAXED(events.recording) != PLAIN)) { /* RING-7 */
+		publish(buffer);
+		record_other(where, bytes, caller_pc);
+		return;
+	}
+	ticks = gy_ticks_counter();
+	at = claim(&buffer->claimed);
+	fill(buffer, at, ticks, where, (uint32_t)bytes, 0);
+	__atomic_signal_fence(__ATOMIC_SEQ_CST);
+	if (unlikely(buffer->committed != at) ||
+	    unlikely((int32_t)(at + 1 - READ_RELAXED(buffer->due)) >= 0)) {
+		publish(buffer);
+		return;
+	}
+	__atomic_store_n(&buffer->committed, at + 1, __ATOMIC_RELEASE);
+	__atomic_store_n(&buffer->depth, 0, __ATOMIC_RELEASE);
+	__atomic_signal_fence(__ATOMIC_SEQ_CST);
+	if (unlikely(READ_RELAXED(buffer->claimed) != at + 1)) {
+		append_begin(buffer);
+		publish(buffer);
+	}
 }
 
 /* ------------------------------------------------------------------ begin and end */
+
+static uint32_t kind_of_recording(void)
+{
+	gy_ticks(); /* finds out */
+	if (READ_RELAXED(gy_ticks_kind) != GY_TICKS_COUNTER || IS_UP(events_stacks) ||
+	    READ_RELAXED(events.exiting))
+		return OTHER;
+	return PLAIN;
+}
 
 /* What an earlier tracer left behind is nobody's. [lock: registry] */
 static void begin_locked(void)
@@ -406,7 +467,7 @@ static void begin_locked(void)
 	ship_all_locked(SHIP_END, false, false);
 	WRITE_RELAXED(events.deserted, 0);
 	WRITE_RELAXED(registry.begun, 1);
-	__atomic_store_n(&events.recording, 1, __ATOMIC_RELEASE);
+	__atomic_store_n(&events.recording, kind_of_recording(), __ATOMIC_RELEASE);
 	gy_gate_close();
 	__atomic_thread_fence(__ATOMIC_SEQ_CST);
 }
@@ -449,12 +510,23 @@ static void wait_for_appends_locked(void)
 
 static void end_locked(void)
 {
-	__atomic_store_n(&events.recording, 0, __ATOMIC_RELEASE);
+	__atomic_store_n(&events.recording, OFF, __ATOMIC_RELEASE);
 	gy_gate_open();
 	let_all_see();
 	wait_for_appends_locked();
 	ship_all_locked(SHIP_END, false, !READ_RELAXED(events.deserted));
 	WRITE_RELAXED(registry.begun, 0);
+}
+
+static void go_on_locked(enum ship_reason reason, bool waited)
+{
+	uint32_t recording = READ_RELAXED(events.recording);
+
+	/* Not where a thread has just said that it is over. */
+	if (recording != OFF)
+		__atomic_compare_exchange_n(&events.recording, &recording, kind_of_recording(),
+					    false, __ATOMIC_RELEASE, __ATOMIC_RELAXED);
+	ship_all_locked(reason, waited, true);
 }
 
 bool gy_events_need_follow(void)
@@ -474,7 +546,7 @@ bool gy_events_follow(bool asked)
 	if (IS_UP(events_on) && !registry.begun)
 		begin_locked();
 	else if (registry.begun)
-		ship_all_locked(SHIP_ASKED, !asked, true);
+		go_on_locked(SHIP_ASKED, !asked);
 	recording = registry.begun;
 	registry_leave();
 	return recording;
@@ -509,9 +581,9 @@ __attribute__((destructor)) static void process_end(void)
 {
 	if (!READ_RELAXED(registry.begun) || self.inside)
 		return;
-	WRITE_RELAXED(events.due_mask, UINT32_MAX);
+	WRITE_RELAXED(events.exiting, 1);
 	registry_enter();
-	ship_all_locked(SHIP_PROCESS_EXIT, false, true);
+	go_on_locked(SHIP_PROCESS_EXIT, false);
 	registry_leave();
 }
 
@@ -532,6 +604,7 @@ static void forget_locked(struct buffer *buffer)
 {
 	gy_lock_init(&buffer->lock, GY_RANK_event_buffer);
 	buffer->claimed = buffer->committed = buffer->sent = buffer->seen = buffer->full = 0;
+	due_later(buffer);
 	buffer->overrun = buffer->next = buffer->dropped = 0;
 	buffer->tid = buffer == self.buffer ? (uint32_t)gy_sys_gettid() : 0;
 	if (buffer != self.buffer)
@@ -556,7 +629,7 @@ void gy_events_fork_child(void)
 		forget_locked(buffer);
 	registry.begun = 0;
 	registry.recorded = registry.dropped = registry.shipped = 0;
-	events.recording = 0;
+	events.recording = OFF;
 	self.next = self.dropped = 0;
 	gy_gate_open();
 	registry_leave();
@@ -570,7 +643,7 @@ void gy_events_check(void)
 	registry_enter();
 	for (struct buffer *buffer = registry.first; buffer; buffer = buffer->following) {
 		gy_lock_acquire(&buffer->lock);
-		CHECK(buffer->committed - buffer->sent <= RECORDS); /* RING-3 */
+		CHECK(READ_RELAXED(buffer->committed) - buffer->sent <= RECORDS); /* RING-3 */
 		gy_lock_release(&buffer->lock);
 	}
 	registry_leave();

@@ -34,6 +34,8 @@
  * RING-7  `recording` is looked at inside an append; whoever ends recording changes it, has all
  *         processors see that (membarrier), and then waits until no append is under way: nothing is
  *         appended after that.
+ * RING-8  Whenever a thread is outside of all appends, there is room for one more record: the
+ *         outermost append looks, when `claimed` has come to `due`, the end of a half, and ships.
  *
  * A thread's end ships its buffer and gives it to the next thread. What the thread records after
  * that (destructors of other keys) is shipped at once, one by one. So is all that comes after the
