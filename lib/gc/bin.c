@@ -134,14 +134,11 @@ struct gy_gc_bin *gy_bin_find(const struct gy_layout *layout, uint32_t object_by
 
 /* ------------------------------------------------------------------ blocks */
 
-uint32_t gy_block_make(struct gy_gc_bin *bin, bool *zeroed)
+void gy_block_make(struct gy_gc_bin *bin, uint32_t block)
 {
-	uint32_t block = gy_pages_take(bin->pages, zeroed);
 	uint32_t epoch = __atomic_load_n(&gy_gc_epoch, __ATOMIC_ACQUIRE);
 	struct gy_gc_bits *bits = &gy_gc_bits[block];
 
-	if (!block)
-		return 0;
 	for (unsigned i = 0; i < ARRAY_SIZE(bits->marks); i++)
 		WRITE_RELAXED(bits->marks[i], 0);
 	for (unsigned i = 0; i < ARRAY_SIZE(bits->allocated); i++)
@@ -164,7 +161,6 @@ uint32_t gy_block_make(struct gy_gc_bin *bin, bool *zeroed)
 	/* REC-5; the first page last: its kind is what gy_space_each_block goes by. */
 	for (uint32_t page = block + bin->pages; page-- > block;)
 		__atomic_store_n(&gy_gc_pages[page].kind, GY_BLOCK_SMALL, __ATOMIC_RELEASE);
-	return block;
 }
 
 void gy_block_drop(struct gy_gc_bin *bin, uint32_t block)

@@ -58,8 +58,8 @@ unsigned gy_block_pages(uint32_t object_bytes);
 uint32_t gy_slot_bytes(size_t bytes, size_t alignment);
 /* Size of the slot for `bytes` and one more; 0: large. */
 uint32_t gy_slot_bytes_sized(size_t bytes, size_t alignment);
-/* A new block, no object in it; *zeroed: it reads as zero. 0: memory lacks. */
-uint32_t gy_block_make(struct gy_gc_bin *bin, bool *zeroed);
+/* The pages from `block` on become a block, no object in it, in the caller's hand. */
+void gy_block_make(struct gy_gc_bin *bin, uint32_t block);
 /* Its pages go back. No thread has it, and it is on no list. */
 void gy_block_drop(struct gy_gc_bin *bin, uint32_t block);
 void gy_bin_table_lock(void);

@@ -154,14 +154,13 @@ static void snapshot(struct gy_marker *marker)
 static int try_pause(struct gy_marker *marker)
 {
 	struct gy_world_report report = {0};
-	uint64_t begin_ns, end_ns;
+	uint64_t end_ns;
 	int error = gy_roots_prepare();
 
 	if (error)
 		return error;
 	gy_lock_acquire(&cycle.lock); /* CYCLE-3 */
 	gy_workers_expect();
-	begin_ns = gy_now_ns();
 	GY_PROBE2(gc_pause_begin, READ_RELAXED(cycle.started), 0);
 	error = gy_world_stop(&report);
 	if (!error) {
@@ -172,7 +171,7 @@ static int try_pause(struct gy_marker *marker)
 			error = -EAGAIN;
 		end_ns = gy_now_ns(); /* once let go, they may take this thread's processor */
 		gy_world_start();
-		stop_stats(&report, end_ns - begin_ns);
+		stop_stats(&report, end_ns - report.begin_ns);
 	}
 	gy_lock_release(&cycle.lock);
 	return error;

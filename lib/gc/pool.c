@@ -9,10 +9,19 @@
  * POOL-1  A page in the pool is a whole span of one page, kind GY_BLOCK_NONE, covered by the
  *         records; it is linked by its record's `next`.
  * POOL-2  Page 0 of the heap is never a block: 0 means none in every list.
+ * POOL-3  The first write into a huge page makes the kernel clear 2 MiB: no stop should have to
+ *         wait for that, and no two threads should come to it at once, for both would clear. So
+ *         the first who takes pages of a bare huge page (HUGE-5) fills it by a write, in a blocking
+ *         region and not while a stop is about to begin (os/long_call.h); the others wait for
+ *         that, in blocking regions too; then only they use the pages.
+ *         Callers hold nothing: they may be stopped.
  */
 #include "gc/bin.h"
 
 #include "base/config.h"
+#include "mutator/world.h"
+#include "os/long_call.h"
+#include "os/sys.h"
 
 #define POOL_PAGES 4096u /* 32 MiB */
 
@@ -71,10 +80,42 @@ static struct gy_span *span_take(size_t pages, bool *zeroed)
 	return gy_page_heap_take(pages, 1, GY_CLASS_COLLECTED, false, zeroed, &reason);
 }
 
+/* POOL-3; the records' huge page along with it, if it is bare too. */
+static void fill(const struct gy_span *span)
+{
+	size_t last = span->first_page | (GY_HUGEPAGE_PAGES - 1);
+
+	*(volatile char *)gy_span_start(span) = 0;
+	__atomic_fetch_or(&gy_gc_bits[span->first_page].marks[0], 0, __ATOMIC_RELAXED);
+	if (last < READ_RELAXED(gy_gc_covered))
+		__atomic_fetch_or(&gy_gc_bits[last].marks[0], 0, __ATOMIC_RELAXED);
+}
+
+static GY_NOINLINE void fill_or_wait(const struct gy_span *span, uint32_t *bare)
+{
+	struct gy_mutator *self = gy_mutator_self;
+	uint32_t state = GY_HUGEPAGE_BARE;
+
+	if (self)
+		gy_blocking_begin(self);
+	if (__atomic_compare_exchange_n(bare, &state, GY_HUGEPAGE_FILLING, false, __ATOMIC_ACQUIRE,
+					__ATOMIC_ACQUIRE)) {
+		gy_long_begin();
+		fill(span);
+		gy_long_end();
+		__atomic_store_n(bare, 0, __ATOMIC_RELEASE);
+		gy_sys_futex_wake(bare, INT32_MAX, false);
+	}
+	while (__atomic_load_n(bare, __ATOMIC_ACQUIRE) == GY_HUGEPAGE_FILLING)
+		gy_sys_futex_wait(bare, GY_HUGEPAGE_FILLING, NULL, false);
+	if (self)
+		gy_blocking_end(self);
+}
+
 uint32_t gy_pages_take(size_t pages, bool *zeroed)
 {
 	struct gy_span *span;
-	uint32_t page = pages == 1 ? pool_take() : 0;
+	uint32_t page = pages == 1 ? pool_take() : 0, *bare;
 
 	*zeroed = false;
 	if (page)
@@ -91,6 +132,9 @@ uint32_t gy_pages_take(size_t pages, bool *zeroed)
 		gy_page_heap_give(span);
 		return 0;
 	}
+	bare = &gy_map.hugepages[span->first_page / GY_HUGEPAGE_PAGES].bare;
+	if (unlikely(READ_RELAXED(*bare)))
+		fill_or_wait(span, bare);
 	return span->first_page;
 }
 
@@ -148,4 +192,7 @@ void gy_pool_unlock(void)
 void gy_pool_fork_child(void)
 {
 	gy_lock_init(&pool.lock, GY_RANK_pool);
+	for (size_t i = 0; i < gy_map.hugepage_count; i++)
+		if (gy_map.hugepages[i].bare) /* who was filling it is not here */
+			gy_map.hugepages[i].bare = GY_HUGEPAGE_BARE;
 }

@@ -227,23 +227,28 @@ static int take_listed(struct gy_cursor *cursor)
 	return -1;
 }
 
-static bool take_new(struct gy_cursor *cursor)
+/* Step 6. On the way to its pages, which may take long (POOL-3), the thread may be stopped. */
+static bool take_new(struct gy_gc_thread *thread, struct gy_cursor *cursor)
 {
 	struct gy_gc_bin *bin = cursor->bin;
 	bool zeroed;
-	uint32_t block = gy_block_make(bin, &zeroed);
+	uint32_t block = gy_pages_take(bin->pages, &zeroed);
 
 	if (!block)
 		return false;
+	gy_mutator_enter(&thread->mutator); /* SPACE-8 */
+	gy_block_make(bin, block);
 	gy_lock_acquire(bin->lock);
 	hand_over(cursor, block, 0);
 	WRITE_RELAXED(bin->blocks, bin->blocks + 1);
 	gy_lock_release(bin->lock);
 	cursor->zeroed = zeroed;
+	gy_mutator_leave(&thread->mutator);
 	return true;
 }
 
-static bool take_block(struct gy_cursor *cursor)
+/* Not between enter and leave: who waits for the lock can be stopped. */
+static bool take_block(struct gy_gc_thread *thread, struct gy_cursor *cursor)
 {
 	int taken;
 
@@ -252,26 +257,29 @@ static bool take_block(struct gy_cursor *cursor)
 		taken = take_listed(cursor);
 		gy_lock_release(cursor->bin->lock);
 	} while (taken < 0);
-	return taken || take_new(cursor);
+	return taken || take_new(thread, cursor);
 }
 
-/* An object from a cursor that may be empty; NULL: memory lacks. */
+/* An object from a cursor that may be empty; *object NULL: no slot is left in the block in hand. */
+static bool take_in_hand(struct gy_gc_thread *thread, struct gy_cursor *cursor, void **object)
+{
+	gy_mutator_enter(&thread->mutator); /* SPACE-8 */
+	*object = cursor->next != cursor->limit || run_next(cursor) ? gy_cursor_take(cursor) : NULL;
+	gy_mutator_leave(&thread->mutator);
+	return *object != NULL;
+}
+
+/* NULL: memory lacks. */
 static GY_NOINLINE void *refill(struct gy_gc_thread *thread, struct gy_cursor *cursor)
 {
+	size_t bytes = cursor->taken_bytes;
 	void *object;
 
-	gy_mutator_enter(&thread->mutator); /* SPACE-8 */
-	if (cursor->next == cursor->limit && !run_next(cursor)) {
-		size_t bytes = cursor->taken_bytes;
-
-		gy_mutator_leave(&thread->mutator);
-		gy_cycle_allocated(thread, bytes ? bytes : cursor->bin->pages * GY_PAGE_BYTES);
-		gy_mutator_enter(&thread->mutator);
-		while (!run_next(cursor) && take_block(cursor))
-			;
-	}
-	object = gy_cursor_take(cursor);
-	gy_mutator_leave(&thread->mutator);
+	if (take_in_hand(thread, cursor, &object))
+		return object;
+	gy_cycle_allocated(thread, bytes ? bytes : cursor->bin->pages * GY_PAGE_BYTES);
+	while (!take_in_hand(thread, cursor, &object) && take_block(thread, cursor))
+		;
 	return object;
 }
 

@@ -114,6 +114,7 @@ unsigned gy_hugepage_use(struct gy_hugepage *hugepage, unsigned first, unsigned 
 		WRITE_RELAXED(hugepage->collapse_tried, 0);
 		if (hugepage->released_count == GY_HUGEPAGE_PAGES) {
 			WRITE_RELAXED(hugepage->broken, 0);
+			WRITE_RELAXED(hugepage->bare, count < GY_HUGEPAGE_PAGES); /* HUGE-5 */
 			gy_pages.stats.hugepages_released--;
 		} else {
 			gy_pages.stats.hugepages_free--;

@@ -31,6 +31,7 @@
 #include "heap/central.h"
 #include "heap/large.h"
 #include "heap/sampled.h"
+#include "os/long_call.h"
 #include "os/release.h"
 #include "os/sys.h"
 
@@ -60,8 +61,11 @@ static bool drop(bool part)
 {
 	struct gy_release_result result = {0, 0, 0};
 	uint64_t begin_ns = gy_now_ns();
-	int error = gy_release(work.ranges, work.count, part, &result);
+	int error;
 
+	gy_long_begin();
+	error = gy_release(work.ranges, work.count, part, &result);
+	gy_long_end();
 	gy_page_heap_count_release(result.bytes, result.calls);
 	GY_PROBE4(heap_release, result.bytes, work.count, result.backend, gy_now_ns() - begin_ns);
 	work.allowed -= MIN(work.allowed, result.bytes);
@@ -217,8 +221,10 @@ static void collapse_some(size_t count)
 		if (!gy_page_heap_worth_collapse(index))
 			continue;
 		done++;
+		gy_long_begin();
 		if (!gy_vm_collapse(gy_page_start(index * GY_HUGEPAGE_PAGES), GY_HUGEPAGE_BYTES))
 			gy_page_heap_collapsed(index);
+		gy_long_end();
 	}
 }
 

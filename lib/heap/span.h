@@ -23,6 +23,9 @@
  * HUGE-4  In an advised huge page no free page is `released` unless all are: the first touch of any
  *         makes all 2 MiB resident.
  * HUGE-3  A free page in `released`, or never touched, reads as zero.
+ * HUGE-5  `bare` is set when the first pages of a wholly released huge page are taken, to be shared
+ *         with others. It is a hint for those who care how long a first touch may take
+ *         (gc/pool.c), and goes when one of them has made that touch.
  */
 #ifndef GY_HEAP_SPAN_H
 #define GY_HEAP_SPAN_H
@@ -76,8 +79,12 @@ struct gy_hugepage {
 	uint32_t tick;          /* when pages or blocks last came or went */
 	uint32_t next, prev;    /* index + 1; 0: none */
 	struct gy_span *owner;
-	uint64_t pad[4];
+	uint32_t bare;          /* [atomic] futex; HUGE-5: 0, or one of the two below */
+	uint32_t pad[7];
 };
+
+#define GY_HUGEPAGE_BARE 1u
+#define GY_HUGEPAGE_FILLING 2u
 
 _Static_assert(sizeof(struct gy_hugepage) == 128, "one record, two cache lines");
 

@@ -19,6 +19,7 @@
 #include "heap/large.h"
 #include "heap/scavenger.h"
 #include "heap/thread_cache.h"
+#include "os/long_call.h"
 #include "trace/events.h"
 #include "trace/sampler.h"
 
@@ -70,6 +71,7 @@ static void child(void)
 	gy_scavenger_fork_child();
 	hooks->child();
 	gy_lock_fork_child();
+	gy_long_fork_child();
 }
 
 void gy_fork_init(const struct gy_fork_hooks *above)

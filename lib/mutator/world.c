@@ -40,6 +40,7 @@
 #include "base/config.h"
 #include "base/panic.h"
 #include "mutator/world_stop.h"
+#include "os/long_call.h"
 #include "os/native_thread.h"
 #include "os/sys.h"
 #include "os/tasks.h"
@@ -62,6 +63,7 @@
 #define SANITIZER_AFTER_NS (100 * MS)
 #define KERNEL_WORKERS_MOST 64u
 #define LISTINGS_MOST 1000u
+#define LONG_CALLS_NS (10 * MS)
 
 static struct {
 	struct gy_lock lock; /* held from stop to start */
@@ -75,7 +77,7 @@ static struct {
 	bool sleeps;     /* another slept uninterruptibly */
 	pid_t hopeless;  /* STOP-9; 0: none */
 	struct gy_world_report report;
-	uint64_t first_signal_ns;
+	uint64_t begin_ns; /* when the flag went up first */
 	pid_t named;      /* WORLD-4: of the last stop that was given up; 0: none */
 	bool taken_told;  /* that the program has taken our signal */
 	bool leader_dead; /* the main thread has ended; it stays in the list to the end */
@@ -380,11 +382,12 @@ static int stop_once(uint64_t until_ns, uint64_t end_ns)
 	if (error)
 		return error;
 	gy_lock_acquire(&gy_mutators_lock); /* STOP-6 */
+	if (!world.begin_ns)
+		world.begin_ns = gy_now_ns();
 	ordered = gy_world_flag_raise();
 	if (ordered)
 		find_blocked();
 	gy_lock_release(&gy_mutators_lock);
-	world.first_signal_ns = gy_now_ns();
 	for (unsigned i = 0; !complete && !error && i < LISTINGS_MOST; i++) {
 		send_signals();
 		if (!wait_arrivals(until_ns, end_ns))
@@ -566,7 +569,8 @@ static int stop_locked(void)
 
 static void fill_report(void)
 {
-	world.report = (struct gy_world_report){.stop_ns = gy_now_ns() - world.first_signal_ns};
+	world.report = (struct gy_world_report){.begin_ns = world.begin_ns,
+						.stop_ns = gy_now_ns() - world.begin_ns};
 	for (uint32_t i = 0; i < world.table.count; i++) {
 		world.report.stopped += world.table.entries[i].role == GY_TASK_ARRIVED;
 		world.report.blocked += world.table.entries[i].role == GY_TASK_BLOCKED;
@@ -593,6 +597,7 @@ int gy_world_stop(struct gy_world_report *report)
 	world.pid = getpid();
 	world.self = gy_sys_gettid();
 	world.report = (struct gy_world_report){0};
+	world.begin_ns = 0;
 	if (!gy_world_signal_is_ours()) {
 		tell_taken();
 		error = -EBUSY;
@@ -600,6 +605,7 @@ int gy_world_stop(struct gy_world_report *report)
 		error = -EDEADLK;
 	} else {
 		check_kernel_workers();
+		gy_long_bar(LONG_CALLS_NS);
 		world.tasks_fd = gy_tasks_open();
 		error = world.tasks_fd < 0 ? world.tasks_fd : stop_locked();
 	}
@@ -611,14 +617,17 @@ int gy_world_stop(struct gy_world_report *report)
 		keep_stopped();
 	}
 	*report = world.report;
-	if (error)
+	if (error) {
+		gy_long_unbar();
 		gy_lock_release(&world.lock);
+	}
 	return error;
 }
 
 void gy_world_start(void)
 {
 	gy_world_flag_lower();
+	gy_long_unbar();
 	gy_lock_release(&world.lock);
 }
 

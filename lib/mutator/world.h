@@ -73,7 +73,8 @@ struct gy_mutator {
 
 struct gy_world_report {
 	uint32_t stopped, blocked; /* threads by signal; found in blocking regions */
-	uint64_t stop_ns;          /* from the first signal to the last thread's stop */
+	uint64_t begin_ns;         /* the flag went up: who comes to a region from now on waits */
+	uint64_t stop_ns;          /* from then to the last thread's stop */
 };
 
 /* Installs the handler; 0 or -errno. On a thread of the C library's. */

@@ -17,7 +17,8 @@
  * STOP-3  `arrived` counts up after the record is on the list, and is no more than a reason to
  *         look: the stopper goes by the records.
  * STOP-4  All signals are blocked in the handler: a program's own come after it.
- * STOP-8  Signals are sent by the stopper and by every handler, each taking the next thread of one
+ * STOP-8  Signals are sent by the stopper and by every handler, one that puts the stop off too
+ *         (BUSY-1), each taking the next thread of one
  *         list (the relay) until all are taken. A thread that sleeps is woken by its signal and may
  *         push the stopper off its processor; would the stopper alone send them, those not yet
  *         signalled would then run for whole slices of the scheduler's, and the others stand
@@ -153,6 +154,7 @@ GY_RACY_READER static void handler(int number, siginfo_t *info, void *context)
 	}
 	if (READ_RELAXED(gy_hold.depth) && !(mutator && READ_RELAXED(mutator->blocked))) {
 		WRITE_RELAXED(gy_hold.pending, 1); /* BUSY-1 */
+		relay();
 		return;
 	}
 	fill_in(&thread, context, mutator);
