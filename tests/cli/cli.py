@@ -202,6 +202,18 @@ def all_lowered(pid):
     return {name: count for name, count in semaphores(pid).items() if count != 0} == {}
 
 
+def books_close(document, shipped):
+    """Every event that was announced is accounted for, and the library announced all it recorded."""
+    books = document.get("books", {})
+    if not books:
+        return False
+    lost = books["lost_ring"] + books["lost_unread"] + books["lost_crowded"]
+    arrived = books["received"] if shipped else document["event_count"]
+    return (books["announced"] == arrived + books["filtered"] + lost and
+            books["recorded"] in (None, books["announced"]) and books["repeated"] == 0 and
+            books["missing"] <= lost + books["lost_library"])
+
+
 @atexit.register
 def clean():
     for service in Service.all:
