@@ -125,13 +125,16 @@ static int find_debuginfo(Dwfl_Module *module, void **userdata, const char *name
 			  const char *file_name, const char *link, GElf_Word link_crc, char **path)
 {
 	const struct module_map *map = current ? map_find(current, base) : NULL;
+	int fd = -1;
 
 	(void)userdata;
 	(void)name;
 	(void)file_name;
-	if (!map)
-		return -1;
-	return gy_symbol_debug_open(&current->files, module, map->path, link, link_crc, path);
+	if (map)
+		fd = gy_symbol_debug_open(&current->files, module, map->path, link, link_crc, path);
+	if (fd >= 0 && link && !link_crc)
+		gy_symbol_index_alternate(module);
+	return fd;
 }
 
 /* SYM-2: open now what may be gone later. */

@@ -16,6 +16,7 @@
 #include "symbols_index.h"
 
 #include <dwarf.h>
+#include <elfutils/libdwelf.h>
 #include <libiberty/demangle.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -51,7 +52,7 @@ struct unit {
 
 struct gy_symbol_index {
 	Dwfl_Module *module;
-	bool symbols_read, units_read;
+	bool symbols_read, units_read, alternate;
 	struct spans symbols, units;
 	struct unit *unit_list;
 	Dwarf *dwarf;
@@ -208,6 +209,18 @@ static bool ranges_add(struct spans *spans, Dwarf_Die *die, Dwarf_Off die_offset
 	return true;
 }
 
+/* libdw looks for dwz's file by itself if we found none, and opens whatever path the program names:
+ * tell it that it has looked. (This is how it notes that itself.) */
+static void alternate_forbid(const struct gy_symbol_index *index)
+{
+	const void *build_id;
+	const char *name;
+
+	if (index->dwarf && !index->alternate &&
+	    dwelf_dwarf_gnu_debugaltlink(index->dwarf, &name, &build_id) > 0)
+		dwarf_setalt(index->dwarf, (Dwarf *)(intptr_t)-1);
+}
+
 static void units_read(struct gy_symbol_index *index)
 {
 	Dwarf_CU *cu = NULL;
@@ -215,6 +228,7 @@ static void units_read(struct gy_symbol_index *index)
 	uint8_t type;
 
 	index->dwarf = dwfl_module_getdwarf(index->module, &index->bias);
+	alternate_forbid(index);
 	/* Split units are not looked for: libdw would open whatever path the program names. Their
 	 * lines are in the program. */
 	while (index->dwarf && index->entries++ < ENTRIES_MAX &&
@@ -458,6 +472,14 @@ struct gy_symbol_index *gy_symbol_index_of(Dwfl_Module *module)
 		index->module = module;
 	*userdata = index;
 	return index;
+}
+
+void gy_symbol_index_alternate(Dwfl_Module *module)
+{
+	struct gy_symbol_index *index = gy_symbol_index_of(module);
+
+	if (index)
+		index->alternate = true;
 }
 
 void gy_symbol_index_free(Dwfl_Module *module)

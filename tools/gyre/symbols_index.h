@@ -21,6 +21,8 @@ struct gy_symbol_index;
 
 /* gy_symbol_index_of - the module's, made at the first call. NULL where memory lacks. */
 struct gy_symbol_index *gy_symbol_index_of(Dwfl_Module *module);
+/* gy_symbol_index_alternate - what dwz moved out of its debug information has been found. */
+void gy_symbol_index_alternate(Dwfl_Module *module);
 /* gy_symbol_index_free - before the module goes. */
 void gy_symbol_index_free(Dwfl_Module *module);
 
