@@ -262,8 +262,8 @@ static int on_begin(void *context)
 	gy_out_text("comm", NULL, hist->target->comm);
 	gy_out_text("by", NULL, kinds[hist->by].name);
 	gy_out_stream("events");
-	gy_out_info("Tracing every event of process %d (%s), counted in the kernel; Ctrl-C ends it",
-		    hist->target->pid, hist->target->comm);
+	gy_out_info("Tracing every event of process %d (%s), Ctrl-C ends it", hist->target->pid,
+		    hist->target->comm);
 	return 0;
 }
 

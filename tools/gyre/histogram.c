@@ -29,7 +29,8 @@ static struct widths widths_of(const char *label, const struct gy_histogram_row 
 	size_t columns = gy_out_columns(), taken;
 
 	for (size_t i = 0; i < row_count; i++)
-		widths.label = larger(widths.label, strlen(rows[i].label));
+		if (rows[i].cell.count)
+			widths.label = larger(widths.label, strlen(rows[i].label));
 	/* label, two numbers, the blanks between, the two ends of a bar */
 	taken = 2 + widths.label + 2 + 13 + 2 + 10 + 2 + 2;
 	columns = columns ? columns : COLUMNS_DEFAULT;
@@ -71,8 +72,8 @@ static void row_out(const struct gy_histogram_row *row, const struct widths *wid
 void gy_histogram_out(const char *label, const char *count, const struct gy_histogram_row *rows,
 		      size_t row_count, bool range)
 {
-	struct widths widths = widths_of(label, rows, row_count);
 	size_t first = row_count, last = 0;
+	struct widths widths;
 	struct gyre_cell most = {0};
 
 	for (size_t i = 0; i < row_count; i++) {
@@ -85,6 +86,7 @@ void gy_histogram_out(const char *label, const char *count, const struct gy_hist
 	}
 	if (first == row_count)
 		return;
+	widths = widths_of(label, &rows[first], last - first + 1);
 	if (widths.two)
 		gy_out_line("  %*s  %13s   %*s    %10s", (int)widths.label, label, count,
 			    (int)widths.bar, "", "BYTES");
