@@ -20,6 +20,7 @@
 
 #define CLASSES 100u
 #define OPTIONS 20u
+#define BUCKETS 100u
 #define BYTES ((size_t)1 << 20)
 
 static struct gyre_control *page;
@@ -32,6 +33,24 @@ static uint64_t draw(void)
 	state ^= state >> 7;
 	state ^= state << 17;
 	return state * 0x2545f4914f6cdd1dull;
+}
+
+/* Three stacks in the first three of them: 1, 2, 3 samples of 1 MiB, of which 1, 1, 1 live. */
+static void buckets(void)
+{
+	struct gyre_control_bucket *bucket = (void *)((char *)page + page->bucket_offset);
+
+	for (uint32_t i = 0; i < 3; i++) {
+		bucket[i].depth = i + 1;
+		bucket[i].alloc_objects = i + 1;
+		bucket[i].free_objects = i;
+		bucket[i].alloc_weight = (uint64_t)(i + 1) << 20;
+		bucket[i].free_weight = (uint64_t)i << 20;
+		bucket[i].alloc_weight_objects = 16 * (i + 1);
+		bucket[i].free_weight_objects = 16 * i;
+		for (uint32_t frame = 0; frame <= i; frame++)
+			bucket[i].frames[frame] = 0x1000 + frame;
+	}
 }
 
 static void honest(void)
@@ -52,7 +71,9 @@ static void honest(void)
 	page->option_offset = page->class_offset + CLASSES * sizeof(struct gyre_control_class);
 	page->bucket_offset = page->option_offset + OPTIONS * sizeof(struct gyre_control_option);
 	page->bucket_bytes = sizeof(struct gyre_control_bucket);
-	page->bucket_count = 100;
+	page->bucket_count = BUCKETS;
+	page->sample_bytes = 524288;
+	buckets();
 	memcpy(page->magic, GYRE_CONTROL_MAGIC, sizeof(page->magic));
 }
 
@@ -99,6 +120,14 @@ static void damage(void)
 		for (size_t i = page->class_offset < BYTES ? page->class_offset : 0; i < BYTES / 2;
 		     i++)
 			bytes[sizeof(*page) + i % (BYTES - sizeof(*page))] = (char)draw();
+	if (draw() % 2 && page->bucket_offset < BYTES - 100 * sizeof(struct gyre_control_bucket))
+		for (size_t i = 0; i < 40; i++) {
+			uint64_t value = edge();
+
+			memcpy(bytes + page->bucket_offset +
+				       draw() % (40 * sizeof(struct gyre_control_bucket)) / 8 * 8,
+			       &value, sizeof(value));
+		}
 	if (draw() % 2)
 		memset(page->version, draw() % 2 ? 0x1b : 0xff, sizeof(page->version));
 }
