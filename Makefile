@@ -355,7 +355,7 @@ tidy: $(GEN_HDR) $(SKEL) $(PROTO_HDR)
 clean:
 	@echo '  CLEAN    $(O)'
 	$(Q)rm -rf $(O)/lib $(O)/bpf $(O)/gen $(O)/tools $(O)/tests $(O)/kernel-notes $(O)/man $(O)/san-* $(O)/check-* \
-		$(O)/libgyre.* $(O)/libgyre-internal.a $(O)/gyre $(O)/.flags $(O)/.deps-build
+		$(O)/libgyre.* $(O)/libgyre-internal.a $(O)/gyre $(O)/demo.svg $(O)/demo.pb.gz $(O)/.flags $(O)/.deps-build
 	$(Q)rmdir $(O) 2>/dev/null || :
 
 -include $(LIB_OBJ:.o=.d) $(TOOL_OBJ:.o=.d) $(BPF_OBJ:.o=.d) $(addsuffix .d,$(UNIT_BIN) $(TEST_BIN) $(BENCH_BIN) \

@@ -56,6 +56,17 @@ say "Read from the process's control page: the service is not stopped, and does 
 run "gyre heap show pid $pid"
 "$gyre" heap show pid "$pid" || failed=1
 
+step "Who holds that memory, and who allocates most?"
+say "Sampled since the start of the process, before anybody looked; '+-' is the standard error."
+run "gyre heap profile pid $pid kind alloc top 8"
+"$gyre" heap profile pid "$pid" kind alloc top 8 || failed=1
+say ""
+say "The same for go tool pprof, and as a picture that any browser opens (click, search):"
+for words in "profile pid $pid kind alloc output $GYRE_BUILD/demo.pb.gz" "flame pid $pid kind alloc output $GYRE_BUILD/demo.svg"; do
+	run "gyre heap $words"
+	eval "\"\$gyre\" heap ${words% output *} output \"\${words##* output }\"" || failed=1
+done
+
 step "What is it allocating right now, and where?"
 say "The sampler picks one allocation in each 512 KiB; eBPF takes those events from the USDT probes, with the"
 say "stack of each. Live; without 'duration' it goes on until Ctrl-C."
