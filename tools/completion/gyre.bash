@@ -33,7 +33,7 @@ _gyre_proc() {
 	pid) _gyre_words $(_gyre_members pid process list); return 0 ;;
 	name) _gyre_words $(_gyre_members comm process list); return 0 ;;
 	esac
-	for word in "${_gyre_line[@]:2}"; do
+	for word in "${_gyre_line[@]:1}"; do
 		[ "$word" = pid ] || [ "$word" = name ] && return 1
 	done
 	_gyre_words pid name
@@ -53,7 +53,7 @@ _gyre() {
 	if [ ${#_gyre_line[@]} = 0 ]; then
 		case $_gyre_current in
 		-*) _gyre_words --json --pretty --debug --version --help ;;
-		*) _gyre_words heap alloc gc process probe feature barrier option batch version help ;;
+		*) _gyre_words heap alloc gc process probe feature barrier option top batch version help ;;
 		esac
 		return
 	fi
@@ -67,6 +67,7 @@ _gyre() {
 		probe) _gyre_words list show trace help ;;
 		feature) _gyre_words probe help ;;
 		option) _gyre_words list show set help ;;
+		top) _gyre_words pid name help ;;
 		batch) _gyre_words file help ;;
 		esac
 		return
@@ -145,6 +146,14 @@ _gyre() {
 	'option set')
 		_gyre_proc && return
 		[ ${#_gyre_line[@]} = 4 ] && _gyre_words $(_gyre_members name option "list ${_gyre_line[2]} ${_gyre_line[3]}")
+		;;
+	'top pid' | 'top name')
+		_gyre_proc && return
+		case $_gyre_previous in
+		sort) _gyre_words rate held growth ;;
+		interval | count | sites) ;;
+		*) _gyre_unused interval sort count sites ;;
+		esac
 		;;
 	'probe show')
 		if [ ${#_gyre_line[@]} = 2 ]; then

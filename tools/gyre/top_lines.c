@@ -83,12 +83,13 @@ static void title_line(const struct gy_top *top, uint64_t interval_ns, char *lin
 static void heap_line(const struct gy_top *top, char *line)
 {
 	const struct gyre_control_totals *totals = &top->snapshot.header.totals;
+	uint64_t used = totals->heap_alloc + top->snapshot.header.gc.heap_inuse_bytes;
 	char a[GY_OUT_TEXT], b[GY_OUT_TEXT], c[GY_OUT_TEXT], d[GY_OUT_TEXT];
 
 	snprintf(line, GY_TOP_LINE,
-		 "Memory   RSS %s  blocks %s (%u %% of their pages)  idle %s  returned %s",
-		 gy_out_bytes(a, top->rss_bytes), gy_out_bytes(b, totals->heap_alloc),
-		 percent(totals->heap_alloc, totals->heap_inuse),
+		 "Memory   RSS %s  in use %s (%u %%)  idle %s  returned %s",
+		 gy_out_bytes(a, top->rss_bytes), gy_out_bytes(b, used),
+		 percent(used, totals->heap_inuse),
 		 gy_out_bytes(c, totals->heap_idle - (totals->heap_released < totals->heap_idle
 							      ? totals->heap_released
 							      : totals->heap_idle)),
@@ -104,7 +105,7 @@ static void rate_line(const struct gy_top *top, char *line)
 		snprintf(line, GY_TOP_LINE, "Rates    from the next look on");
 		return;
 	}
-	snprintf(line, GY_TOP_LINE, "Rates    change %s  allocated %s  mallocs %s  frees %s",
+	snprintf(line, GY_TOP_LINE, "Rates    %s  allocated %s  mallocs %s  frees %s",
 		 change_text(a, rates->heap_bytes), rate_text(b, rates->allocated_bytes),
 		 count_text(c, rates->mallocs), count_text(d, rates->frees));
 }
@@ -115,8 +116,7 @@ static void process_line(const struct gy_top *top, char *line)
 	char a[GY_OUT_TEXT], b[GY_OUT_TEXT], c[GY_OUT_TEXT];
 
 	snprintf(line, GY_TOP_LINE,
-		 "Process  %" PRIu64 " thread%s  CPU %.2f  thread caches %s  central %s  samples "
-		 "live %s",
+		 "Process  %" PRIu64 " thread%s  CPU %.2f  caches %s  central %s  samples %s",
 		 top->threads, top->threads == 1 ? "" : "s", top->rates.cpu,
 		 gy_out_bytes(a, totals->thread_cache_bytes),
 		 gy_out_bytes(b, totals->central_bytes), gy_out_count(c, totals->samples_live));
@@ -129,7 +129,7 @@ static void gc_line(const struct gy_top *top, char *line)
 
 	gy_out_bytes(goal, gc->heap_goal_bytes);
 	snprintf(line, GY_TOP_LINE,
-		 "GC       cycle %" PRIu64 " %s  live %s  goal %s  pause last %s max %s  CPU %.2f",
+		 "GC       cycle %" PRIu64 " %s  live %s  goal %s  pause %s, most %s  CPU %.2f",
 		 gc->cycles, gy_gc_phase_name(gc->phase), gy_out_bytes(live, gc->heap_live_bytes),
 		 gy_gc_goal_is_set(gc->heap_goal_bytes) ? goal : "none",
 		 gy_out_ns(last, gc->pause_last_ns), gy_out_ns(most, gc->pause_max_ns),

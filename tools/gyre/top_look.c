@@ -224,8 +224,11 @@ int gy_top_look(struct gy_top *top)
 	struct gy_snapshot snapshot;
 	uint64_t now_ns, cpu_ns, rss_kib = 0;
 	size_t count = 0, torn = 0;
-	int error = gy_control_read(top->target->control, GY_SNAPSHOT_WAIT_MS, &snapshot);
+	int error = -ESRCH;
 
+	/* The page outlives its process while we have it open. */
+	if (!gy_target_ended(top->target))
+		error = gy_control_read(top->target->control, GY_SNAPSHOT_WAIT_MS, &snapshot);
 	if (error)
 		return error;
 	now_ns = gy_monotonic_ns();
@@ -241,7 +244,8 @@ int gy_top_look(struct gy_top *top)
 	top->looked = true;
 	top->time_ns = now_ns;
 	top->cpu_ns = cpu_ns;
-	top->history[top->history_count++ % GY_TOP_HISTORY] = snapshot.header.totals.heap_alloc;
+	top->history[top->history_count++ % GY_TOP_HISTORY] =
+		snapshot.header.totals.heap_alloc + snapshot.header.gc.heap_inuse_bytes;
 	if (!snapshot.header.sample_bytes)
 		return 0; /* nothing is sampled: no sites */
 	error = gy_control_buckets(top->target->control, &snapshot, &buckets, &count, &torn);

@@ -50,7 +50,7 @@ struct gy_top {
 	struct gy_top_site *sites; /* in the order that was asked for */
 	size_t site_count;
 	uint64_t sampled_bytes; /* held, all sites */
-	uint64_t history[GY_TOP_HISTORY]; /* heap_alloc; the newest is history[(n - 1) % ...] */
+	uint64_t history[GY_TOP_HISTORY]; /* in use; the newest is history[(n - 1) % ...] */
 	size_t history_count;
 	struct gy_top_past *past; /* the looks that rates are made from */
 };
@@ -58,7 +58,8 @@ struct gy_top {
 /* gy_top_open - the target has a control page. 0, or -1 with the error told. */
 int gy_top_open(struct gy_top *top, struct gy_target *target);
 void gy_top_close(struct gy_top *top);
-/* gy_top_look - 0, or -errno as gy_control_read. */
+/* gy_top_look - 0, or -errno as gy_control_read: -ESRCH, and the last look stays, when the process
+ * has ended. */
 int gy_top_look(struct gy_top *top);
 void gy_top_sort(struct gy_top *top, enum gy_top_sort order);
 /* gy_top_site_line - "f <- g <- main", as far as `bytes` go. */

@@ -58,10 +58,11 @@ void gy_top_screen_close(void)
 	setlocale(LC_ALL, "C"); /* numbers in files and JSON have a point */
 }
 
-/* A line from the first column on, cut or filled to the width. */
+/* A line from the first column on, cut or filled to the width. The screen's last cell stays empty:
+ * to write it without scrolling takes tricks that not every terminal knows. */
 static void line_put(int row, const char *text, bool inverse)
 {
-	int width = getmaxx(stdscr);
+	int width = getmaxx(stdscr) - (row == getmaxy(stdscr) - 1);
 	size_t length = strlen(text), cut = gy_out_cut(text, length, (size_t)width);
 
 	if (row >= getmaxy(stdscr))
