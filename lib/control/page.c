@@ -1,15 +1,13 @@
 /* page.c - keeping the control page.
  *
- * A sealed memfd, mapped shared, its descriptor at a high number where it is in nobody's way. Who
- * publishes a snapshot: the background thread, when asked and about once a second while anything
- * happens; in a process too small to have one, the slow paths (a refill, a large block), when asked
- * or when the last snapshot is old.
+ * A file in memory (os/memory_file.h). Who publishes a snapshot: the background thread, when asked
+ * and about once a second while anything happens; in a process too small to have one, the slow
+ * paths (a refill, a large block), when asked or when the last snapshot is old.
  *
  * PAGE-1  The page is made once per process. In a forked child it still is the parent's: the child
  *         forgets it (never writes to it again) and makes its own at its next slow path.
- * PAGE-2  Its size is sealed: no observer can make us fault by truncating it.
- * PAGE-3  The descriptor is closed by us only if it still is our memfd: a program may have closed
- *         every descriptor and opened others since.
+ * PAGE-2  Its size is sealed (MEMFILE-1).
+ * PAGE-3  A child closes the descriptor only if it still is our file's (MEMFILE-2).
  * PAGE-4  Snapshots are written under the control lock, between two increments of snapshot_seq.
  * PAGE-5  A command is passed on, under no lock of ours, and never carried out here: whoever
  *         publishes may be the background thread, or a thread of the program inside an allocation.
@@ -25,38 +23,24 @@
 #include "gc/cycle.h"
 #include "heap/metadata.h"
 #include "os/lock.h"
+#include "os/memory_file.h"
 #include "os/sys.h"
 #include "trace/events.h"
 #include "trace/profile.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <limits.h>
-#include <linux/memfd.h>
 #include <string.h>
-#include <sys/mman.h>
-#include <sys/stat.h>
 #include <unistd.h>
-
-#ifndef F_ADD_SEALS
-#define F_ADD_SEALS 1033
-#define F_SEAL_SEAL 1
-#define F_SEAL_SHRINK 2
-#define F_SEAL_GROW 4
-#endif
-#define HIGH_FD 1000
 
 static struct {
 	struct gy_lock lock;
 	struct gyre_control *page; /* [atomic: release in init, acquire elsewhere] */
 	bool tried;                /* [lock] */
-	int fd;
-	dev_t device;
-	ino_t inode;
+	struct gy_memory_file file;
 	uint32_t background_tid;  /* [atomic: relaxed] */
 	uint64_t background_runs; /* [atomic: relaxed] */
 	uint64_t commanded_cycle; /* [lock] */
-} control = {.lock = GY_LOCK_INIT(GY_RANK_control), .fd = -1};
+} control = {.lock = GY_LOCK_INIT(GY_RANK_control), .file = {.fd = -1}};
 
 static size_t class_offset(void)
 {
@@ -90,36 +74,6 @@ static struct gyre_control *current(void)
 bool gy_control_exists(void)
 {
 	return current() != NULL;
-}
-
-static int open_memfd(size_t bytes)
-{
-	struct rlimit limit = {HIGH_FD, HIGH_FD};
-	long high = HIGH_FD;
-	struct stat status;
-	int fd, moved;
-
-	fd = gy_sys_memfd_create(GYRE_CONTROL_NAME, MFD_CLOEXEC | MFD_ALLOW_SEALING);
-	if (fd < 0)
-		return fd;
-	if (!gy_sys_getrlimit(RLIMIT_NOFILE, &limit) && limit.rlim_cur <= HIGH_FD)
-		high = (long)limit.rlim_cur - 8;
-	moved = gy_sys_fcntl(fd, F_DUPFD_CLOEXEC, MAX(high, 3));
-	if (moved >= 0) {
-		gy_sys_close(fd);
-		fd = moved;
-	}
-	if (gy_sys_ftruncate(fd, (off_t)bytes)) {
-		gy_sys_close(fd);
-		return -ENOMEM;
-	}
-	gy_sys_fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL); /* PAGE-2 */
-	if (!fstat(fd, &status)) {
-		control.device = status.st_dev;
-		control.inode = status.st_ino;
-	}
-	control.fd = fd;
-	return fd;
 }
 
 static void fill_options(struct gyre_control *page)
@@ -177,7 +131,6 @@ void gy_control_init(void)
 	size_t bytes = total_bytes();
 	struct gyre_control *page;
 	void *mapped = NULL;
-	int fd;
 
 	gy_lock_acquire(&control.lock);
 	if (control.tried || !gy_option(GY_OPT_control)) {
@@ -185,8 +138,7 @@ void gy_control_init(void)
 		return;
 	}
 	control.tried = true;
-	fd = open_memfd(bytes);
-	if (fd < 0 || gy_sys_mmap(&mapped, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd)) {
+	if (gy_memory_file_make(&control.file, GYRE_CONTROL_NAME, bytes, &mapped)) {
 		gy_lock_release(&control.lock);
 		return;
 	}
@@ -301,8 +253,6 @@ void gy_control_fork_parent(void)
 /* PAGE-1: the parent's page stays mapped, because the profile's frames lie in it (PROFILE-2). */
 void gy_control_fork_child(void)
 {
-	struct stat status;
-
 	gy_lock_release(&control.lock);
 	gy_lock_init(&control.lock, GY_RANK_control);
 	control.page = NULL;
@@ -310,8 +260,5 @@ void gy_control_fork_child(void)
 	control.background_tid = 0;
 	control.background_runs = 0;
 	control.commanded_cycle = 0;
-	if (control.fd >= 0 && !fstat(control.fd, &status) && status.st_dev == control.device &&
-	    status.st_ino == control.inode)
-		gy_sys_close(control.fd); /* PAGE-3 */
-	control.fd = -1;
+	gy_memory_file_forget(&control.file);
 }

@@ -25,6 +25,7 @@
 #include "mutator/idle.h"
 #include "trace/events.h"
 #include "trace/sampler.h"
+#include "trace/stacks.h"
 #include "trace/ticks.h"
 
 #include <gyre/gc.h>
@@ -211,8 +212,10 @@ void gy_stats_gather_gc(struct gyre_control_gc *gc)
 void gy_stats_gather_events(struct gyre_control_events *events)
 {
 	struct gy_events_stats stats;
+	struct gy_stacks_stats stacks;
 
 	gy_events_read_stats(&stats);
+	gy_stacks_read_stats(&stacks);
 	*events = (struct gyre_control_events){
 		.events_available = stats.available,
 		.events_recording = stats.recording,
@@ -221,6 +224,9 @@ void gy_stats_gather_events(struct gyre_control_events *events)
 		.events_shipped = stats.shipped,
 		.events_waiting = stats.waiting,
 		.events_buffers = stats.buffers,
+		.stack_entries = stacks.entries,
+		.stacks_used = stacks.used,
+		.stacks_full = stacks.full,
 	};
 	if (stats.recording || stats.buffers)
 		events->ticks_hz = gy_ticks_hz(&events->ticks_then, &events->ticks_then_ns);

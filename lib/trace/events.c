@@ -6,6 +6,7 @@
 #include "heap/gate.h"
 #include "heap/hooks.h"
 #include "os/sys.h"
+#include "trace/stacks.h"
 #include "trace/ticks.h"
 
 #include <errno.h>
@@ -280,8 +281,8 @@ static void append(struct buffer *buffer, uint64_t where, uint32_t bytes, uint32
 	uint64_t ticks;
 
 	append_begin(buffer);
-	ticks = gy_ticks();			      /* RING-6 */
-	if (likely(READ_RELAXED(events.recording)) && /* RING-7 */
+	ticks = gy_ticks(); /* RING-6 */
+	if (likely(__atomic_load_n(&events.recording, __ATOMIC_ACQUIRE) != OFF) && /* RING-7 */
 	    likely(has_room(buffer)))
 		fill(buffer, claim(&buffer->claimed), ticks, where, bytes, stack);
 	append_end(buffer);
@@ -401,10 +402,13 @@ static GY_NOINLINE void record_other(uint64_t where, uint64_t bytes, uintptr_t c
 
 	if (bytes >= GYRE_RECORD_PAGES)
 		size = GYRE_RECORD_PAGES | (uint32_t)((bytes + 8191) >> 13);
-	(void)caller_pc;
-	if (!IS_UP(events_on))
+	if (!IS_UP(events_on)) {
 		stop();
-	else if (self.buffer)
+		return;
+	}
+	if (IS_UP(events_stacks))
+		stack = gy_stacks_id(caller_pc);
+	if (likely(self.buffer))
 		append(self.buffer, where, size, stack);
 	else
 		record_first(where, size, stack);
@@ -427,7 +431,7 @@ void gy_events_record(unsigned operation, unsigned class_index, const void *addr
 	}
 	WRITE_RELAXED(buffer->depth, 1);
 	__atomic_signal_fence(__ATOMIC_SEQ_CST);
-	if (unlikely(READ_RELAXED(events.recording) != PLAIN)) { /* RING-7 */
+	if (unlikely(__atomic_load_n(&events.recording, __ATOMIC_ACQUIRE) != PLAIN)) { /* RING-7 */
 		publish(buffer);
 		record_other(where, bytes, caller_pc);
 		return;
@@ -541,6 +545,8 @@ bool gy_events_follow(bool asked)
 	if (!gy_events_need_follow() || self.inside)
 		return false;
 	registry_enter();
+	if (IS_UP(events_stacks))
+		gy_stacks_make();
 	if (registry.begun && !(IS_UP(events_on) && READ_RELAXED(events.recording)))
 		end_locked();
 	if (IS_UP(events_on) && !registry.begun)
@@ -631,6 +637,7 @@ void gy_events_fork_child(void)
 	registry.recorded = registry.dropped = registry.shipped = 0;
 	events.recording = OFF;
 	self.next = self.dropped = 0;
+	gy_stacks_fork_child();
 	gy_gate_open();
 	registry_leave();
 	gy_lock_init(&registry.lock, GY_RANK_events);

@@ -1,7 +1,10 @@
 /* stack_memo.c - see stack_memo.h. */
 #include "trace/stack_memo.h"
 
-#define ROWS 128u
+#include "heap/metadata.h"
+
+#define FEW_LOG2 7u
+#define MANY_LOG2 12u
 #define WORDS (GY_STACK_MEMO_FRAMES + GY_STACK_MEMO_ANCHORS)
 
 /* What readers compare is loaded with acquire and stored with release, as in profile.c: a reader
@@ -19,17 +22,39 @@ struct row {
 	} words[WORDS];
 } GY_ALIGNED(64);
 
-static struct row rows[ROWS];
+static struct row few[1u << FEW_LOG2];
+static struct row *many_rows; /* [atomic: release; set once] */
 
 #define LOAD(field) __atomic_load_n(&(field), __ATOMIC_ACQUIRE)
 #define STORE(field, value) __atomic_store_n(&(field), (value), __ATOMIC_RELEASE)
 
-static struct row *row_of(uintptr_t sp, uintptr_t caller_pc)
+bool gy_stack_memo_many(void)
+{
+	struct row *rows, *none = NULL;
+
+	if (LOAD(many_rows))
+		return true;
+	rows = gy_metadata_take(sizeof(*rows) << MANY_LOG2);
+	if (rows)
+		__atomic_compare_exchange_n(&many_rows, &none, rows, false, __ATOMIC_RELEASE,
+					    __ATOMIC_RELAXED);
+	return rows != NULL;
+}
+
+/* NULL: there is none. */
+GY_INLINE struct row *row_at(bool many, uint32_t index)
+{
+	struct row *rows = many ? LOAD(many_rows) : few;
+
+	return rows ? &rows[index & ((many ? 1u << MANY_LOG2 : 1u << FEW_LOG2) - 1)] : NULL;
+}
+
+GY_INLINE struct row *row_of(uintptr_t sp, uintptr_t caller_pc, struct gy_stack_seen *seen)
 {
 	uint64_t mixed = (sp ^ caller_pc << 20) * 0x9e3779b97f4a7c15u;
 
-	_Static_assert(ROWS == 1u << 7, "the shift");
-	return &rows[mixed >> 57];
+	seen->row = (uint32_t)(mixed >> (64 - MANY_LOG2));
+	return row_at(seen->many, seen->row);
 }
 
 /* false: somebody writes it now. */
@@ -68,11 +93,14 @@ GY_INLINE bool words_hold(const struct row *row, uintptr_t sp, uintptr_t high)
 unsigned gy_stack_memo_find(uintptr_t sp, uintptr_t caller_pc, struct gy_stack_range range,
 			    unsigned capacity, struct gy_stack_seen *seen)
 {
-	const struct row *row = row_of(sp, caller_pc);
-	uint32_t version = LOAD(row->version);
+	const struct row *row = row_of(sp, caller_pc, seen);
+	uint32_t version;
 	unsigned depth;
 	uint64_t note;
 
+	if (unlikely(!row))
+		return 0;
+	version = LOAD(row->version);
 	if (sp < range.low || sp >= range.high || (version & 1) || LOAD(row->sp) != sp ||
 	    LOAD(row->caller_pc) != caller_pc || LOAD(row->capacity) != capacity)
 		return 0;
@@ -81,14 +109,13 @@ unsigned gy_stack_memo_find(uintptr_t sp, uintptr_t caller_pc, struct gy_stack_r
 	if (!depth || !words_hold(row, sp, range.high) || READ_RELAXED(row->version) != version)
 		return 0;
 	seen->note = note;
-	seen->row = (uint32_t)(row - rows);
 	seen->version = version;
 	return depth;
 }
 
 bool gy_stack_memo_frames(const struct gy_stack_seen *seen, uintptr_t *frames, unsigned depth)
 {
-	const struct row *row = &rows[seen->row % ROWS];
+	const struct row *row = row_at(seen->many, seen->row);
 
 	for (unsigned i = 0; i < depth; i++)
 		frames[i] = LOAD(row->words[i].value);
@@ -126,10 +153,10 @@ void gy_stack_memo_put(uintptr_t sp, uintptr_t caller_pc, struct gy_stack_range 
 		       const struct gy_stack_trail *trail, const uintptr_t *frames, unsigned depth,
 		       unsigned capacity, struct gy_stack_seen *seen)
 {
-	struct row *row = row_of(sp, caller_pc);
+	struct row *row = row_of(sp, caller_pc, seen);
 
-	if (!trail->kept || sp < range.low || sp >= range.high || depth > GY_STACK_MEMO_FRAMES ||
-	    !row_begin(row))
+	if (!row || !trail->kept || sp < range.low || sp >= range.high ||
+	    depth > GY_STACK_MEMO_FRAMES || !row_begin(row))
 		return;
 	STORE(row->sp, sp);
 	STORE(row->caller_pc, caller_pc);
@@ -138,28 +165,35 @@ void gy_stack_memo_put(uintptr_t sp, uintptr_t caller_pc, struct gy_stack_range 
 	STORE(row->depth,
 	      row_fill(row, trail, frames, depth, sp, range.high) ? (uint16_t)depth : 0);
 	row_end(row);
-	seen->row = (uint32_t)(row - rows);
 	seen->version = READ_RELAXED(row->version);
 }
 
 void gy_stack_memo_note(const struct gy_stack_seen *seen, uint64_t note)
 {
-	struct row *row = &rows[seen->row % ROWS];
+	struct row *row = row_at(seen->many, seen->row);
 	uint32_t version = seen->version;
 
-	if (!version || !__atomic_compare_exchange_n(&row->version, &version, version + 1, false,
-						     __ATOMIC_ACQUIRE, __ATOMIC_RELAXED))
+	if (!row || !version ||
+	    !__atomic_compare_exchange_n(&row->version, &version, version + 1, false,
+					 __ATOMIC_ACQUIRE, __ATOMIC_RELAXED))
 		return;
 	STORE(row->note, note);
 	row_end(row);
 }
 
-void gy_stack_memo_clear(void)
+static void clear_rows(struct row *rows, unsigned count)
 {
-	for (unsigned i = 0; i < ROWS; i++) {
+	for (unsigned i = 0; i < count; i++) {
 		if (!row_begin(&rows[i]))
 			continue; /* of somebody who is at it now */
 		STORE(rows[i].depth, 0);
 		row_end(&rows[i]);
 	}
+}
+
+void gy_stack_memo_clear(void)
+{
+	clear_rows(few, 1u << FEW_LOG2);
+	if (LOAD(many_rows))
+		clear_rows(LOAD(many_rows), 1u << MANY_LOG2);
 }

@@ -15,6 +15,9 @@
  * Who asked may leave a note with a stack, and finds it the next time: the sampler's is where in
  * the profile the stack is booked, so that its frames need be neither copied nor sought.
  *
+ * There are two sets of rows, 128 and 4096, both direct-mapped: what falls on a row in use takes
+ * it.
+ *
  * MEMO-1  Slots are read only inside the stretch of stack that the calling thread has proven to be
  *         its own (unwind.c, learn_stack): a row may be of a thread that ended, at an address that
  *         is no stack any more.
@@ -56,6 +59,7 @@ struct gy_stack_seen {
 	uint32_t row;     /* where it is kept */
 	uint32_t version; /* of what is kept there; 0: the stack is not kept */
 	bool use_note;    /* [in] a note will do: where there is one, frames are not filled */
+	bool many;        /* [in] among the rows of those who ask for every stack */
 };
 
 /* How many frames this stack has, and what is known of it; 0: walk. `range`: the thread's stack. */
@@ -69,6 +73,9 @@ void gy_stack_memo_put(uintptr_t sp, uintptr_t caller_pc, struct gy_stack_range 
 		       unsigned capacity, struct gy_stack_seen *seen);
 /* Leaves a note with a stack, if it is still kept (MEMO-4). */
 void gy_stack_memo_note(const struct gy_stack_seen *seen, uint64_t note);
+/* Rows for those who ask for every stack, apart from the few of the sampler. false: no memory;
+ * then `many` finds and keeps nothing. */
+bool gy_stack_memo_many(void);
 void gy_stack_memo_clear(void);
 
 #endif

@@ -20,6 +20,7 @@
 #include "unit/unit.h"
 
 #include <pthread.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 
 #define THREADS 4
@@ -43,7 +44,8 @@ static struct heard {
 	uint64_t reasons[6], most;
 	const char *error;
 	struct told threads[THREADS_MOST];
-	uint64_t last_where, last_bytes;
+	uint64_t last_where, last_bytes, no_stack;
+	uint32_t last_stack;
 } *heard;
 
 static void (*in_carrier)(void); /* what a test wants to happen in the middle of a batch */
@@ -84,6 +86,8 @@ static void hear_records(const struct gyre_record *records, uint64_t count)
 		heard->bytes[operation] += GYRE_RECORD_BYTES(records[i].bytes);
 		heard->last_where = records[i].where;
 		heard->last_bytes = records[i].bytes;
+		heard->last_stack = records[i].stack;
+		heard->no_stack += !records[i].stack;
 	}
 }
 
@@ -131,6 +135,18 @@ void __wrap_gy_probe_events(const uint64_t *values)
 	hear(values);
 	__atomic_store_n(&heard->lock, 0, __ATOMIC_RELEASE);
 	pthread_sigmask(SIG_SETMASK, &before, NULL);
+}
+
+/* What was heard until now, while threads go on. */
+static uint64_t heard_now(const uint64_t *number)
+{
+	uint64_t value;
+
+	while (__atomic_exchange_n(&heard->lock, 1, __ATOMIC_ACQUIRE))
+		;
+	value = *number;
+	__atomic_store_n(&heard->lock, 0, __ATOMIC_RELEASE);
+	return value;
 }
 
 static void switch_to(bool up)
@@ -686,13 +702,209 @@ Test(events, a_quiet_threads_records_do_not_wait_for_ever)
 		unit_sleep_ms(5);
 	cr_assert(gy_gate_is_closed());
 	unit_free(unit_malloc(10));
-	while (!READ_RELAXED(heard->batches) && unit_now_ms() < end_ms)
+	while (!heard_now(&heard->batches) && unit_now_ms() < end_ms)
 		unit_sleep_ms(5);
-	cr_assert_eq(READ_RELAXED(heard->records[GYRE_RECORD_MALLOC]), 1u);
-	cr_assert_eq(heard->reasons[1], 1u);
+	cr_assert_eq(heard_now(&heard->records[GYRE_RECORD_MALLOC]), 1u);
+	cr_assert_geq(heard_now(&heard->reasons[1]), 1u);
 	switch_to(false);
 	while (gy_events_need_follow() && unit_now_ms() < end_ms)
 		unit_sleep_ms(5);
 	cr_assert_not(gy_gate_is_closed());
+}
+
+/* ------------------------------------------------------------------ stacks */
+
+/* The table as a tracer finds it. */
+static const struct gyre_stacks_header *find_table(void)
+{
+	for (int fd = 3; fd < 2000; fd++) {
+		char path[64], target[128] = "";
+		struct stat status;
+		void *mapped;
+
+		snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+		if (readlink(path, target, sizeof(target) - 1) <= 0 ||
+		    !strstr(target, "memfd:" GYRE_STACKS_NAME))
+			continue;
+		cr_assert_eq(fstat(fd, &status), 0);
+		cr_assert(fcntl(fd, F_GET_SEALS) & F_SEAL_SHRINK);
+		mapped = mmap(NULL, (size_t)status.st_size, PROT_READ, MAP_SHARED, fd, 0);
+		cr_assert_neq(mapped, MAP_FAILED);
+		return mapped;
+	}
+	return NULL;
+}
+
+static const struct gyre_stack_entry *entry_of(const struct gyre_stacks_header *table, uint32_t id)
+{
+	return (const void *)((const char *)table + GYRE_STACKS_HEADER + id * table->entry_bytes);
+}
+
+GY_NOINLINE static void *at_one(size_t bytes)
+{
+	void *block = unit_malloc(bytes);
+
+	__asm__ volatile("" : "+r"(block));
+	return block;
+}
+
+GY_NOINLINE static void *at_another(size_t bytes)
+{
+	void *block = unit_malloc(bytes + 1);
+
+	__asm__ volatile("" : "+r"(block));
+	return block;
+}
+
+GY_NOINLINE static void *deeper(unsigned depth, size_t bytes)
+{
+	void *block = depth ? deeper(depth - 1, bytes) : unit_malloc(bytes);
+
+	__asm__ volatile("" : "+r"(block));
+	return block;
+}
+
+static uint32_t told_stack(void)
+{
+	gy_events_follow(true);
+	return heard->last_stack;
+}
+
+static bool is_in(uint64_t pc, void *(*function)(size_t))
+{
+	return pc - (uintptr_t)function < 100;
+}
+
+static void begin_with_stacks(void)
+{
+	gy_option_values[GY_OPT_sample_stack] = 0;
+	__atomic_store_n(&gyre_events_stacks_semaphore, 1, __ATOMIC_SEQ_CST);
+	begin();
+}
+
+Test(events, EVENT_5_a_stack_has_one_id_and_its_frames)
+{
+	const struct gyre_stacks_header *table;
+	uint32_t one, other, deep[40];
+
+	begin_with_stacks();
+	table = find_table();
+	cr_assert_not_null(table);
+	cr_assert_eq(memcmp(table->magic, GYRE_STACKS_MAGIC, 8), 0);
+	cr_assert_eq(table->entry_bytes, sizeof(struct gyre_stack_entry));
+	cr_assert_eq(table->entry_count, 16384u);
+	for (unsigned round = 0; round < 3; round++) {
+		unit_free(at_one(100));
+		one = told_stack();
+		for (unsigned i = 0; i < 3000; i++) {
+			unit_free(at_one(100));
+			unit_free(at_another(100));
+		}
+	}
+	at_one(100);
+	one = told_stack();
+	at_another(100);
+	other = told_stack();
+	cr_assert(one && other && one != other);
+	cr_assert(is_in(entry_of(table, one)->frames[0], at_one));
+	cr_assert(is_in(entry_of(table, other)->frames[0], at_another));
+	cr_assert_gt(entry_of(table, one)->depth, 2u);
+	cr_assert_leq(entry_of(table, one)->depth, (uint32_t)GYRE_STACK_FRAMES);
+	for (unsigned depth = 0; depth < ARRAY_SIZE(deep); depth++) {
+		deeper(depth, 10);
+		deep[depth] = told_stack();
+		cr_assert_neq(deep[depth], 0u);
+		for (unsigned i = 0; i < depth && depth < 20; i++)
+			cr_assert_neq(deep[depth], deep[i]);
+	}
+	gyre_events_stacks_semaphore = 0;
+	at_one(100);
+	cr_assert_eq(told_stack(), 0u, "not asked for any more");
+	end();
+	cr_assert_lt(table->used, 300u);
+	cr_assert_eq(table->full, 0u);
+}
+
+static void *with_stacks(void *argument)
+{
+	uint64_t rng = (uintptr_t)argument;
+
+	while (!READ_RELAXED(go))
+		;
+	for (unsigned i = 0; i < TURNS / 100; i++)
+		unit_free(deeper((unsigned)(unit_random(&rng) % 10), 50));
+	return NULL;
+}
+
+Test(events, STACKS_1_threads_fill_the_table_at_once)
+{
+	const struct gyre_stacks_header *table;
+	pthread_t threads[THREADS];
+	uint32_t used = 0;
+
+	begin_with_stacks();
+	for (uintptr_t i = 0; i < THREADS; i++)
+		pthread_create(&threads[i], NULL, with_stacks, (void *)(i + 1));
+	WRITE_RELAXED(go, 1u);
+	for (unsigned i = 0; i < THREADS; i++)
+		pthread_join(threads[i], NULL);
+	end();
+	table = find_table();
+	for (uint32_t id = 1; id < table->entry_count; id++) {
+		const struct gyre_stack_entry *entry = entry_of(table, id);
+
+		cr_assert_eq(!entry->hash, !entry->depth);
+		used += entry->depth != 0;
+		for (uint32_t before = 1; before < id && entry->depth; before++)
+			cr_assert(entry_of(table, before)->hash != entry->hash, "twice");
+	}
+	cr_assert_eq(used, table->used);
+	cr_assert_geq(used, 11u);
+	cr_assert_leq(used, 100u);
+	cr_assert_eq(heard->no_stack, 0u);
+}
+
+Test(events, a_full_table_is_counted)
+{
+	const struct gyre_stacks_header *table;
+
+	gy_option_values[GY_OPT_event_stacks] = 64;
+	begin_with_stacks();
+	for (unsigned i = 0; i < 200; i++)
+		deeper(i % 29, 10 + i);
+	for (unsigned i = 0; i < 60; i++) { /* calls from as many places */
+		at_one(10);
+		at_another(10);
+	}
+	end();
+	table = find_table();
+	cr_assert_leq(table->used, 63u);
+}
+
+static void child_with_stacks(void *argument)
+{
+	uint32_t id;
+
+	at_one(100);
+	gy_events_follow(true);
+	id = heard->last_stack;
+	child_check(id && is_in(entry_of(find_table(), id)->frames[0], at_one));
+	child_check(find_table()->used < *(uint32_t *)argument);
+}
+
+Test(events, STACKS_4_a_child_has_a_table_of_its_own)
+{
+	struct unit_child child;
+	uint32_t used;
+
+	begin_with_stacks();
+	for (unsigned i = 0; i < 20; i++)
+		deeper(i, 10);
+	at_one(100);
+	used = find_table()->used;
+	child = unit_child_run(child_with_stacks, &used);
+	unit_assert_exit(child, 0);
+	cr_assert_eq(find_table()->used, used, "the child writes to its own");
+	end();
 }
 #endif
