@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <stdlib.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 void gy_message_begin(struct gy_text *text)
@@ -25,7 +26,9 @@ void gy_message_write(struct gy_text *text)
 		text->length = text->capacity - 2;
 	text->bytes[text->length++] = '\n';
 	while (sent < text->length) {
-		ssize_t n = write(STDERR_FILENO, text->bytes + sent, text->length - sent);
+		/* Not the C library's write, which may end a thread that was cancelled. */
+		long n = syscall(SYS_write, STDERR_FILENO, text->bytes + sent,
+				 text->length - sent);
 
 		if (n <= 0)
 			break;

@@ -181,11 +181,17 @@ GY_RACY_READER int gy_sys_futex_wake(uint32_t *word, int count, bool shared)
 	return result < 0 ? -EINVAL : (int)result;
 }
 
+/* SYS-4: in place of the C library's. */
+static int open_file(const char *path, int flags)
+{
+	return (int)syscall(SYS_openat, AT_FDCWD, path, flags, 0);
+}
+
 void gy_sys_close(int fd)
 {
 	int saved = errno;
 
-	close(fd);
+	syscall(SYS_close, fd);
 	errno = saved;
 }
 
@@ -195,11 +201,11 @@ ssize_t gy_sys_read_file(const char *path, char *buffer, size_t capacity)
 	size_t length = 0;
 	int fd;
 
-	SYS_RUN(open, fd, open(path, O_RDONLY | O_CLOEXEC));
+	SYS_RUN(open, fd, open_file(path, O_RDONLY | O_CLOEXEC));
 	if (fd < 0)
 		return fd;
 	do {
-		SYS_RUN(read, result, read(fd, buffer + length, capacity - 1 - length));
+		SYS_RUN(read, result, syscall(SYS_read, fd, buffer + length, capacity - 1 - length));
 		if (result > 0)
 			length += (size_t)result;
 	} while (result > 0 && length < capacity - 1);
@@ -299,7 +305,7 @@ int gy_sys_open(const char *path, int flags)
 {
 	int result;
 
-	SYS_RUN(open, result, open(path, flags));
+	SYS_RUN(open, result, open_file(path, flags));
 	return result;
 }
 
@@ -307,7 +313,7 @@ ssize_t gy_sys_read_at(int fd, void *buffer, size_t bytes, uint64_t offset)
 {
 	ssize_t result;
 
-	SYS_RUN(read, result, pread(fd, buffer, bytes, (off_t)offset));
+	SYS_RUN(read, result, syscall(SYS_pread64, fd, buffer, bytes, offset));
 	return result;
 }
 
