@@ -77,7 +77,7 @@ static struct span *span_add(struct spans *spans, uint64_t start, uint64_t end)
 	return &spans->span[spans->count++];
 }
 
-/* By start; of those that start together the longest first, the best name last. */
+/* By start; of those that start together the longest first, the highest rank last. */
 static int span_order(const void *a, const void *b)
 {
 	const struct span *left = a, *right = b;
@@ -89,12 +89,21 @@ static int span_order(const void *a, const void *b)
 	return left->rank - right->rank;
 }
 
-static void spans_sort(struct spans *spans)
+/* The same of symbols, whose names decide in the end: the order must not be the sort's. */
+static int symbol_order(const void *a, const void *b)
+{
+	int order = span_order(a, b);
+
+	return order ? order
+		     : -strcmp(((const struct span *)a)->name, ((const struct span *)b)->name);
+}
+
+static void spans_sort(struct spans *spans, int (*compare)(const void *, const void *))
 {
 	uint64_t reach = 0;
 
 	if (spans->count)
-		qsort(spans->span, spans->count, sizeof(*spans->span), span_order);
+		qsort(spans->span, spans->count, sizeof(*spans->span), compare);
 	for (size_t i = 0; i < spans->count; i++) {
 		if (spans->span[i].end > reach)
 			reach = spans->span[i].end;
@@ -128,6 +137,22 @@ static const struct span *spans_find(const struct spans *spans, uint64_t address
 
 /* ---------------------------------------------------------------- symbols */
 
+/* Which of several names for one place a reader would use: functions before bare labels, `puts`
+ * before `_IO_puts` and `__GI__IO_puts`, then what others can link to. */
+static uint8_t symbol_rank(const char *name, int type, int binding)
+{
+	size_t underscores = strncmp(name, "_Z", 2) && strncmp(name, "_R", 2) ? strspn(name, "_")
+									      : 0;
+
+	if (!strncmp(name, "__GI_", 5))
+		underscores = 4;
+	return (uint8_t)((type != STT_NOTYPE ? 32 : 0) +
+			 4 * (4 - (underscores < 4 ? underscores : 4)) +
+			 (binding == STB_GLOBAL ? 2
+			  : binding == STB_WEAK ? 1
+						: 0));
+}
+
 static void symbols_read(struct gy_symbol_index *index)
 {
 	int count = dwfl_module_getsymtab(index->module);
@@ -151,12 +176,9 @@ static void symbols_read(struct gy_symbol_index *index)
 		if (!span)
 			break;
 		span->name = name;
-		span->rank = (uint8_t)((type != STT_NOTYPE ? 4 : 0) +
-				       (binding == STB_GLOBAL ? 2
-					: binding == STB_WEAK ? 1
-							      : 0));
+		span->rank = symbol_rank(name, type, binding);
 	}
-	spans_sort(&index->symbols);
+	spans_sort(&index->symbols, symbol_order);
 }
 
 const char *gy_symbol_index_name(struct gy_symbol_index *index, uint64_t address, uint64_t *offset)
@@ -246,7 +268,7 @@ static void units_read(struct gy_symbol_index *index)
 		if (!ranges_add(&index->units, &die, 0, unit))
 			break;
 	}
-	spans_sort(&index->units);
+	spans_sort(&index->units, span_order);
 }
 
 static bool may_hold_functions(int tag)
@@ -297,7 +319,7 @@ static struct unit *unit_find(struct gy_symbol_index *index, uint64_t address)
 		return NULL;
 	if (!span->unit->functions_read) {
 		functions_read(index, span->unit, &span->unit->die, 0);
-		spans_sort(&span->unit->functions);
+		spans_sort(&span->unit->functions, span_order);
 	}
 	span->unit->functions_read = true;
 	return span->unit;
