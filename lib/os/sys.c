@@ -205,7 +205,8 @@ ssize_t gy_sys_read_file(const char *path, char *buffer, size_t capacity)
 	if (fd < 0)
 		return fd;
 	do {
-		SYS_RUN(read, result, syscall(SYS_read, fd, buffer + length, capacity - 1 - length));
+		SYS_RUN(read, result,
+			syscall(SYS_read, fd, buffer + length, capacity - 1 - length));
 		if (result > 0)
 			length += (size_t)result;
 	} while (result > 0 && length < capacity - 1);

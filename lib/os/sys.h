@@ -5,8 +5,8 @@
  *        path may run anywhere.
  * SYS-3  Fault injection (options fault_call, fault_after, fault_count) costs one test of a
  *        variable that shares its line with nothing hot; no wrapper stands on a fast path.
- * SYS-4  None is a cancellation point, as open, read, close and write of the C library are: a thread
- *        that is cancelled within malloc would take the lock along that it held.
+ * SYS-4  None is a cancellation point, as open, read, close and write of the C library are: a
+ *        thread that is cancelled within malloc would take along the lock that it held.
  */
 #ifndef GY_OS_SYS_H
 #define GY_OS_SYS_H
