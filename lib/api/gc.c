@@ -10,6 +10,8 @@
 #include "gc/finalise.h"
 #include "gc/roots.h"
 #include "gc/thread.h"
+#include "heap/gate.h"
+#include "trace/events.h"
 
 #include <errno.h>
 #include <string.h>
@@ -45,6 +47,23 @@ GY_EXPORT const struct gyre_type *gyre_type_make(const char *name, size_t bytes,
 
 /* ---- objects --------------------------------------------------------------------------------- */
 
+#define CALLER() ((uintptr_t)__builtin_return_address(0))
+
+/* While events are recorded every request takes its slow half, which tells of the object. */
+static GY_NOINLINE void record_new(const void *object, uintptr_t caller_pc)
+{
+	struct gy_object found;
+
+	if (gy_object_find((uintptr_t)object, &found))
+		gy_events_record(GYRE_RECORD_NEW, 0, object, gy_object_bytes(found), caller_pc);
+}
+
+/* This thread, where the fast half may serve; else NULL. */
+static inline struct gy_gc_thread *fast_thread(void)
+{
+	return unlikely(gy_gate_is_closed()) ? NULL : gy_gc_self;
+}
+
 /* What the sized forms ask for: a layout, or a type whose layout is looked up at each try. */
 struct request {
 	const struct gyre_type *type; /* NULL: `layout` is given */
@@ -65,7 +84,7 @@ static void *try_sized(const struct request *request)
 	return layout ? gy_space_new_sized(thread, layout, request->bytes) : NULL;
 }
 
-static GY_NOINLINE void *new_sized(const struct request *request)
+static GY_NOINLINE void *new_sized(const struct request *request, uintptr_t caller_pc)
 {
 	void *object = try_sized(request);
 
@@ -73,10 +92,12 @@ static GY_NOINLINE void *new_sized(const struct request *request)
 		object = try_sized(request);
 	if (unlikely(!object))
 		errno = ENOMEM;
+	else if (unlikely(gy_gate_is_closed()))
+		record_new(object, caller_pc);
 	return object;
 }
 
-static GY_NOINLINE void *new_slow(const struct gyre_type *type)
+static GY_NOINLINE void *new_slow(const struct gyre_type *type, uintptr_t caller_pc)
 {
 	struct gy_gc_thread *thread = gy_gc_thread();
 	void *object = NULL;
@@ -88,12 +109,14 @@ static GY_NOINLINE void *new_slow(const struct gyre_type *type)
 	}
 	if (unlikely(!object))
 		errno = ENOMEM;
+	else if (unlikely(gy_gate_is_closed()))
+		record_new(object, caller_pc);
 	return object;
 }
 
 GY_EXPORT void *gyre_new(const struct gyre_type *type)
 {
-	struct gy_gc_thread *thread = gy_gc_self;
+	struct gy_gc_thread *thread = fast_thread();
 	void *object;
 
 	if (likely(thread != NULL)) {
@@ -101,13 +124,13 @@ GY_EXPORT void *gyre_new(const struct gyre_type *type)
 		if (likely(object != NULL))
 			return object;
 	}
-	return new_slow(type);
+	return new_slow(type, CALLER());
 }
 
 /* The fast half of the sized forms, for a type that this thread has used so before. */
 static inline void *fast_sized(const struct gyre_type *type, bool array, size_t bytes)
 {
-	struct gy_gc_thread *thread = gy_gc_self;
+	struct gy_gc_thread *thread = fast_thread();
 	const struct gy_layout *layout;
 
 	if (unlikely(!thread))
@@ -130,7 +153,7 @@ GY_EXPORT void *gyre_new_array(const struct gyre_type *type, size_t count)
 		return NULL;
 	}
 	object = fast_sized(type, true, request.bytes);
-	return likely(object != NULL) ? object : new_sized(&request);
+	return likely(object != NULL) ? object : new_sized(&request, CALLER());
 }
 
 GY_EXPORT void *gyre_new_tail(const struct gyre_type *type, size_t count)
@@ -148,11 +171,12 @@ GY_EXPORT void *gyre_new_tail(const struct gyre_type *type, size_t count)
 		return NULL;
 	}
 	object = fast_sized(type, false, request.bytes);
-	return likely(object != NULL) ? object : new_sized(&request);
+	return likely(object != NULL) ? object : new_sized(&request, CALLER());
 }
 
 /* The two layouts without a type are there once the collector has started. */
-static GY_NOINLINE void *new_plain_slow(enum gy_layout_kind kind, size_t bytes)
+static GY_NOINLINE void *new_plain_slow(enum gy_layout_kind kind, size_t bytes,
+					 uintptr_t caller_pc)
 {
 	struct request request = {.bytes = bytes};
 
@@ -161,38 +185,35 @@ static GY_NOINLINE void *new_plain_slow(enum gy_layout_kind kind, size_t bytes)
 		return NULL;
 	}
 	request.layout = gy_layouts[kind];
-	return new_sized(&request);
+	return new_sized(&request, caller_pc);
 }
 
-static inline void *new_plain(enum gy_layout_kind kind, size_t bytes)
+static inline void *new_plain(enum gy_layout_kind kind, size_t bytes, uintptr_t caller_pc)
 {
-	struct gy_gc_thread *thread = gy_gc_self;
+	struct gy_gc_thread *thread = fast_thread();
 	void *object = thread ? gy_space_fast_sized(thread, gy_layouts[kind], bytes) : NULL;
 
-	return likely(object != NULL) ? object : new_plain_slow(kind, bytes);
+	return likely(object != NULL) ? object : new_plain_slow(kind, bytes, caller_pc);
 }
 
 GY_EXPORT void *gyre_new_leaf(size_t bytes)
 {
-	return new_plain(GY_LAYOUT_LEAF, bytes);
+	return new_plain(GY_LAYOUT_LEAF, bytes, CALLER());
 }
 
 GY_EXPORT void *gyre_new_conservative(size_t bytes)
 {
-	return new_plain(GY_LAYOUT_CONSERVATIVE, bytes);
+	return new_plain(GY_LAYOUT_CONSERVATIVE, bytes, CALLER());
 }
 
 GY_EXPORT size_t gyre_object_bytes(const void *object)
 {
 	struct gy_object found;
-	const struct gy_gc_page *record;
 
 	if (!gy_gc_started() || !gy_object_find((uintptr_t)object, &found) ||
 	    !gy_object_is_allocated(found))
 		return 0;
-	record = &gy_gc_pages[found.block];
-	return record->kind == GY_BLOCK_LARGE ? (size_t)record->pages << GY_PAGE_SHIFT
-					      : record->object_bytes;
+	return gy_object_bytes(found);
 }
 
 /* ---- stores ---------------------------------------------------------------------------------- */

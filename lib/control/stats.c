@@ -17,6 +17,7 @@
 #include "control/stats.h"
 
 #include "base/config.h"
+#include "gc/barrier.h"
 #include "gc/cycle.h"
 #include "heap/large.h"
 #include "heap/misuse.h"
@@ -228,6 +229,8 @@ void gy_stats_gather_events(struct gyre_control_events *events)
 		.stacks_used = stacks.used,
 		.stacks_full = stacks.full,
 	};
+	if (collector_used())
+		events->barrier_hits = gy_barrier_hits();
 	if (stats.recording || stats.buffers)
 		events->ticks_hz = gy_ticks_hz(&events->ticks_then, &events->ticks_then_ns);
 }

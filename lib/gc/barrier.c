@@ -75,7 +75,9 @@
 
 #include "base/probe.h"
 #include "gc/thread.h"
+#include "heap/gate.h"
 #include "os/sys.h"
+#include "trace/events.h"
 
 #include <gyre/gc.h>
 #include <stddef.h>
@@ -118,6 +120,7 @@ __asm__(".text\n"
 	".hidden gy_barrier_step_end\n");
 
 static uint64_t other_shades; /* [atomic: relaxed] of ended threads, and without a buffer */
+static uint64_t other_hits;   /* [atomic: relaxed] of ended threads, and without a record */
 static struct {
 	struct gy_lock lock;
 	void **first; /* [lock] buffers of threads that have ended; the first word leads on */
@@ -225,12 +228,37 @@ static void shade_expected(void *old)
 
 /* ------------------------------------------------------------------ stores */
 
+#define CALLER() ((uintptr_t)__builtin_return_address(0))
+
 static bool is_marking(void)
 {
 	return __atomic_load_n(&gyre_gc_marking, __ATOMIC_ACQUIRE) != 0;
 }
 
-void *gy_barrier_exchange(void **slot, void *value)
+/* The record's bytes: of the object that is about to lose a pointer; 0: it is none. */
+static GY_NOINLINE void record_hit(void **slot, uintptr_t caller_pc)
+{
+	const void *old = __atomic_load_n(slot, __ATOMIC_RELAXED);
+	struct gy_object found;
+	size_t bytes = 0;
+
+	if (old && gy_object_find((uintptr_t)old, &found))
+		bytes = gy_object_bytes(found);
+	gy_events_record(GYRE_RECORD_BARRIER, 0, slot, bytes, caller_pc);
+}
+
+/* A store has come to the slow half. */
+GY_INLINE void count_hit(struct gy_gc_thread *thread, void **slot, uintptr_t caller_pc)
+{
+	if (likely(thread != NULL))
+		WRITE_RELAXED(thread->barrier.hits, thread->barrier.hits + 1);
+	else
+		ADD_RELAXED(other_hits, 1);
+	if (unlikely(gy_gate_is_closed()))
+		record_hit(slot, caller_pc);
+}
+
+static void *exchange(void **slot, void *value)
 {
 	void *old = __atomic_load_n(slot, __ATOMIC_SEQ_CST);
 
@@ -242,13 +270,22 @@ void *gy_barrier_exchange(void **slot, void *value)
 	return old;
 }
 
+void *gy_barrier_exchange(void **slot, void *value)
+{
+	if (is_marking())
+		count_hit(gy_gc_thread(), slot, CALLER());
+	return exchange(slot, value);
+}
+
 bool gy_barrier_compare_exchange(void **slot, void **expected, void *value)
 {
 	void *old = *expected; /* in this frame: a root, if a pause comes before the swap (BAR-3) */
 	bool swapped;
 
-	if (is_marking())
+	if (is_marking()) {
+		count_hit(gy_gc_thread(), slot, CALLER());
 		shade_expected(old);
+	}
 	swapped = __atomic_compare_exchange_n(slot, &old, value, false, __ATOMIC_SEQ_CST,
 					      __ATOMIC_SEQ_CST);
 	if (!swapped)
@@ -260,9 +297,10 @@ GY_EXPORT void gyre_store_slow(void **slot, void *value)
 {
 	struct gy_gc_thread *thread = gy_gc_thread();
 
+	count_hit(thread, slot, CALLER());
 	while (unlikely(!thread || !gy_barrier_step(&thread->barrier, slot, value))) {
 		if (!thread || !make_room(&thread->barrier)) {
-			gy_barrier_exchange(slot, value);
+			exchange(slot, value);
 			return;
 		}
 	}
@@ -333,6 +371,18 @@ uint64_t gy_barrier_shades(void)
 	return sum;
 }
 
+uint64_t gy_barrier_hits(void)
+{
+	uint64_t sum = READ_RELAXED(other_hits);
+
+	gy_lock_acquire(&gy_mutators_lock);
+	for (struct gy_mutator *at = gy_mutators; at; at = at->next)
+		sum += READ_RELAXED(
+			container_of(at, struct gy_gc_thread, mutator)->barrier.hits);
+	gy_lock_release(&gy_mutators_lock);
+	return sum;
+}
+
 void gy_barrier_thread_init(struct gy_barrier *barrier)
 {
 	memset(barrier, 0, sizeof(*barrier));
@@ -341,6 +391,8 @@ void gy_barrier_thread_init(struct gy_barrier *barrier)
 
 void gy_barrier_thread_end(struct gy_barrier *barrier)
 {
+	ADD_RELAXED(other_hits, barrier->hits);
+	barrier->hits = 0;
 	if (!barrier->buffer)
 		return;
 	flush(barrier, FLUSH_END);

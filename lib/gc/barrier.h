@@ -34,6 +34,7 @@ struct gy_barrier {
 	uint32_t limit;	  /* [self] GY_BARRIER_SLOTS; 0 without a buffer */
 	struct gy_lock lock; /* flush and drain */
 	uint64_t shades;     /* [self] of flushes gone by; statistics */
+	uint64_t hits;	     /* [self] stores by the slow half */
 };
 
 int gy_barrier_init(void); /* tells the world's handler of the fix-up */
@@ -63,6 +64,9 @@ bool gy_barrier_compare_exchange(void **slot, void **expected, void *value);
 void gy_barrier_copy(void **to, void *const *from, size_t count);
 
 uint64_t gy_barrier_shades(void); /* since start, all threads */
+/* Stores that took the barrier's slow half, whatever they overwrote; each is recorded while events
+ * are (trace/events.h). Since start, all threads. */
+uint64_t gy_barrier_hits(void);
 void gy_barrier_fork_child(void);
 
 #endif

@@ -125,6 +125,15 @@ GY_INLINE char *gy_object_start(struct gy_object object)
 	       (size_t)object.index * gy_gc_pages[object.block].object_bytes;
 }
 
+/* Of an object's slot, or its pages. */
+GY_INLINE size_t gy_object_bytes(struct gy_object object)
+{
+	const struct gy_gc_page *record = &gy_gc_pages[object.block];
+
+	return record->kind == GY_BLOCK_LARGE ? (size_t)record->pages << GY_PAGE_SHIFT
+					      : record->object_bytes;
+}
+
 GY_INLINE bool gy_object_is_marked(struct gy_object object)
 {
 	return READ_RELAXED(*gy_marks_word(&gy_gc_bits[object.block], object.index / 64)) >>

@@ -11,6 +11,7 @@
 #include "control/background.h"
 #include "control/page.h"
 #include "control/stats.h"
+#include "gc/barrier.h"
 #include "heap/gate.h"
 #include "heap/heap.h"
 #include "heap/sampled.h"
@@ -19,6 +20,7 @@
 #include "unit/fast_path.h"
 #include "unit/unit.h"
 
+#include <gyre/gc.h>
 #include <pthread.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -905,6 +907,62 @@ Test(events, STACKS_4_a_child_has_a_table_of_its_own)
 	child = unit_child_run(child_with_stacks, &used);
 	unit_assert_exit(child, 0);
 	cr_assert_eq(find_table()->used, used, "the child writes to its own");
+	end();
+}
+
+/* ------------------------------------------------------------------ the collector */
+
+struct pair {
+	struct pair *first, *second;
+	long number;
+};
+
+static void collected(void *argument)
+{
+	static const uint64_t map[4] = {3};
+	const struct gyre_type *type = gyre_type_make("pair", sizeof(struct pair), 8, map);
+	struct pair *pairs[100];
+	uint64_t hits = gy_barrier_hits(), other = heard->records[GYRE_RECORD_MALLOC];
+
+	(void)argument;
+	gyre_gc_pause();
+	gyre_new_leaf(10);
+	gy_events_follow(true);
+	heard->records[GYRE_RECORD_NEW] = heard->bytes[GYRE_RECORD_NEW] = 0;
+	for (unsigned i = 0; i < ARRAY_SIZE(pairs); i++) {
+		pairs[i] = gyre_new(type);
+		child_check(gyre_new_leaf(100) && gyre_new_conservative(40));
+		child_check(gyre_new_array(type, 5) != NULL);
+	}
+	child_check(gyre_new_leaf(100000) != NULL);
+	gy_events_follow(true);
+	child_check(heard->records[GYRE_RECORD_NEW] == 401);
+	child_check(heard->bytes[GYRE_RECORD_NEW] >= 100 * (24 + 100 + 40 + 5 * 24) + 100000);
+	gyre_gc_marking = 1; /* no cycle is under way: what the buffers get is dropped */
+	for (unsigned i = 0; i < ARRAY_SIZE(pairs); i++) {
+		gyre_set(&pairs[i]->first, pairs[0]);
+		gyre_set(&pairs[i]->first, NULL);
+		gyre_atomic_store((void **)&pairs[i]->second, pairs[i]);
+		child_check(gyre_atomic_exchange((void **)&pairs[i]->second, NULL) == pairs[i]);
+	}
+	gyre_gc_marking = 0;
+	gy_events_follow(true);
+	child_check(gy_barrier_hits() - hits == 400);
+	child_check(heard->records[GYRE_RECORD_BARRIER] == 400);
+	child_check(heard->bytes[GYRE_RECORD_BARRIER] == 200 * gyre_object_bytes(pairs[0]));
+	child_check(heard->records[GYRE_RECORD_MALLOC] == other);
+	child_check(!heard->errors);
+}
+
+Test(events, objects_and_barrier_hits_are_told)
+{
+	struct unit_child child;
+
+	if (GY_TSAN)
+		cr_skip_test("ThreadSanitizer knows no stopped world");
+	begin();
+	child = unit_child_run(collected, NULL);
+	unit_assert_exit(child, 0);
 	end();
 }
 #endif
