@@ -53,7 +53,7 @@ _gyre() {
 	if [ ${#_gyre_line[@]} = 0 ]; then
 		case $_gyre_current in
 		-*) _gyre_words --json --pretty --debug --version --help ;;
-		*) _gyre_words heap alloc gc process probe feature barrier option top batch version help ;;
+		*) _gyre_words heap alloc gc process probe feature barrier option top trace batch version help ;;
 		esac
 		return
 	fi
@@ -67,6 +67,7 @@ _gyre() {
 		probe) _gyre_words list show trace help ;;
 		feature) _gyre_words probe help ;;
 		option) _gyre_words list show set help ;;
+		trace) _gyre_words record report export help ;;
 		top) _gyre_words pid name help ;;
 		batch) _gyre_words file help ;;
 		esac
@@ -142,6 +143,30 @@ _gyre() {
 		;;
 	'process list' | 'process show' | 'feature probe' | 'probe list' | 'option list' | 'option show')
 		_gyre_proc || :
+		;;
+	'trace record')
+		_gyre_proc && return
+		case $_gyre_previous in
+		output) COMPREPLY=($(compgen -f -- "$_gyre_current")) ;;
+		writer) _gyre_words auto uring pwrite ;;
+		duration | size) ;;
+		*) _gyre_unused output duration stacks size writer ;;
+		esac
+		;;
+	'trace report')
+		case ${#_gyre_line[@]},$_gyre_previous in
+		2,*) COMPREPLY=($(compgen -f -- "$_gyre_current")) ;;
+		*,by) _gyre_words class site thread time ;;
+		*,count) ;;
+		*) _gyre_unused by count ;;
+		esac
+		;;
+	'trace export')
+		case ${#_gyre_line[@]},$_gyre_previous in
+		2,* | *,output) COMPREPLY=($(compgen -f -- "$_gyre_current")) ;;
+		*,format) _gyre_words chrome pprof folded json csv ;;
+		*) _gyre_unused format output ;;
+		esac
 		;;
 	'option set')
 		_gyre_proc && return

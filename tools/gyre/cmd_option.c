@@ -90,7 +90,7 @@ static void values_text(const struct known *option, char *text, size_t bytes)
 }
 
 static const struct gy_out_column columns[] = {
-	{"name", "NAME", OUT_TEXT},	 {"value", "VALUE", OUT_TEXT},
+	{"name", "NAME", OUT_TEXT},       {"value", "VALUE", OUT_TEXT},
 	{"default", "DEFAULT", OUT_TEXT}, {"changes", "CHANGES", OUT_TEXT},
 	{"meaning", "MEANING", OUT_TEXT},
 };
@@ -197,8 +197,8 @@ static int refused(const struct gy_target *target, const char *name, const char 
 		values_text(what, values, sizeof(values));
 	switch (error) {
 	case -ENOENT:
-		return gy_out_error("process %d (%s) has no option '%s'", target->pid,
-				    target->comm, name);
+		return gy_out_error("process %d (%s) has no option '%s'", target->pid, target->comm,
+				    name);
 	case -EPERM:
 		return gy_out_error("'%s' is read at the start only: set it in GYRE_OPTIONS and "
 				    "start the process anew",
@@ -300,7 +300,7 @@ static int cmd_option_help(int argc, char **argv)
 }
 
 static const struct gy_command commands[] = {
-	{"list", cmd_list}, {"show", cmd_list}, {"set", cmd_set},
+	{"list", cmd_list},        {"show", cmd_list}, {"set", cmd_set},
 	{"help", cmd_option_help}, {NULL, NULL},
 };
 

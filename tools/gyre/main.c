@@ -36,6 +36,7 @@ static const struct gy_command objects[] = {
 	{"gc", gy_cmd_gc},       {"process", gy_cmd_process},
 	{"probe", gy_cmd_probe}, {"feature", gy_cmd_feature},
 	{"barrier", gy_cmd_barrier}, {"option", gy_cmd_option},   {"top", gy_cmd_top},
+	{"trace", gy_cmd_trace},
 	{"batch", cmd_batch},    {"version", cmd_version},
 	{"help", cmd_help},      {NULL, NULL},
 };
@@ -50,8 +51,8 @@ static int cmd_help(int argc, char **argv)
 			"       gyre batch file FILE\n"
 			"       gyre version\n"
 			"\n"
-			"       OBJECT := { heap | alloc | gc | process | probe | feature | barrier "
-			"| option | top }\n"
+			"       OBJECT := { heap | alloc | gc | process | probe | feature "
+			"| barrier | option | top | trace }\n"
 			"       " GY_HELP_PROC "\n"
 			"       " GY_HELP_OPTIONS "\n");
 	return 0;

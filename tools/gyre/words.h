@@ -42,6 +42,7 @@ int gy_cmd_gc(int argc, char **argv);
 int gy_cmd_probe(int argc, char **argv);
 int gy_cmd_feature(int argc, char **argv);
 int gy_cmd_option(int argc, char **argv);
+int gy_cmd_trace(int argc, char **argv);
 int gy_cmd_top(int argc, char **argv);
 
 #endif
