@@ -335,6 +335,7 @@ int gyre_finaliser_set(void *object, void (*finalise)(void *object, void *argume
 /* gyre_finalisers_wait - wait until every cleanup and finaliser that is due has returned.
  * Due are those whose object a finished cycle has found unreachable. Called from one of them it
  * returns at once.
+ * Where the thread that runs them cannot be made, it returns without.
  * Returns      nothing
  * Errors       none
  * Threads      any thread; waits in a blocking region     Signals  not async-signal-safe
@@ -362,8 +363,12 @@ void gyre_blocking_end(void);
 /* gyre_gc_run - a whole cycle, from its start to swept, in this call.
  * One that was asked for while another is under way waits for one that starts after the call.
  * Returns      0, or -1
- * Errors       EDEADLK  a thread blocks the collector's signal; it is named on stderr
+ * Errors       EDEADLK  a thread cannot be stopped; it is named on stderr, with the reason
+ *              EBUSY    the program has taken the collector's signal (option gc_signal); so told
+ *              EAGAIN   the collector's thread cannot be made; or libraries were being loaded each
+ *                       time it looked
  *              ENOMEM
+ *              EMFILE, ENFILE, EIO   /proc/self/task cannot be read
  * Threads      any thread; waits in a blocking region     Signals  not async-signal-safe
  * Fork         allowed in the child
  * Cost         marking what lives: some 100 ms a GiB
