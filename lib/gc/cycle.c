@@ -575,12 +575,14 @@ static void assist(struct gy_gc_thread *thread, size_t owed)
 }
 
 /* Lets the markers have the processor, until the phase changes or for NAP_NS. */
-static GY_NOINLINE void nap(uint32_t phase)
+static GY_NOINLINE void nap(struct gy_gc_thread *thread, uint32_t phase)
 {
 	struct timespec time = {0, NAP_NS};
 
 	ADD_RELAXED(cycle.nappers, 1);
+	gy_blocking_begin(&thread->mutator);
 	gy_sys_futex_wait(&gy_gc_phase, phase, &time, false);
+	gy_blocking_end(&thread->mutator);
 	SUB_RELAXED(cycle.nappers, 1);
 }
 
@@ -603,13 +605,13 @@ void gy_cycle_allocated(struct gy_gc_thread *thread, size_t bytes)
 		if (owed && phase == GY_GC_MARKING)
 			assist(thread, owed);
 		if (unlikely(gy_pacer_is_overrun()))
-			nap(phase);
+			nap(thread, phase);
 		return;
 	}
 	if (unlikely(gy_pacer_is_due(&limited))) {
 		gy_cycle_request(limited ? GY_GC_LIMIT : GY_GC_HEAP);
 		if (unlikely(gy_pacer_is_overrun()) && !limited && !READ_RELAXED(cycle.paused))
-			nap(phase);
+			nap(thread, phase);
 	}
 }
 

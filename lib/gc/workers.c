@@ -29,7 +29,7 @@
 #define HELPERS_MOST 16u
 #define SLICE_BYTES ((size_t)256 << 10)
 #define BACK_OFF_NS 4000000L
-#define ROOTS_WORTH_BYTES (512u << 10)
+#define ROOTS_WORTH_BYTES (2u << 20) /* a helper is awake after what the scan of 1 MiB takes */
 #define IDLE_SPINS 200u
 #define IDLE_WAIT_NS 100000L
 

@@ -34,6 +34,11 @@
  *         stands: whoever would wake it stands too. The try is given up as soon as it is seen, the
  *         world goes on, and is not stopped again before that thread has changed or the time is
  *         over.
+ * STOP-10 The stopper must not lose its processor while it sends the signals: those not yet
+ *         signalled would run for whole slices of the scheduler's, and the others stand meanwhile.
+ *         So it raises its priority for that time, or, where it may not, sleeps for a moment
+ *         before, which gives it a slice of its own. Both end before the scan: who waits for a
+ *         helper at the highest priority would keep it from its work.
  */
 #include "mutator/world.h"
 
@@ -63,7 +68,10 @@
 #define SANITIZER_AFTER_NS (100 * MS)
 #define KERNEL_WORKERS_MOST 64u
 #define LISTINGS_MOST 1000u
+#define SLEPT 1024u
 #define LONG_CALLS_NS (10 * MS)
+#define FRESH_NS 20000u
+#define NICE_MOST (-20)
 
 static struct {
 	struct gy_lock lock; /* held from stop to start */
@@ -77,8 +85,10 @@ static struct {
 	bool sleeps;     /* another slept uninterruptibly */
 	pid_t hopeless;  /* STOP-9; 0: none */
 	struct gy_world_report report;
+	bool preferred;    /* STOP-10: at the highest priority */
 	uint64_t begin_ns; /* when the flag went up first */
 	pid_t named;      /* WORLD-4: of the last stop that was given up; 0: none */
+	uint8_t slept[SLEPT]; /* STOP-8: by tid, whether it was in a system call last time */
 	bool taken_told;  /* that the program has taken our signal */
 	bool leader_dead; /* the main thread has ended; it stays in the list to the end */
 	uint32_t kernel_workers;
@@ -214,6 +224,7 @@ GY_RACY_READER static void take_arrivals(void)
 		if (!entry || entry->role == GY_TASK_BLOCKED)
 			continue;
 		entry->thread = thread;
+		world.slept[(uint32_t)thread->tid % SLEPT] = thread->in_call;
 		set_role(entry, GY_TASK_ARRIVED);
 	}
 }
@@ -228,17 +239,15 @@ static void send_signal(struct gy_task_entry *entry)
 		set_role(entry, error ? GY_TASK_UNSENT : GY_TASK_EXPECTED);
 }
 
-/* To those who have not been sent one, with the help of those who have (STOP-8). */
-static void send_signals(void)
+/* Those who have not been sent one, and slept the last time or did not: on the list for the relay,
+ * behind the `count` that are there. Those there is no room for get theirs at once. */
+static uint32_t list_unsent(uint32_t count, bool slept)
 {
-	uint32_t count = 0;
-	pid_t tid;
-
-	__atomic_store_n(&gy_world_relay.count, 0, __ATOMIC_SEQ_CST);
 	for (uint32_t i = 0; i < world.table.count; i++) {
 		struct gy_task_entry *entry = &world.table.entries[i];
 
-		if (entry->role != GY_TASK_UNSENT)
+		if (entry->role != GY_TASK_UNSENT ||
+		    world.slept[(uint32_t)entry->tid % SLEPT] != slept)
 			continue;
 		if (count == GY_RELAY_MOST) {
 			send_signal(entry);
@@ -247,6 +256,18 @@ static void send_signals(void)
 		set_role(entry, GY_TASK_EXPECTED);
 		WRITE_RELAXED(gy_world_relay.tids[count++], entry->tid);
 	}
+	return count;
+}
+
+/* To those who have not been sent one, with the help of those who have (STOP-8). */
+static void send_signals(void)
+{
+	uint32_t count;
+	pid_t tid;
+
+	__atomic_store_n(&gy_world_relay.count, 0, __ATOMIC_SEQ_CST);
+	count = list_unsent(0, false);
+	count = list_unsent(count, true);
 	__atomic_store_n(&gy_world_relay.next, 0, __ATOMIC_RELAXED);
 	__atomic_store_n(&gy_world_relay.count, count, __ATOMIC_RELEASE);
 	while ((tid = gy_world_relay_next()))
@@ -369,6 +390,21 @@ static int find_new(bool *complete)
 	return error;
 }
 
+static void rest(uint64_t ns)
+{
+	struct timespec time = {0, (long)ns};
+	uint32_t nobody = 0;
+
+	gy_sys_futex_wait(&nobody, 0, &time, false);
+}
+
+/* STOP-10. True: to be undone. */
+static bool priority_raise(int *before)
+{
+	*before = gy_sys_nice();
+	return *before > NICE_MOST && !gy_sys_nice_set(NICE_MOST);
+}
+
 static int stop_once(uint64_t until_ns, uint64_t end_ns)
 {
 	bool complete = false, ordered;
@@ -381,6 +417,8 @@ static int stop_once(uint64_t until_ns, uint64_t end_ns)
 	error = list_tasks();
 	if (error)
 		return error;
+	if (!world.preferred)
+		rest(FRESH_NS); /* STOP-10 */
 	gy_lock_acquire(&gy_mutators_lock); /* STOP-6 */
 	if (!world.begin_ns)
 		world.begin_ns = gy_now_ns();
@@ -510,14 +548,6 @@ static void check_kernel_workers(void)
 			i++;
 }
 
-static void rest(uint64_t ns)
-{
-	struct timespec time = {0, (long)ns};
-	uint32_t nobody = 0;
-
-	gy_sys_futex_wait(&nobody, 0, &time, false);
-}
-
 /* STOP-9: until the thread looks as if it could come; false: it is `end_ns`. At least `least_ns`,
  * for the others' sake. */
 static bool rest_while_hopeless(pid_t tid, uint64_t least_ns, uint64_t end_ns)
@@ -591,7 +621,7 @@ static void keep_stopped(void)
 
 int gy_world_stop(struct gy_world_report *report)
 {
-	int error;
+	int error, nice;
 
 	gy_lock_acquire(&world.lock);
 	world.pid = getpid();
@@ -606,8 +636,11 @@ int gy_world_stop(struct gy_world_report *report)
 	} else {
 		check_kernel_workers();
 		gy_long_bar(LONG_CALLS_NS);
+		world.preferred = priority_raise(&nice);
 		world.tasks_fd = gy_tasks_open();
 		error = world.tasks_fd < 0 ? world.tasks_fd : stop_locked();
+		if (world.preferred)
+			gy_sys_nice_set(nice);
 	}
 	if (world.tasks_fd >= 0)
 		gy_sys_close(world.tasks_fd);

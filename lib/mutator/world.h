@@ -47,6 +47,7 @@ struct gy_stopped_thread {
 	struct gy_stopped_thread *next; /* world.c: on the list of arrivals */
 	pid_t tid;
 	bool blocked;         /* in a blocking region, not signalled */
+	bool in_call;         /* in a system call, asleep perhaps */
 	uintptr_t sp;         /* of the interrupted code; a red zone may lie below */
 	uintptr_t fs_base;    /* its thread control block */
 	uintptr_t *registers; /* general registers at the stop */

@@ -18,12 +18,13 @@
  *         look: the stopper goes by the records.
  * STOP-4  All signals are blocked in the handler: a program's own come after it.
  * STOP-8  Signals are sent by the stopper and by every handler, one that puts the stop off too
- *         (BUSY-1), each taking the next thread of one
- *         list (the relay) until all are taken. A thread that sleeps is woken by its signal and may
- *         push the stopper off its processor; would the stopper alone send them, those not yet
- *         signalled would then run for whole slices of the scheduler's, and the others stand
- *         meanwhile. Who takes from the list of a stop that is over finds nothing, or sends a
- *         signal to no effect.
+ *         (BUSY-1), each taking the next thread of one list (the relay) until all are taken. A
+ *         thread that sleeps is woken by its signal and may push the stopper off its processor;
+ *         would the stopper alone send them, those not yet signalled would then run for whole
+ *         slices of the scheduler's, and the others stand meanwhile. Those that slept at the last
+ *         stop come last: to wake one takes several times as long as to mark one that runs, or is
+ *         about to. Who takes from the list of a stop that is over finds nothing, or sends a signal
+ *         to no effect.
  *
  * A signal of the same number that is not ours (no stop is on, and another process or the kernel
  * sent it) goes to where it would have gone without us: the handler that was there before, or the
@@ -76,6 +77,7 @@ GY_RACY_READER static bool arrive(struct gy_stopped_thread *thread, uint32_t sta
 GY_RACY_READER static void fill_in(struct gy_stopped_thread *thread, ucontext_t *context,
 				   struct gy_mutator *mutator)
 {
+	thread->in_call = false;
 #if defined(__x86_64__)
 	greg_t *registers = context->uc_mcontext.gregs;
 
@@ -84,6 +86,9 @@ GY_RACY_READER static void fill_in(struct gy_stopped_thread *thread, ucontext_t 
 	thread->sp = (uintptr_t)registers[REG_RSP];
 	thread->pc = (uintptr_t *)(void *)&registers[REG_RIP];
 	thread->vectors = (const char *)context->uc_mcontext.fpregs;
+	/* A system call leaves its return address there; one that is to be made again lies before
+	 * it. */
+	thread->in_call = (uintptr_t)registers[REG_RCX] - (uintptr_t)registers[REG_RIP] <= 2;
 	if (gy_world_fixup) {
 		uintptr_t to = gy_world_fixup(*thread->pc);
 

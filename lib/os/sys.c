@@ -8,6 +8,7 @@
 #include <fcntl.h>
 #include <linux/membarrier.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -269,6 +270,23 @@ int gy_sys_tgkill(pid_t pid, pid_t tid, int number)
 	long result;
 
 	SYS_RUN(tgkill, result, syscall(SYS_tgkill, pid, tid, number));
+	return (int)result;
+}
+
+int gy_sys_nice(void)
+{
+	int saved = errno;
+	long value = syscall(SYS_getpriority, PRIO_PROCESS, 0); /* 40 to 1 */
+
+	errno = saved;
+	return value > 0 ? 20 - (int)value : 0;
+}
+
+int gy_sys_nice_set(int nice)
+{
+	long result;
+
+	SYS_RUN(setpriority, result, syscall(SYS_setpriority, PRIO_PROCESS, 0, nice));
 	return (int)result;
 }
 
