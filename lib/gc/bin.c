@@ -137,12 +137,8 @@ struct gy_gc_bin *gy_bin_find(const struct gy_layout *layout, uint32_t object_by
 void gy_block_make(struct gy_gc_bin *bin, uint32_t block)
 {
 	uint32_t epoch = __atomic_load_n(&gy_gc_epoch, __ATOMIC_ACQUIRE);
-	struct gy_gc_bits *bits = &gy_gc_bits[block];
 
-	for (unsigned i = 0; i < ARRAY_SIZE(bits->marks); i++)
-		WRITE_RELAXED(bits->marks[i], 0);
-	for (unsigned i = 0; i < ARRAY_SIZE(bits->allocated); i++)
-		WRITE_RELAXED(bits->allocated[i], 0);
+	gy_bits_clear(block, bin->bit_words);
 	for (uint32_t page = block; page < block + bin->pages; page++) {
 		struct gy_gc_page *record = &gy_gc_pages[page];
 
@@ -204,8 +200,9 @@ static void check_list(const struct gy_gc_bin *bin, const struct gy_block_list *
 		INVARIANT(SPACE_1, list == &bin->unswept || swept);
 		INVARIANT(SPACE_1, list != &bin->full || used == bin->objects);
 		INVARIANT(SPACE_1, list != &bin->partial || used < bin->objects);
-		for (unsigned i = 0; i < ARRAY_SIZE(bits->marks); i++)
-			INVARIANT(REC_2, !swept || !bits->marks[i]);
+		for (unsigned i = 0; i < bin->bit_words; i++)
+			INVARIANT(REC_2, !swept || !(*gy_marks_word(block, i) |
+						     *gy_scanned_word(block, i)));
 		INVARIANT(REC_1, bin->objects % 64 == 0 || !(bits->allocated[bin->objects / 64] >>
 							     bin->objects % 64));
 		last = block;

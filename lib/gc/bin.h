@@ -112,8 +112,7 @@ GY_INLINE uint32_t gy_block_list_take(struct gy_block_list *list)
 		list->tail = 0;
 	list->count--;
 	__builtin_prefetch(&gy_gc_pages[next], 1);
-	__builtin_prefetch(&gy_gc_bits[next].marks, 1);
-	__builtin_prefetch(&gy_gc_bits[next].allocated, 1);
+	__builtin_prefetch(&gy_gc_bits[next], 1);
 	return block;
 }
 

@@ -698,7 +698,7 @@ void gy_cycle_fork_parent(void)
 static void drop_marks(size_t block, void *unused)
 {
 	(void)unused;
-	memset(gy_gc_bits[block].marks, 0, sizeof(gy_gc_bits[block].marks));
+	gy_marks_clear(block, gy_gc_pages[block].bit_words);
 	gy_gc_pages[block].queued = 0;
 }
 

@@ -51,16 +51,15 @@ static uint32_t sweep_one(bool *dead)
 	block = gy_block_list_take(&large.unswept);
 	if (block) {
 		struct gy_gc_page *record = &gy_gc_pages[block];
-		struct gy_gc_bits *bits = &gy_gc_bits[block];
 		size_t bytes = (size_t)record->pages << GY_PAGE_SHIFT;
 
 		/* SWEEP-2 */
-		*dead = record->epoch != gy_gc_epoch && !(READ_RELAXED(bits->marks[0]) & 1);
-		WRITE_RELAXED(bits->marks[0], 0);
-		WRITE_RELAXED(*gy_scanned_word(bits, 0), 0);
+		*dead = record->epoch != gy_gc_epoch && !(READ_RELAXED(record->marks[0]) & 1);
+		WRITE_RELAXED(record->marks[0], 0);
+		WRITE_RELAXED(*gy_scanned_word(block, 0), 0);
 		record->epoch = gy_gc_epoch;
 		if (*dead) {
-			WRITE_RELAXED(bits->allocated[0], 0); /* LARGE-1 */
+			WRITE_RELAXED(gy_gc_bits[block].allocated[0], 0); /* LARGE-1 */
 			WRITE_RELAXED(large.count, large.count - 1);
 			WRITE_RELAXED(large.bytes, large.bytes - bytes);
 			WRITE_RELAXED(large.freed_bytes, large.freed_bytes + bytes);
@@ -99,12 +98,7 @@ void gy_large_flip(void)
 /* LARGE-1 */
 static void write_records(const struct gy_layout *layout, uint32_t block, uint32_t pages)
 {
-	struct gy_gc_bits *bits = &gy_gc_bits[block];
-
-	for (unsigned i = 0; i < ARRAY_SIZE(bits->marks); i++)
-		WRITE_RELAXED(bits->marks[i], 0);
-	for (unsigned i = 0; i < ARRAY_SIZE(bits->allocated); i++)
-		WRITE_RELAXED(bits->allocated[i], 0);
+	gy_bits_clear(block, 1);
 	for (uint32_t page = block; page < block + pages; page++) {
 		struct gy_gc_page *record = &gy_gc_pages[page];
 
@@ -128,7 +122,6 @@ static void write_records(const struct gy_layout *layout, uint32_t block, uint32
 static void publish(uint32_t block, size_t bytes)
 {
 	struct gy_gc_page *record = &gy_gc_pages[block];
-	struct gy_gc_bits *bits = &gy_gc_bits[block];
 	uint32_t marking, epoch;
 
 	gy_lock_acquire(lock());
@@ -136,10 +129,10 @@ static void publish(uint32_t block, size_t bytes)
 	epoch = __atomic_load_n(&gy_gc_epoch, __ATOMIC_ACQUIRE);
 	record->epoch = epoch;
 	if (marking == epoch + 1) { /* SPACE-7; scanned first, REC-2 */
-		WRITE_RELAXED(*gy_scanned_word(bits, 0), 1);
-		WRITE_RELAXED(bits->marks[0], 1);
+		WRITE_RELAXED(*gy_scanned_word(block, 0), 1);
+		WRITE_RELAXED(record->marks[0], 1);
 	}
-	__atomic_store_n(&bits->allocated[0], 1, __ATOMIC_RELEASE);
+	__atomic_store_n(&gy_gc_bits[block].allocated[0], 1, __ATOMIC_RELEASE);
 	gy_block_list_add(&large.all, block);
 	WRITE_RELAXED(large.count, large.count + 1);
 	WRITE_RELAXED(large.bytes, large.bytes + bytes);
@@ -199,7 +192,7 @@ void gy_large_check(void)
 		INVARIANT(REC_5, gy_gc_pages[block].kind == GY_BLOCK_LARGE);
 		INVARIANT(REC_5, gy_gc_pages[block].first_page == block);
 		INVARIANT(REC_1, gy_gc_bits[block].allocated[0] == 1);
-		INVARIANT(REC_2, !gy_gc_bits[block].marks[0]);
+		INVARIANT(REC_2, !gy_gc_pages[block].marks[0]);
 		last = block;
 		count++;
 	}

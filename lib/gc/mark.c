@@ -42,6 +42,8 @@
 #include "gc/layout.h"
 #include "gc/mark_queue.h"
 
+#include <string.h>
+
 #define FROM_ROOT (1ull << 63) /* of a target: a word that may be anything; SCAN-1 */
 #define BITS_AHEAD 3u	       /* blocks */
 #define GREYS_AHEAD 4u	       /* objects of the next block */
@@ -100,7 +102,7 @@ GY_INLINE void mark_target(struct gy_marker *marker, uintptr_t target)
 			   32);
 	if (unlikely(index >= record->objects))
 		return;
-	word = gy_marks_word(&gy_gc_bits[block], index / 64);
+	word = gy_marks_word(block, index / 64);
 	bit = 1ull << index % 64;
 	if (READ_RELAXED(*word) & bit)
 		return;
@@ -120,7 +122,6 @@ GY_INLINE void found(struct gy_marker *marker, uintptr_t word, uintptr_t from)
 	if (page >= READ_RELAXED(gy_gc_covered))
 		return;
 	__builtin_prefetch(&gy_gc_pages[page]);
-	__builtin_prefetch(&gy_gc_bits[page]);
 	oldest = marker->targets[marker->target_at];
 	marker->targets[marker->target_at] = word | from;
 	marker->target_at = (marker->target_at + 1) % GY_MARK_TARGETS;
@@ -221,53 +222,95 @@ static void scan_large(struct gy_marker *marker, size_t block, size_t piece)
 	marker->stats.scanned_bytes += (to - from) * 8;
 }
 
-/* Takes the block's grey objects, as indices into greys; how many. */
-static unsigned take_greys(size_t block, uint16_t *greys)
+/* A block as its marker found it. */
+struct grey_block {
+	size_t block;
+	unsigned count, words;
+	uint64_t marks[GY_BIT_WORDS_MAX], grey[GY_BIT_WORDS_MAX]; /* grey: of these */
+	uint16_t greys[64 * GY_BIT_WORDS_MAX + 1]; /* indices; room for all objects and one */
+};
+
+static void list_greys(struct grey_block *found_block, size_t block)
 {
-	struct gy_gc_bits *bits = &gy_gc_bits[block];
-	unsigned count = 0, words = gy_gc_pages[block].bit_words;
+	unsigned count = 0;
 
-	for (unsigned w = 0; w < words; w++) {
-		uint64_t marks = __atomic_load_n(gy_marks_word(bits, w), __ATOMIC_ACQUIRE);
-		uint64_t *scanned = gy_scanned_word(bits, w);
-		uint64_t grey = marks & ~READ_RELAXED(*scanned);
+	found_block->block = block;
+	found_block->words = gy_gc_pages[block].bit_words;
+	for (unsigned w = 0; w < found_block->words; w++) {
+		uint64_t marks = __atomic_load_n(gy_marks_word(block, w), __ATOMIC_ACQUIRE);
+		uint64_t grey = marks & ~READ_RELAXED(*gy_scanned_word(block, w));
 
-		if (!grey)
-			continue;
-		__atomic_fetch_or(scanned, grey, __ATOMIC_RELAXED);
+		found_block->marks[w] = marks;
+		found_block->grey[w] = grey;
 		for (; grey; grey &= grey - 1)
-			greys[count++] = (uint16_t)(w * 64 + (unsigned)__builtin_ctzll(grey));
+			found_block->greys[count++] =
+				(uint16_t)(w * 64 + (unsigned)__builtin_ctzll(grey));
 	}
-	return count;
+	found_block->count = count;
+}
+
+/* Nobody else takes them, as long as the block is this marker's (REC-3). */
+static void take_greys(const struct grey_block *from)
+{
+	for (unsigned w = 0; w < from->words; w++)
+		if (from->grey[w])
+			__atomic_fetch_or(gy_scanned_word(from->block, w), from->grey[w],
+					  __ATOMIC_RELAXED);
 }
 
 static bool has_greys(size_t block)
 {
-	struct gy_gc_bits *bits = &gy_gc_bits[block];
 	unsigned words = gy_gc_pages[block].bit_words;
 	uint64_t grey = 0;
 
 	for (unsigned w = 0; w < words; w++)
-		grey |= __atomic_load_n(gy_marks_word(bits, w), __ATOMIC_SEQ_CST) &
-			~READ_RELAXED(*gy_scanned_word(bits, w));
+		grey |= __atomic_load_n(gy_marks_word(block, w), __ATOMIC_SEQ_CST) &
+			~READ_RELAXED(*gy_scanned_word(block, w));
 	return grey != 0;
 }
 
-/* The block is this marker's (REC-3), so nobody else takes greys of it; others may mark. */
-static void publish(struct gy_marker *marker, size_t block, const uint64_t *before,
-		    const uint64_t *seen)
+/* ---- white objects as bytes, 0 or 1: to clear one waits for no other */
+
+#define ALL_BYTES 0x0101010101010101ull
+
+static void word_to_bytes(uint64_t word, uint8_t *bytes)
 {
-	struct gy_gc_bits *bits = &gy_gc_bits[block];
+	for (unsigned i = 0; i < 8; i++, word >>= 8) {
+		uint64_t eight = (word & 0xff) * ALL_BYTES & 0x8040201008040201ull;
+
+		eight = (eight + 0x7f * ALL_BYTES) >> 7 & ALL_BYTES;
+		memcpy(bytes + i * 8, &eight, 8);
+	}
+}
+
+static uint64_t bytes_to_word(const uint8_t *bytes)
+{
+	uint64_t word = 0, eight;
+
+	for (unsigned i = 0; i < 8; i++) {
+		memcpy(&eight, bytes + i * 8, 8);
+		word |= (eight * 0x0102040810204080ull >> 56) << i * 8;
+	}
+	return word;
+}
+
+/* What was grey, and what has been seen since it was listed, is black; what others have marked
+ * meanwhile stays as it is. */
+static void publish(struct gy_marker *marker, const struct grey_block *from, const uint8_t *white)
+{
+	size_t block = from->block;
 	unsigned turned = 0;
 
-	for (unsigned w = 0; w < gy_gc_pages[block].bit_words; w++) {
-		uint64_t mine = seen[w] & ~before[w];
+	for (unsigned w = 0; w < from->words; w++) {
+		uint64_t mine = ~bytes_to_word(white + w * 64) & ~from->marks[w];
 
-		if (!mine)
-			continue;
-		turned += gy_bits_in(mine & ~__atomic_fetch_or(gy_marks_word(bits, w), mine,
-							    __ATOMIC_SEQ_CST));
-		__atomic_fetch_or(gy_scanned_word(bits, w), mine, __ATOMIC_RELAXED);
+		if (mine)
+			turned += gy_bits_in(
+				mine & ~__atomic_fetch_or(gy_marks_word(block, w), mine,
+							  __ATOMIC_SEQ_CST));
+		if (mine | from->grey[w])
+			__atomic_fetch_or(gy_scanned_word(block, w), mine | from->grey[w],
+					  __ATOMIC_RELAXED);
 	}
 	marker->stats.marked_objects += turned;
 	marker->stats.marked_bytes += turned * (size_t)gy_gc_pages[block].object_bytes;
@@ -275,61 +318,61 @@ static void publish(struct gy_marker *marker, size_t block, const uint64_t *befo
 
 /* Objects with one short map. What they lead to in their own block is marked and scanned in one,
  * without the way through ring and queue: a list or a tree that was laid out in order takes few
- * passes. greys has room for all objects of the block and one; how many in the end. */
-static unsigned scan_plain(struct gy_marker *marker, size_t block, uint64_t map, uint16_t *greys,
-			   unsigned count)
+ * passes. How many in the end. */
+static unsigned scan_plain(struct gy_marker *marker, struct grey_block *from, uint64_t map)
 {
-	const struct gy_gc_page *record = &gy_gc_pages[block];
-	const char *start = gy_page_start(block);
+	const struct gy_gc_page *record = &gy_gc_pages[from->block];
+	const char *start = gy_page_start(from->block);
 	size_t bytes = record->object_bytes;
 	uintptr_t limit = (uintptr_t)record->objects * bytes;
 	uint64_t magic = record->magic;
-	uint64_t before[GY_BIT_WORDS_MAX], seen[GY_BIT_WORDS_MAX];
+	const uint16_t *at = from->greys;
+	uint16_t *end = from->greys + from->count;
+	uint8_t white[64 * GY_BIT_WORDS_MAX];
 
-	for (unsigned w = 0; w < record->bit_words; w++)
-		before[w] = seen[w] = READ_RELAXED(*gy_marks_word(&gy_gc_bits[block], w));
-	for (unsigned i = 0; i < count; i++) {
-		const char *at = start + greys[i] * bytes;
-		const uintptr_t *object = (const uintptr_t *)(const void *)at;
+	for (unsigned w = 0; w < from->words; w++)
+		word_to_bytes(~from->marks[w], white + w * 64);
+	for (; at < end; at++) {
+		const uintptr_t *object = (const uintptr_t *)(const void *)(start + *at * bytes);
 
-		if (i + OBJECTS_AHEAD < count)
-			__builtin_prefetch(start + greys[i + OBJECTS_AHEAD] * bytes);
+		if (at + OBJECTS_AHEAD < end)
+			__builtin_prefetch(start + at[OBJECTS_AHEAD] * bytes);
 		for (uint64_t left = map; left; left &= left - 1) {
 			uintptr_t word = READ_RELAXED(object[(unsigned)__builtin_ctzll(left)]);
 			uintptr_t offset = word - (uintptr_t)start;
-			uint64_t index, *seen_word, bits;
+			uint64_t index;
 
 			if (offset >= limit) {
 				found(marker, word, 0);
 				continue;
 			}
 			index = offset * magic >> 32;
-			seen_word = &seen[index / 64];
-			bits = *seen_word;
-			greys[count] = (uint16_t)index; /* kept if white: no branch to guess */
-			count += !(bits >> index % 64 & 1);
-			*seen_word = bits | 1ull << index % 64;
+			*end = (uint16_t)index; /* kept if white: no branch to guess */
+			end += white[index];
+			white[index] = 0;
 		}
 	}
-	publish(marker, block, before, seen);
-	return count;
+	publish(marker, from, white);
+	return (unsigned)(end - from->greys);
 }
 
-static void scan_greys(struct gy_marker *marker, size_t block, uint16_t *greys, unsigned count)
+static void scan_greys(struct gy_marker *marker, struct grey_block *from)
 {
-	const struct gy_gc_page *record = &gy_gc_pages[block];
+	const struct gy_gc_page *record = &gy_gc_pages[from->block];
 	const struct gy_layout *layout = gy_layouts[record->layout];
-	const char *start = gy_page_start(block);
+	const char *start = gy_page_start(from->block);
 	size_t bytes = record->object_bytes;
+	unsigned count = from->count;
 
 	if (layout->kind == GY_LAYOUT_TYPED && layout->map_is_short && !layout->tail_map) {
-		count = scan_plain(marker, block, layout->map[0], greys, count);
+		count = scan_plain(marker, from, layout->map[0]);
 	} else {
+		take_greys(from);
 		for (unsigned i = 0; i < count; i++) {
-			const char *at = start + greys[i] * bytes;
+			const char *at = start + from->greys[i] * bytes;
 
 			if (i + OBJECTS_AHEAD < count)
-				__builtin_prefetch(start + greys[i + OBJECTS_AHEAD] * bytes);
+				__builtin_prefetch(start + from->greys[i + OBJECTS_AHEAD] * bytes);
 			scan_part(marker, (const uintptr_t *)(const void *)at, layout, bytes / 8,
 				  0, bytes / 8);
 		}
@@ -342,18 +385,19 @@ static void scan_block(struct gy_marker *marker, uint64_t entry)
 {
 	size_t block = (uint32_t)entry;
 	struct gy_gc_page *record = &gy_gc_pages[block];
-	uint16_t greys[64 * GY_BIT_WORDS_MAX + 1];
-	unsigned count;
+	struct grey_block greys;
 
 	if (entry >> 32) {
 		scan_large(marker, block, entry >> 32);
 		return;
 	}
-	count = take_greys(block, greys);
-	if (record->kind == GY_BLOCK_LARGE && count)
+	list_greys(&greys, block);
+	if (record->kind == GY_BLOCK_LARGE && greys.count) {
+		take_greys(&greys);
 		scan_large(marker, block, 0);
-	else
-		scan_greys(marker, block, greys, count);
+	} else if (greys.count) {
+		scan_greys(marker, &greys);
+	}
 	__atomic_exchange_n(&record->queued, 0, __ATOMIC_SEQ_CST);
 	if (has_greys(block))
 		queue_block(marker, block);
@@ -363,14 +407,13 @@ static void scan_block(struct gy_marker *marker, uint64_t entry)
 
 static void prefetch_greys(size_t block)
 {
-	struct gy_gc_bits *bits = &gy_gc_bits[block];
 	const char *start = gy_page_start(block);
 	size_t bytes = gy_gc_pages[block].object_bytes;
 	unsigned asked = 0, words = gy_gc_pages[block].bit_words;
 
 	for (unsigned w = 0; w < words && asked < GREYS_AHEAD; w++) {
-		uint64_t grey = READ_RELAXED(*gy_marks_word(bits, w)) &
-				~READ_RELAXED(*gy_scanned_word(bits, w));
+		uint64_t grey = READ_RELAXED(*gy_marks_word(block, w)) &
+				~READ_RELAXED(*gy_scanned_word(block, w));
 
 		for (; grey && asked < GREYS_AHEAD; grey &= grey - 1, asked++) {
 			unsigned index = w * 64 + (unsigned)__builtin_ctzll(grey);

@@ -80,15 +80,21 @@ static struct gy_span *span_take(size_t pages, bool *zeroed)
 	return gy_page_heap_take(pages, 1, GY_CLASS_COLLECTED, false, zeroed, &reason);
 }
 
-/* POOL-3; the records' huge page along with it, if it is bare too. */
+static void touch_records(size_t page)
+{
+	__atomic_fetch_or(&gy_gc_bits[page].allocated[0], 0, __ATOMIC_RELAXED);
+	__atomic_fetch_or(&gy_gc_pages[page].marks[0], 0, __ATOMIC_RELAXED);
+}
+
+/* POOL-3; the records' huge pages along with it, if they are bare too. */
 static void fill(const struct gy_span *span)
 {
 	size_t last = span->first_page | (GY_HUGEPAGE_PAGES - 1);
 
 	*(volatile char *)gy_span_start(span) = 0;
-	__atomic_fetch_or(&gy_gc_bits[span->first_page].marks[0], 0, __ATOMIC_RELAXED);
+	touch_records(span->first_page);
 	if (last < READ_RELAXED(gy_gc_covered))
-		__atomic_fetch_or(&gy_gc_bits[last].marks[0], 0, __ATOMIC_RELAXED);
+		touch_records(last);
 }
 
 static GY_NOINLINE void fill_or_wait(const struct gy_span *span, uint32_t *bare)

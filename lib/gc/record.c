@@ -1,7 +1,8 @@
 /* record.c - the side arrays of record.h: reserved once, made usable as the heap grows.
  *
- *	gy_gc_bits	192 bytes a page   | usable ...... | reserved, PROT_NONE        |
- *	gy_gc_pages	 32 bytes a page   | usable | reserved                          |
+ *	gy_gc_bits		128 bytes a page   | usable ...... | reserved, PROT_NONE        |
+ *	gy_gc_pages		 64 bytes a page   | usable | reserved                          |
+ *	gy_gc_marks_more	 32 bytes a page   | usable | reserved                          |
  *
  * Room for all pages that the heap has reserved, 224 bytes each, a 36th of the range. It is
  * carved out of the range's own unused end with the collector's first use: so a program that only
@@ -9,9 +10,9 @@
  * heap's start, does not matter. Where the heap has grown up to its end, as much is reserved as can
  * be had; pages behind it hold no objects (gy_records_cover says false).
  *
- * Steps are such that 6 MiB of bits become usable at a time: 256 MiB of heap. From the second step
- * on huge pages are asked for: marking tests bits at random, and a step that is in use is in use
- * all over.
+ * A step is 256 MiB of heap: 2 MiB of records, 4 MiB of bits. From the second step on huge pages
+ * are asked for: marking tests bits at random, and a step that is in use is in use all over. Not so
+ * for the third array, which few programs need.
  *
  * RECORD-1  What lies below gy_gc_covered is readable in both arrays, before the number is written.
  */
@@ -26,10 +27,12 @@
 
 #define BITS_PER sizeof(struct gy_gc_bits)
 #define PAGE_PER sizeof(struct gy_gc_page)
-#define STEP_PAGES (3 * GY_HUGEPAGE_BYTES / BITS_PER) /* whole huge pages of bits */
+#define MORE_PER sizeof(struct gy_gc_marks)
+#define STEP_PAGES (GY_HUGEPAGE_BYTES / PAGE_PER) /* whole huge pages of both */
 
 struct gy_gc_page *gy_gc_pages;
 struct gy_gc_bits *gy_gc_bits;
+struct gy_gc_marks *gy_gc_marks_more;
 size_t gy_gc_covered;
 
 static struct {
@@ -41,7 +44,8 @@ static struct {
 static int reserve(size_t pages)
 {
 	size_t bits = gy_round_up(pages * BITS_PER, GY_HUGEPAGE_BYTES);
-	size_t bytes = bits + gy_round_up(pages * PAGE_PER, GY_KERNEL_PAGE_BYTES);
+	size_t records_bytes = gy_round_up(pages * PAGE_PER, GY_HUGEPAGE_BYTES);
+	size_t bytes = bits + records_bytes + gy_round_up(pages * MORE_PER, GY_KERNEL_PAGE_BYTES);
 	void *start = gy_page_heap_carve(bytes);
 	int error = start ? 0 : gy_vm_reserve(&start, bytes, GY_HUGEPAGE_BYTES);
 
@@ -49,6 +53,7 @@ static int reserve(size_t pages)
 		return error;
 	gy_gc_bits = start;
 	gy_gc_pages = (void *)((char *)start + bits);
+	gy_gc_marks_more = (void *)((char *)start + bits + records_bytes);
 	records.reserved_pages = pages;
 	return 0;
 }
@@ -73,7 +78,7 @@ int gy_records_init(void)
 static bool cover_locked(size_t page_count)
 {
 	size_t from = gy_gc_covered, to = gy_round_up(page_count, STEP_PAGES);
-	char *bits, *pages;
+	char *bits, *pages, *more;
 
 	if (page_count <= from)
 		return true;
@@ -82,12 +87,16 @@ static bool cover_locked(size_t page_count)
 	to = MIN(to, records.reserved_pages);
 	bits = (char *)&gy_gc_bits[from];
 	pages = (char *)&gy_gc_pages[from];
+	more = (char *)&gy_gc_marks_more[from];
 	if (gy_vm_commit(bits, gy_round_up((to - from) * BITS_PER, GY_KERNEL_PAGE_BYTES)) ||
-	    gy_vm_commit(pages, gy_round_up((to - from) * PAGE_PER, GY_KERNEL_PAGE_BYTES)))
+	    gy_vm_commit(pages, gy_round_up((to - from) * PAGE_PER, GY_KERNEL_PAGE_BYTES)) ||
+	    gy_vm_commit(more, gy_round_up((to - from) * MORE_PER, GY_KERNEL_PAGE_BYTES)))
 		return false;
-	if (from && (to - from) % STEP_PAGES == 0 && gy_option(GY_OPT_hugepage))
-		gy_vm_want_hugepages(bits, (to - from) * BITS_PER); /* a hint */
-	__atomic_store_n(&gy_gc_covered, to, __ATOMIC_RELEASE);     /* RECORD-1 */
+	if (from && (to - from) % STEP_PAGES == 0 && gy_option(GY_OPT_hugepage)) { /* hints */
+		gy_vm_want_hugepages(bits, (to - from) * BITS_PER);
+		gy_vm_want_hugepages(pages, (to - from) * PAGE_PER);
+	}
+	__atomic_store_n(&gy_gc_covered, to, __ATOMIC_RELEASE); /* RECORD-1 */
 	return true;
 }
 
@@ -105,7 +114,7 @@ bool gy_records_cover(size_t page_count)
 
 uint64_t gy_records_bytes(void)
 {
-	return READ_RELAXED(gy_gc_covered) * (BITS_PER + PAGE_PER);
+	return READ_RELAXED(gy_gc_covered) * (BITS_PER + PAGE_PER + MORE_PER);
 }
 
 void gy_records_fork_child(void)

@@ -1,14 +1,15 @@
 /* record.h - what the collector keeps of each page: side arrays, nothing between the user's bytes.
  *
- *	page (8 KiB)   | object 0 | object 1 | ...          | tail |    a block: 1 or more pages,
- *	gc_bits[page]  | marks | scanned | allocated | .. |             objects of one size, layout
- *	gc_page[page]  | magic, block's first page, layout, state |
+ *	page (8 KiB)     | object 0 | object 1 | ...          | tail |   a block: 1 or more pages,
+ *	gy_gc_pages[p]   | magic, first page, layout, .. | marks |       objects of one size, layout
+ *	gy_gc_bits[p]    | scanned | allocated | .. |
  *
  * A block is a run of pages of one span (kind GY_SPAN_COLLECTED) that holds objects of one size and
  * one layout (layout.h): so no object carries a header, and all objects of a block are scanned
  * alike. Blocks of objects up to 1 KiB are one page; bits are those of the block's first page.
- * Dense bits are what makes marking fast: marks and scanned of a page are one cache line (two where
- * a page has more than 256 objects, those of 16 and of 24 bytes).
+ * What a pointer's target needs, where its bit is and whether it is set, is one cache line, the
+ * page's own in gy_gc_pages; with scanning or sweeping comes another one. Pages of more than 256
+ * objects, those of 16 and of 24 bytes, have the rest of their marks in gy_gc_marks_more.
  *
  * Object i of a block is
  *	white	not marked (yet); at the end of marking: garbage
@@ -46,7 +47,7 @@ enum gy_block_state {
 	GY_BLOCK_IN_HAND, /* a thread's cursor allocates from it */
 };
 
-struct gy_gc_page {          /* 32 bytes */
+struct gy_gc_page {          /* a cache line */
 	uint32_t magic;      /* ceil(2^32 / object bytes), CLASS-4; LARGE: 0, so index is 0 */
 	uint32_t first_page; /* of the block */
 	uint16_t layout;     /* index into gy_layouts */
@@ -59,31 +60,27 @@ struct gy_gc_page {          /* 32 bytes */
 	uint32_t pages;        /* first page only: of the block */
 	uint32_t next;         /* first page only: page of the next block on a list; 0 ends it */
 	uint32_t epoch;        /* first page only: gy_gc_epoch when it was swept, or made */
-};
-
-struct gy_gc_bits {            /* 192 bytes: 3 cache lines, the second mostly unused */
-	uint64_t marks[16];    /* 4 words of marks, their 4 of scanned bits; the same again */
-	uint64_t allocated[8];
+	uint64_t marks[4];     /* of the first 256 objects; gy_marks_word */
 } GY_ALIGNED(64);
 
-_Static_assert(sizeof(struct gy_gc_page) == 32 && sizeof(struct gy_gc_bits) == 192, "dense");
+struct gy_gc_bits {               /* two cache lines, the second seldom used */
+	uint64_t scanned[4];      /* of the first 256 objects; gy_scanned_word */
+	uint64_t allocated[8];
+	uint64_t scanned_more[4]; /* of the others */
+} GY_ALIGNED(64);
+
+struct gy_gc_marks {
+	uint64_t words[4]; /* of the others */
+};
+
+_Static_assert(sizeof(struct gy_gc_page) == 64 && sizeof(struct gy_gc_bits) == 128, "dense");
 
 #define GY_BIT_WORDS_MAX 8u
-
-/* Word i of a block's marks, and of its scanned bits. */
-GY_INLINE uint64_t *gy_marks_word(struct gy_gc_bits *bits, size_t i)
-{
-	return &bits->marks[i + (i & 4)];
-}
-
-GY_INLINE uint64_t *gy_scanned_word(struct gy_gc_bits *bits, size_t i)
-{
-	return &bits->marks[i + (i & 4) + 4];
-}
 
 extern struct gy_gc_page *gy_gc_pages
 	GY_HIDDEN; /* by page of the heap; NULL before the first use */
 extern struct gy_gc_bits *gy_gc_bits GY_HIDDEN;
+extern struct gy_gc_marks *gy_gc_marks_more GY_HIDDEN;
 extern size_t gy_gc_covered
 	GY_HIDDEN; /* [atomic: relaxed] pages below may be looked up; grows only */
 
@@ -93,6 +90,35 @@ int gy_records_init(void);
 bool gy_records_cover(size_t page_count);
 uint64_t gy_records_bytes(void); /* made usable */
 void gy_records_fork_child(void);
+
+/* Word i of a block's marks, and of its scanned bits. */
+GY_INLINE uint64_t *gy_marks_word(size_t block, size_t i)
+{
+	return likely(i < 4) ? &gy_gc_pages[block].marks[i] : &gy_gc_marks_more[block].words[i - 4];
+}
+
+GY_INLINE uint64_t *gy_scanned_word(size_t block, size_t i)
+{
+	return likely(i < 4) ? &gy_gc_bits[block].scanned[i]
+			     : &gy_gc_bits[block].scanned_more[i - 4];
+}
+
+/* Whitens a block of so many words of bits. Nobody marks in it. */
+GY_INLINE void gy_marks_clear(size_t block, size_t words)
+{
+	for (size_t i = 0; i < words; i++) {
+		WRITE_RELAXED(*gy_marks_word(block, i), 0);
+		WRITE_RELAXED(*gy_scanned_word(block, i), 0);
+	}
+}
+
+/* All its bits. */
+GY_INLINE void gy_bits_clear(size_t block, size_t words)
+{
+	gy_marks_clear(block, words);
+	for (size_t i = 0; i < words; i++)
+		WRITE_RELAXED(gy_gc_bits[block].allocated[i], 0);
+}
 
 struct gy_object {
 	size_t block;   /* its first page */
@@ -136,7 +162,7 @@ GY_INLINE size_t gy_object_bytes(struct gy_object object)
 
 GY_INLINE bool gy_object_is_marked(struct gy_object object)
 {
-	return READ_RELAXED(*gy_marks_word(&gy_gc_bits[object.block], object.index / 64)) >>
+	return READ_RELAXED(*gy_marks_word(object.block, object.index / 64)) >>
 		       object.index % 64 &
 	       1;
 }
@@ -151,7 +177,7 @@ GY_INLINE bool gy_object_is_allocated(struct gy_object object)
 /* Marks; true if it was white. */
 GY_INLINE bool gy_object_mark(struct gy_object object)
 {
-	uint64_t *word = gy_marks_word(&gy_gc_bits[object.block], object.index / 64);
+	uint64_t *word = gy_marks_word(object.block, object.index / 64);
 	uint64_t bit = 1ull << object.index % 64;
 
 	if (READ_RELAXED(*word) & bit)

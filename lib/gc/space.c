@@ -51,15 +51,16 @@ static void touch(char *start, size_t bytes)
 }
 
 /* Slots `mask` of word `word`, zeroed, become allocated; black before, if a cycle marks. */
-GY_INLINE void set_bits(struct gy_gc_bits *bits, unsigned word, uint64_t mask, bool black)
+GY_INLINE void set_bits(uint32_t block, unsigned word, uint64_t mask, bool black)
 {
+	uint64_t *allocated = &gy_gc_bits[block].allocated[word];
+
 	if (unlikely(black)) {
-		__atomic_fetch_or(gy_scanned_word(bits, word), mask, __ATOMIC_RELAXED);
-		__atomic_fetch_or(gy_marks_word(bits, word), mask, __ATOMIC_RELEASE);
+		__atomic_fetch_or(gy_scanned_word(block, word), mask, __ATOMIC_RELAXED);
+		__atomic_fetch_or(gy_marks_word(block, word), mask, __ATOMIC_RELEASE);
 	}
 	/* This thread alone writes these while it has the block. */
-	__atomic_store_n(&bits->allocated[word], READ_RELAXED(bits->allocated[word]) | mask,
-			 __ATOMIC_RELEASE);
+	__atomic_store_n(allocated, READ_RELAXED(*allocated) | mask, __ATOMIC_RELEASE);
 }
 
 /* The first run of the slots `mask` of word `word`, which are claimed; the others wait. */
@@ -80,7 +81,6 @@ static void run_of_mask(struct gy_cursor *cursor, unsigned word, uint64_t mask)
 static void claim_run(struct gy_cursor *cursor, unsigned first, unsigned end, bool black)
 {
 	const struct gy_gc_bin *bin = cursor->bin;
-	struct gy_gc_bits *bits = &gy_gc_bits[cursor->block];
 	char *start = gy_page_start(cursor->block) + (size_t)first * bin->object_bytes;
 	size_t bytes = (size_t)(end - first) * bin->object_bytes;
 
@@ -89,7 +89,7 @@ static void claim_run(struct gy_cursor *cursor, unsigned first, unsigned end, bo
 	else if (!bin->is_raw)
 		memset(start, 0, bytes);
 	for (unsigned word = first / 64; word * 64 < end; word++)
-		set_bits(bits, word, gy_range_mask(word, first, end - first), black);
+		set_bits(cursor->block, word, gy_range_mask(word, first, end - first), black);
 	cursor->next = start;
 	cursor->limit = start + bytes;
 	cursor->next_slot = (uint16_t)end;
@@ -100,10 +100,9 @@ static void claim_run(struct gy_cursor *cursor, unsigned first, unsigned end, bo
 static void claim_mask(struct gy_cursor *cursor, unsigned first, unsigned end, bool black)
 {
 	const struct gy_gc_bin *bin = cursor->bin;
-	struct gy_gc_bits *bits = &gy_gc_bits[cursor->block];
 	unsigned word = first / 64;
-	uint64_t mask =
-		~READ_RELAXED(bits->allocated[word]) & gy_range_mask(word, first, end - first);
+	uint64_t mask = ~READ_RELAXED(gy_gc_bits[cursor->block].allocated[word]) &
+			gy_range_mask(word, first, end - first);
 	char *start = gy_page_start(cursor->block) + (size_t)word * 64 * bin->object_bytes;
 
 	for (uint64_t left = bin->is_raw ? 0 : mask; left;) {
@@ -116,7 +115,7 @@ static void claim_mask(struct gy_cursor *cursor, unsigned first, unsigned end, b
 			       (size_t)bin->object_bytes);
 		left &= behind;
 	}
-	set_bits(bits, word, mask, black);
+	set_bits(cursor->block, word, mask, black);
 	cursor->next_slot = (uint16_t)end;
 	run_of_mask(cursor, word, mask);
 }
@@ -377,8 +376,6 @@ static uint64_t rest_of_word(const struct gy_cursor *cursor, unsigned word)
 void gy_space_thread_begin_cycle(struct gy_gc_thread *thread)
 {
 	for (struct gy_cursor *cursor = thread->cursors; cursor; cursor = cursor->following) {
-		struct gy_gc_bits *bits = &gy_gc_bits[cursor->block];
-
 		if (!cursor->block)
 			continue;
 		if (gy_gc_pages[cursor->block].epoch != gy_gc_epoch)
@@ -388,8 +385,8 @@ void gy_space_thread_begin_cycle(struct gy_gc_thread *thread)
 		for (unsigned word = 0; word < cursor->bin->bit_words; word++) {
 			uint64_t mask = rest_of_word(cursor, word);
 
-			*gy_scanned_word(bits, word) |= mask;
-			*gy_marks_word(bits, word) |= mask;
+			*gy_scanned_word(cursor->block, word) |= mask;
+			*gy_marks_word(cursor->block, word) |= mask;
 		}
 	}
 }

@@ -50,7 +50,7 @@ static unsigned sweep_block(struct gy_gc_bin *bin, uint32_t block)
 
 	for (unsigned i = 0; i < bin->bit_words; i++) {
 		uint64_t allocated = READ_RELAXED(bits->allocated[i]);
-		uint64_t marked = READ_RELAXED(*gy_marks_word(bits, i)) & allocated; /* SWEEP-4 */
+		uint64_t marked = READ_RELAXED(*gy_marks_word(block, i)) & allocated; /* SWEEP-4 */
 
 		if (marked)
 			live += gy_bits_in(marked);
@@ -58,8 +58,8 @@ static unsigned sweep_block(struct gy_gc_bin *bin, uint32_t block)
 		if (unlikely(poisons))
 			poison(bin, block, i, allocated & ~marked);
 		WRITE_RELAXED(bits->allocated[i], marked);
-		WRITE_RELAXED(*gy_marks_word(bits, i), 0);
-		WRITE_RELAXED(*gy_scanned_word(bits, i), 0);
+		WRITE_RELAXED(*gy_marks_word(block, i), 0);
+		WRITE_RELAXED(*gy_scanned_word(block, i), 0);
 	}
 	WRITE_RELAXED(bin->freed, bin->freed + (used - live));
 	gy_gc_pages[block].epoch = gy_gc_epoch;

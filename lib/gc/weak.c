@@ -264,10 +264,8 @@ static void clear_visit(void *record, void *argument)
 
 	clearing->ahead[clearing->at] = weak;
 	clearing->at = (clearing->at + 1) % PREFETCH_AHEAD;
-	if (page < READ_RELAXED(gy_gc_covered)) {
+	if (page < READ_RELAXED(gy_gc_covered))
 		__builtin_prefetch(&gy_gc_pages[page]);
-		__builtin_prefetch(&gy_gc_bits[page]);
-	}
 	clear_if_dead(due);
 }
 

@@ -66,6 +66,7 @@ GY_UNUSED static size_t made_block(const struct gy_layout *layout, uint32_t obje
 		struct gy_gc_page *record = &gy_gc_pages[page];
 
 		memset(&gy_gc_bits[page], 0, sizeof(gy_gc_bits[page]));
+		gy_marks_clear(page, GY_BIT_WORDS_MAX);
 		*record = (struct gy_gc_page){.first_page = (uint32_t)first,
 					      .layout = layout->index,
 					      .objects = 1,
@@ -111,13 +112,13 @@ GY_UNUSED static bool made_is_scanned(const void *address)
 {
 	struct gy_object object = made_find(address);
 
-	return *gy_scanned_word(&gy_gc_bits[object.block], object.index / 64) >>
+	return *gy_scanned_word(object.block, object.index / 64) >>
 		       object.index % 64 & 1;
 }
 
 GY_UNUSED static void made_whiten(size_t block)
 {
-	memset(gy_gc_bits[block].marks, 0, sizeof(gy_gc_bits[block].marks));
+	gy_marks_clear(block, gy_gc_pages[block].bit_words);
 }
 
 #endif

@@ -121,7 +121,7 @@ static void made_graph(uint64_t seed, uint32_t scale)
 
 static bool is_scanned(struct gy_object object)
 {
-	return *gy_scanned_word(&gy_gc_bits[object.block], object.index / 64) >>
+	return *gy_scanned_word(object.block, object.index / 64) >>
 		       object.index % 64 & 1;
 }
 

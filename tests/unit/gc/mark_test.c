@@ -84,7 +84,7 @@ Test(mark, a_pointer_into_an_object_holds_it_and_others_hold_nothing)
 	cr_assert(made_is_marked(b));
 	cr_assert(made_is_marked(c));
 	for (unsigned w = 0; w < 4; w++)
-		cr_assert_eq(gy_gc_bits[block].marks[w], w ? 0 : 3);
+		cr_assert_eq(gy_gc_pages[block].marks[w], w ? 0 : 3);
 }
 
 Test(mark, SCAN_1_words_of_roots_need_an_allocated_object_and_fields_do_not)

@@ -60,7 +60,7 @@ static void lose(void *address)
 	child_check(gy_object_is_allocated(object));
 	bit = 1ull << object.index % 64;
 	gy_gc_bits[object.block].allocated[object.index / 64] &= ~bit;
-	*gy_marks_word(&gy_gc_bits[object.block], object.index / 64) &= ~bit;
+	*gy_marks_word(object.block, object.index / 64) &= ~bit;
 }
 
 static void settle(void)
