@@ -14,6 +14,8 @@
  *        not be read), gyre_crowded (no scratch slot was free).
  * EBE-2  A slot belongs to one run of the program at a time (`busy`), whoever preempts whom and
  *        whatever sleeps: so its counts are plain additions, and exact. The CLI adds the slots up.
+ *        The tables of sites are larger, so there are fewer: who finds none free adds to the
+ *        shared one, by atomic additions, which cost thrice as much.
  * EBE-3  What the records say is the process's to write: every index that is made from them is cut
  *        to its table.
  * EBE-4  What the loop changes lies in memory that the verifier does not follow (slot->kept), or
@@ -40,11 +42,13 @@ __u64 gyre_filtered = 0, gyre_unread = 0, gyre_crowded = 0;
 __u64 gyre_births_lost = 0;  /* by lifetime: the map was full */
 __u64 gyre_orphans = 0;      /* by lifetime: ends whose birth was not seen (yet) */
 __u64 gyre_slots_lost = 0;   /* by slot: the map was full */
+__u64 gyre_site_busy[GYRE_SITE_TABLES] = {};
 __u64 gyre_sites_beyond = 0; /* by site: ids above the table; counted at site 0 */
 
 struct gyre_scratch {
 	__u64 busy; /* EBE-2 */
 	__u64 kept; /* EBE-4 */
+	__u64 sites, spare; /* by site: the first row of the table in use */
 	struct gyre_cell classes[GYRE_CELL_OPERATIONS * GYRE_CELL_CLASSES];
 	struct gyre_cell sizes[GYRE_CELL_OPERATIONS * GYRE_CELL_SIZES];
 	struct gyre_cell lifetimes[GYRE_CELL_SIZES];
@@ -63,7 +67,7 @@ struct {
 
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, 1); /* GYRE_SITES where sites are asked for */
+	__uint(max_entries, 1); /* where sites are asked for: all tables */
 	__uint(map_flags, BPF_F_MMAPABLE);
 	__type(key, __u32);
 	__type(value, struct gyre_site);
@@ -185,21 +189,73 @@ static __always_inline void cell_add(struct gyre_cell *cell, __u64 bytes)
 	cell->bytes += bytes;
 }
 
-static __always_inline void site_add(const struct gyre_record *record, __u32 operation)
+/* The index of the highest bit of a record's bytes, without a branch for each step: what is above
+ * 2^k - 1 makes 2^k - 1 - value negative. EBE-5. */
+__noinline __u32 gyre_size_row(__u32 bytes)
 {
-	__u32 id = record->stack, index = (operation - 1) & 3;
+	__u64 value = bytes & ~GYRE_RECORD_PAGES;
+	__u64 more = (bytes >> 31) * 13, step;
+
+#define SIZE_STEP(bits)                                                                            \
+	step = ((1ull << (bits)) - 1 - value) >> 63;                                               \
+	asm volatile("" : "+r"(step)); /* it stays arithmetic */                                   \
+	step *= (bits);                                                                            \
+	value >>= step;                                                                            \
+	more += step
+	SIZE_STEP(16);
+	SIZE_STEP(8);
+	SIZE_STEP(4);
+	SIZE_STEP(2);
+	return (__u32)(more + (value >> 1));
+#undef SIZE_STEP
+}
+
+static __always_inline void site_add(struct gyre_scratch *slot, const struct gyre_record *record,
+				     __u32 operation)
+{
+	__u32 sites = *(volatile __u64 *)&slot->sites, id = record->stack;
+	struct gyre_cell *cell;
 	struct gyre_site *site;
 
 	if (id >= GYRE_SITES) {
 		__sync_fetch_and_add(&gyre_sites_beyond, 1);
 		id = 0;
 	}
+	id += sites;
 	site = bpf_map_lookup_elem(&gyre_sites, &id);
 	if (!site)
 		return;
-	/* Two processors may be at one site. */
-	__sync_fetch_and_add(&site->operations[index].count, 1);
-	__sync_fetch_and_add(&site->operations[index].bytes, GYRE_RECORD_BYTES(record->bytes));
+	cell = &site->operations[(operation - 1) & 3];
+	if (sites != GYRE_SITE_TABLES * GYRE_SITES) {
+		cell_add(cell, GYRE_RECORD_BYTES(record->bytes));
+		return;
+	}
+	__sync_fetch_and_add(&cell->count, 1);
+	__sync_fetch_and_add(&cell->bytes, GYRE_RECORD_BYTES(record->bytes));
+}
+
+static __always_inline void sites_take(struct gyre_scratch *slot)
+{
+	__u32 first = bpf_get_smp_processor_id();
+
+	slot->sites = GYRE_SITE_TABLES * GYRE_SITES;
+#pragma unroll
+	for (__u32 i = 0; i < GYRE_SITE_TABLES; i++) {
+		__u32 table = (first + i) & (GYRE_SITE_TABLES - 1);
+
+		if (!__sync_val_compare_and_swap(&gyre_site_busy[table], 0, 1)) {
+			slot->sites = table * GYRE_SITES;
+			return;
+		}
+	}
+}
+
+static __always_inline void sites_give(struct gyre_scratch *slot)
+{
+	__u64 table = slot->sites / GYRE_SITES;
+
+	if (table < GYRE_SITE_TABLES)
+		__sync_lock_test_and_set(&gyre_site_busy[table], 0);
 }
 
 /* What a birth and an end together say: the row of `lifetimes`, above it the birth's `bytes`. */
@@ -294,10 +350,10 @@ static __always_inline void count(struct gyre_scratch *slot, const struct gyre_r
 			 bytes);
 	if (gyre_by_size)
 		cell_add(&slot->sizes[row * GYRE_CELL_SIZES |
-				      (gyre_log2(bytes) & (GYRE_CELL_SIZES - 1))],
+				      (gyre_size_row(record->bytes) & (GYRE_CELL_SIZES - 1))],
 			 bytes);
 	if (gyre_by_site)
-		site_add(record, operation);
+		site_add(slot, record, operation);
 	if (gyre_by_slot && operation == GYRE_RECORD_BARRIER)
 		slot_add(record);
 	if (gyre_by_lifetime &&
@@ -377,7 +433,11 @@ static __always_inline int scratch_run(const struct announced *batch)
 	if (gyre_read_user(slot->records, bytes, (const void *)batch->records)) {
 		__sync_fetch_and_add(&gyre_unread, batch->count);
 	} else {
+		if (gyre_by_site)
+			sites_take(slot);
 		walk(slot, batch->count);
+		if (gyre_by_site)
+			sites_give(slot);
 		if (gyre_filter)
 			__sync_fetch_and_add(&gyre_filtered, batch->count - slot->kept);
 		if (gyre_ship)

@@ -70,6 +70,7 @@ struct gyre_cell {
 #define GYRE_CELL_CLASSES 256
 #define GYRE_CELL_SIZES 64    /* by power of two: cell n holds [2^n, 2^(n+1)), cell 0 also 0 */
 #define GYRE_SITES 65536      /* stacks whose ids are below this have a cell of their own */
+#define GYRE_SITE_TABLES 4    /* of one run at a time each; behind them one that is shared */
 #define GYRE_SLOTS_PER_CPU 4
 
 /* The four operations at one stack id; index: operation - 1. */

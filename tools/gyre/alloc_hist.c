@@ -208,7 +208,7 @@ static void look(struct hist *hist)
 		       (hist->by == BY_LIFETIME ? 1 : GYRE_CELL_OPERATIONS);
 
 	if (hist->by == BY_SITE) {
-		gy_site_table_look(hist->sites, gy_event_sites(hist->session));
+		gy_site_table_look(hist->sites, hist->session);
 		return;
 	}
 	cells_read(hist, hist->now);

@@ -31,6 +31,7 @@
 #define ANSWER_MS 20u       /* for one question */
 #define ANSWER_FIRST_NS (2ull * 1000000000)
 #define ANSWER_LAST_NS (2ull * 1000000000)
+#define SITE_ROWS ((GYRE_SITE_TABLES + 1) * (size_t)GYRE_SITES)
 #define BIRTHS (1u << 20)
 #define BARRIER_SLOTS (1u << 16)
 
@@ -66,7 +67,7 @@ struct gy_event_session {
 
 /* As in events.bpf.c, which says what is in it. */
 struct gyre_scratch {
-	uint64_t busy, kept;
+	uint64_t busy, kept, sites, spare;
 	struct gyre_cell classes[GYRE_CELL_OPERATIONS * GYRE_CELL_CLASSES];
 	struct gyre_cell sizes[GYRE_CELL_OPERATIONS * GYRE_CELL_SIZES];
 	struct gyre_cell lifetimes[GYRE_CELL_SIZES];
@@ -116,7 +117,8 @@ static void sizes_set(struct gy_event_session *session, struct events_bpf *progr
 				 plan->ship ? (uint32_t)ring_bytes
 					    : (uint32_t)sysconf(_SC_PAGESIZE));
 	if (plan->count_by & GY_EVENT_BY_SITE)
-		bpf_map__set_max_entries(programs->maps.gyre_sites, GYRE_SITES);
+		bpf_map__set_max_entries(programs->maps.gyre_sites,
+					 (uint32_t)SITE_ROWS);
 	if (plan->count_by & GY_EVENT_BY_LIFETIME)
 		bpf_map__set_max_entries(programs->maps.gyre_births,
 					 plan->births ? (uint32_t)plan->births : BIRTHS);
@@ -163,7 +165,7 @@ static int tables_map(struct gy_event_session *session)
 					 session->scratch_bytes);
 	if (session->plan.count_by & GY_EVENT_BY_SITE)
 		session->sites = map_read_only(session->programs->maps.gyre_sites,
-					       GYRE_SITES * sizeof(struct gyre_site));
+					       SITE_ROWS * sizeof(struct gyre_site));
 	if (!session->scratch || (session->plan.count_by & GY_EVENT_BY_SITE && !session->sites))
 		return gy_out_error("cannot map the eBPF programs' tables: %s", strerror(errno));
 	return 0;
@@ -515,7 +517,7 @@ void gy_event_session_close(struct gy_event_session *session)
 	if (session->scratch)
 		munmap(session->scratch, session->scratch_bytes);
 	if (session->sites)
-		munmap(session->sites, GYRE_SITES * sizeof(struct gyre_site));
+		munmap(session->sites, SITE_ROWS * sizeof(struct gyre_site));
 	if (session->programs)
 		events_bpf__destroy(session->programs);
 	gy_event_threads_close(session->threads);
@@ -673,9 +675,15 @@ void gy_event_lifetimes(const struct gy_event_session *session, struct gyre_cell
 		cells_add(cells, session->scratch[i].lifetimes, GYRE_CELL_SIZES);
 }
 
-const struct gyre_site *gy_event_sites(const struct gy_event_session *session)
+void gy_event_sites(const struct gy_event_session *session, struct gyre_site *sites)
 {
-	return session->sites;
+	memcpy(sites, session->sites, GYRE_SITES * sizeof(*sites));
+	for (size_t table = 1; table <= GYRE_SITE_TABLES; table++) {
+		const struct gyre_site *more = session->sites + table * GYRE_SITES;
+
+		for (size_t i = 0; i < GYRE_SITES; i++)
+			cells_add(sites[i].operations, more[i].operations, 4);
+	}
 }
 
 size_t gy_event_slots(const struct gy_event_session *session,

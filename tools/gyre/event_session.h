@@ -123,8 +123,8 @@ uint32_t gy_event_thread(struct gy_event_session *session, const struct gyre_bat
 void gy_event_classes(const struct gy_event_session *session, struct gyre_cell *cells);
 void gy_event_sizes(const struct gy_event_session *session, struct gyre_cell *cells);
 void gy_event_lifetimes(const struct gy_event_session *session, struct gyre_cell *cells);
-/* gy_event_sites - GYRE_SITES of them, by stack id, where the kernel writes them. */
-const struct gyre_site *gy_event_sites(const struct gy_event_session *session);
+/* gy_event_sites - GYRE_SITES of them, by stack id. */
+void gy_event_sites(const struct gy_event_session *session, struct gyre_site *sites);
 /* gy_event_slots - visit every barrier slot; returns how many there were. */
 size_t gy_event_slots(const struct gy_event_session *session,
 		      void (*visit)(void *context, uint64_t address, const struct gyre_cell *cell),

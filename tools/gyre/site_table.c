@@ -22,6 +22,7 @@ struct gy_site_table {
 	uint32_t operations;
 	enum gy_site_order order;
 	struct gyre_cell now[GYRE_SITES], before[GYRE_SITES];
+	struct gyre_site sites[GYRE_SITES];
 	struct row sorted[GYRE_SITES];
 };
 
@@ -46,8 +47,11 @@ void gy_site_table_close(struct gy_site_table *table)
 	free(table);
 }
 
-void gy_site_table_look(struct gy_site_table *table, const struct gyre_site *sites)
+void gy_site_table_look(struct gy_site_table *table, const struct gy_event_session *session)
 {
+	const struct gyre_site *sites = table->sites;
+
+	gy_event_sites(session, table->sites);
 	for (size_t i = 0; i < GYRE_SITES; i++) {
 		struct gyre_cell sum = {0};
 

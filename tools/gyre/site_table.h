@@ -11,9 +11,7 @@
 #include <stdint.h>
 #include <jansson.h>
 
-#include <linux/types.h>
-
-#include "events.h"
+#include "event_session.h"
 #include "stack_names.h"
 
 enum gy_site_order { SITES_BY_BYTES, SITES_BY_COUNT };
@@ -26,7 +24,7 @@ struct gy_site_table *gy_site_table_open(size_t rows, uint32_t operations,
 					 enum gy_site_order order);
 void gy_site_table_close(struct gy_site_table *table);
 /* gy_site_table_look - note what the kernel has counted by now. */
-void gy_site_table_look(struct gy_site_table *table, const struct gyre_site *sites);
+void gy_site_table_look(struct gy_site_table *table, const struct gy_event_session *session);
 /* gy_site_table_sum - of all sites: since the look before, or in all. */
 struct gyre_cell gy_site_table_sum(const struct gy_site_table *table, bool all);
 void gy_site_table_text(struct gy_site_table *table, struct gy_stack_names *names, bool all,

@@ -85,7 +85,7 @@ static int on_tick(void *context)
 	double seconds = (double)(now_ns - top->last_ns) / 1e9;
 
 	top->last_ns = now_ns;
-	gy_site_table_look(top->sites, gy_event_sites(top->session));
+	gy_site_table_look(top->sites, top->session);
 	if (gy_out_is_json())
 		look_json(top, now_ns, seconds);
 	else
@@ -118,7 +118,7 @@ static void sum_up(struct top *top)
 	struct gyre_cell sum;
 
 	gy_event_books(top->session, &books);
-	gy_site_table_look(top->sites, gy_event_sites(top->session));
+	gy_site_table_look(top->sites, top->session);
 	sum = gy_site_table_sum(top->sites, true);
 	gy_out_stream_end();
 	gy_out_json("sites", gy_site_table_json(top->sites, top->names, true,
