@@ -190,15 +190,23 @@ static inline struct gc_figures gc_read(void)
 	return figures;
 }
 
-/* bench_end, with the collector's figures and what proves that the work was the same. */
-static inline void gc_end(const struct bench_clock *clock, double operations, uint64_t checksum)
+/* bench_print, with the collector's figures and what proves that the work was the same. */
+static inline void gc_print(const struct bench_clock *begin, const struct bench_clock *end,
+			    double operations, uint64_t checksum)
 {
 	struct gc_figures figures = gc_read();
 
 	printf("checksum=%llu cycles=%llu pause_max_us=%.1f pause_total_us=%.1f ",
 	       (unsigned long long)(checksum & 0xffffffffffff), (unsigned long long)figures.cycles,
 	       (double)figures.pause_max_ns / 1e3, (double)figures.pause_total_ns / 1e3);
-	bench_end(clock, operations);
+	bench_print(begin, end, operations);
+}
+
+static inline void gc_end(const struct bench_clock *begin, double operations, uint64_t checksum)
+{
+	struct bench_clock end = bench_begin();
+
+	gc_print(begin, &end, operations, checksum);
 }
 
 /* ---- threads ---- */

@@ -108,8 +108,8 @@ var base = time.Now()
 func nowNs() uint64 { return uint64(time.Since(base)) }
 
 type clock struct {
-	wallNs uint64
-	usage  syscall.Rusage
+	wallNs, stopNs   uint64
+	usage, stopUsage syscall.Rusage
 }
 
 func begin() clock {
@@ -117,6 +117,12 @@ func begin() clock {
 	syscall.Getrusage(syscall.RUSAGE_SELF, &c.usage)
 	c.wallNs = nowNs()
 	return c
+}
+
+// stop: what comes between it and end is no part of the work.
+func (c *clock) stop() {
+	c.stopNs = nowNs()
+	syscall.Getrusage(syscall.RUSAGE_SELF, &c.stopUsage)
 }
 
 func seconds(t syscall.Timeval) float64 { return float64(t.Sec) + float64(t.Usec)*1e-6 }
@@ -140,11 +146,12 @@ func readFigures() figures {
 }
 
 func (c *clock) end(operations float64, checksum uint64) {
-	var usage syscall.Rusage
-	wall := float64(nowNs()-c.wallNs) / 1e9
-	syscall.Getrusage(syscall.RUSAGE_SELF, &usage)
-	user := seconds(usage.Utime) - seconds(c.usage.Utime)
-	system := seconds(usage.Stime) - seconds(c.usage.Stime)
+	if c.stopNs == 0 {
+		c.stop()
+	}
+	wall := float64(c.stopNs-c.wallNs) / 1e9
+	user := seconds(c.stopUsage.Utime) - seconds(c.usage.Utime)
+	system := seconds(c.stopUsage.Stime) - seconds(c.usage.Stime)
 	f := readFigures()
 	fmt.Printf("checksum=%d cycles=%d pause_max_us=%.1f pause_total_us=%.1f ", checksum&0xffffffffffff,
 		f.cycles, float64(f.pauseMaxNs)/1e3, float64(f.pauseTotalNs)/1e3)

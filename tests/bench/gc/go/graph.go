@@ -123,6 +123,7 @@ func main() {
 			least = took
 		}
 	}
+	c.stop()
 	fmt.Printf("least_s=%.4f rss_kib=%d ", float64(least)/1e9, fieldKib("/proc/self/status", "VmRSS:"))
 	hold()
 	c.end(float64(runs), graphSum(count))
