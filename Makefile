@@ -112,7 +112,7 @@ LIBS := $(if $(LIB_OBJ),$(O)/libgyre.so $(O)/libgyre.so.$(SOMAJOR) $(O)/libgyre.
 CLI  := $(if $(TOOL_SRC),$(O)/gyre)
 
 # ---------------------------------------------------------------- targets
-.PHONY: all lib bpf tools tests-build test check bench bench-alloc bench-instr bench-gc bench-build demo man install \
+.PHONY: all lib bpf tools tests-build test check bench bench-alloc bench-instr bench-trace bench-gc bench-build demo man install \
 	uninstall clean format tidy soak kernel-notes help deps-test deps-bench deps-demo
 ifeq ($(SAN),)
 all: lib bpf tools man
@@ -144,6 +144,7 @@ help:
 	'  demo          a small service on Gyre, watched live: start here' \
 	'  bench         bench-alloc and bench-instr: against glibc, jemalloc, tcmalloc, mimalloc' \
 	'  bench-gc      the collector against bdwgc, Go and malloc/free' \
+	'  bench-trace   what tracing costs the traced: every event, and the ways of today (as root)' \
 	'  soak          the stress tests for SOAK_SECONDS (default 600)' \
 	'  kernel-notes  build and run the measurements that kernel-notes/ quotes' \
 	'  install uninstall   below DESTDIR, in PREFIX (/usr/local)' \
@@ -278,6 +279,8 @@ check: deps-test
 bench: bench-alloc bench-instr
 bench-alloc bench-instr: bench-%: deps-bench all bench-build
 	@GYRE_SRC='$(SRC)' GYRE_BUILD='$(ABS_O)' sh tests/bench/run-$*.sh
+bench-trace: deps-bench all bench-build
+	@GYRE_SRC='$(SRC)' GYRE_BUILD='$(ABS_O)' sh tests/bench/run-trace.sh
 bench-gc: deps-bench all
 	@GYRE_SRC='$(SRC)' GYRE_BUILD='$(ABS_O)' sh tests/bench/gc/run.sh
 bench-instr: | bench-alloc-first
