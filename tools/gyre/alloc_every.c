@@ -16,13 +16,15 @@
 #include "output.h"
 #include "stack_names.h"
 
+#define NARROW 120 /* columns */
+
 struct every {
 	struct gy_target *target;
 	struct gy_event_session *session;
 	struct gy_stack_names *names;
 	enum gy_stack_form stack;
 	uint64_t count, depth, events;
-	bool sum;
+	bool sum, narrow; /* narrow: the stack gets the room of name and address */
 	int64_t wall_offset_ns; /* CLOCK_REALTIME minus CLOCK_MONOTONIC */
 	size_t columns;
 	uint32_t class_bytes[GYRE_CELL_CLASSES];
@@ -68,13 +70,18 @@ static void event_text(struct every *every, const struct gyre_record *record, ui
 {
 	uint32_t operation = GYRE_RECORD_OPERATION(record->where);
 	char wall[32], size[GY_OUT_TEXT], line[2048];
+	const char *name = gy_event_operation_name(operation);
 	int used;
 
 	wall_text(every, time_ns, wall);
 	gy_out_bytes(size, GYRE_RECORD_BYTES(record->bytes));
-	used = snprintf(line, sizeof(line), "%-15s  %7u  %-15.15s  %-7s  %10s  0x%012" PRIx64, wall,
-			thread, comm, gy_event_operation_name(operation), size,
-			(uint64_t)GYRE_RECORD_ADDRESS(record->where));
+	if (every->narrow)
+		used = snprintf(line, sizeof(line), "%-15s  %7u  %-7s  %10s", wall, thread, name,
+				size);
+	else
+		used = snprintf(line, sizeof(line), "%-15s  %7u  %-15.15s  %-7s  %10s  0x%012" PRIx64,
+				wall, thread, comm, name, size,
+				(uint64_t)GYRE_RECORD_ADDRESS(record->where));
 	if (every->stack == GY_STACK_LINE) {
 		size_t cut, length;
 
@@ -157,6 +164,7 @@ static int on_begin(void *context)
 	every->wall_offset_ns =
 		(int64_t)wall.tv_sec * 1000000000 + wall.tv_nsec - (int64_t)gy_monotonic_ns();
 	every->columns = gy_out_columns();
+	every->narrow = every->stack == GY_STACK_LINE && every->columns && every->columns < NARROW;
 	if (every->names)
 		gy_stack_names_look(every->names);
 	gy_out_begin(NULL, NULL);
@@ -165,7 +173,9 @@ static int on_begin(void *context)
 	gy_out_stream("events");
 	gy_out_info("Tracing every event of process %d (%s), Ctrl-C ends it", every->target->pid,
 		    every->target->comm);
-	if (!every->sum)
+	if (every->narrow && !every->sum)
+		gy_out_line("%-15s  %7s  %-7s  %10s  STACK", "TIME", "TID", "EVENT", "SIZE");
+	else if (!every->sum)
 		gy_out_line("%-15s  %7s  %-15s  %-7s  %10s  %-14s%s", "TIME", "TID", "COMM", "EVENT",
 			    "SIZE", "ADDRESS", every->stack == GY_STACK_LINE ? "  STACK" : "");
 	return 0;

@@ -202,7 +202,7 @@ static int on_batch(void *context, void *data, size_t bytes)
 	    batch->target >= session->count)
 		return 0;
 	/* A batch that a filter leaves nothing of does not come: gaps mean nothing then. */
-	if (!session->filtered)
+	if (!session->filtered && !session->mute)
 		order = gy_event_threads_order(session->threads, batch, &gap);
 	if (order == EVENT_ORDER_GAP)
 		session->missing += gap;
@@ -539,6 +539,7 @@ void gy_event_books(const struct gy_event_session *session, struct gy_event_book
 		.crowded = counts->gyre_crowded,
 		.missing = session->missing,
 		.repeated = session->repeated,
+		.early = session->stop == STOP_READER && session->plan.batch,
 		.recorded_known = true,
 		.batches = counts->gyre_batches,
 		.births_lost = counts->gyre_births_lost,
@@ -553,6 +554,7 @@ void gy_event_books(const struct gy_event_session *session, struct gy_event_book
 		books->recorded_known &= session->watched[i].answered;
 		books->recorded += after->events_recorded - after->events_waiting -
 				   (before->events_recorded - before->events_waiting);
+		books->barrier_hits += after->barrier_hits - before->barrier_hits;
 		if (after->events_dropped > before->events_dropped)
 			books->dropped += after->events_dropped - before->events_dropped;
 	}
@@ -560,6 +562,8 @@ void gy_event_books(const struct gy_event_session *session, struct gy_event_book
 
 uint64_t gy_event_lost(const struct gy_event_books *books)
 {
+	if (books->early)
+		return books->missing;
 	return books->lost + books->unread + books->crowded + books->dropped;
 }
 
@@ -586,6 +590,10 @@ void gy_event_books_out(const struct gy_event_session *session)
 			gy_out_u64("recorded", NULL, OUT_COUNT, books.recorded);
 		else
 			gy_out_null("recorded", NULL, "");
+		if (books.recorded_known)
+			gy_out_u64("barrier_hits", NULL, OUT_COUNT, books.barrier_hits);
+		else
+			gy_out_null("barrier_hits", NULL, "");
 		gy_out_end();
 		return;
 	}
@@ -594,7 +602,7 @@ void gy_event_books_out(const struct gy_event_session *session)
 	gy_out_count(lost, gy_event_lost(&books));
 	gy_out_count(recorded, books.announced + books.dropped);
 	gy_out_line("%s of %s events were lost%s", lost, recorded,
-		    books.lost ? ": the reader was too slow (see ring, and filters)" : "");
+		    books.lost ? ": the reader was too slow (see ring, filters)" : "");
 }
 
 enum gy_session_stop gy_event_stop(const struct gy_event_session *session)

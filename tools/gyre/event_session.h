@@ -76,7 +76,9 @@ struct gy_event_books {
 	uint64_t dropped;   /* by the library, which had no room */
 	uint64_t missing;   /* by the numbers of the batches that arrived */
 	uint64_t repeated;  /* the same, backwards: never */
+	bool early;         /* the reader had enough: what came later is nobody's loss */
 	uint64_t recorded;  /* by the library's own account, while attached */
+	uint64_t barrier_hits; /* the same, of barriers alone */
 	bool recorded_known;
 	uint64_t batches;
 	/* by lifetime, by slot, by site: what found no room in the kernel's tables */
@@ -103,6 +105,7 @@ void gy_event_books(const struct gy_event_session *session, struct gy_event_book
 /* gy_event_books_out - the books as members of the open JSON object, and a line for people about
  * what was lost, if anything was. */
 void gy_event_books_out(const struct gy_event_session *session);
+/* gy_event_lost - of all kinds; where the reader ended the session, what was lost before. */
 uint64_t gy_event_lost(const struct gy_event_books *books);
 
 enum gy_session_stop gy_event_stop(const struct gy_event_session *session);
