@@ -350,6 +350,22 @@ static uint32_t mapping_of(const struct gy_profile *profile, uint64_t address)
 	return 0;
 }
 
+/* A stack that was as deep as could be kept, and begins where programs and threads do, was kept
+ * whole. */
+static bool begins_at_start(const struct gy_profile *profile, const struct gy_profile_stack *stack)
+{
+	static const char *const starts[] = {"_start", "clone3", "clone", "__clone3", "__clone",
+					     "_dl_start_user"};
+	const struct gy_symbol *symbol =
+		profile->locations[profile->frames[stack->first + stack->depth - 1]].symbol;
+	const char *function = symbol ? symbol->levels[symbol->level_count - 1].function : NULL;
+
+	for (size_t i = 0; function && i < sizeof(starts) / sizeof(starts[0]); i++)
+		if (!strcmp(function, starts[i]))
+			return true;
+	return false;
+}
+
 void gy_profile_resolve(struct gy_profile *profile,
 			const struct gy_symbol *(*find)(void *context, uint64_t return_address),
 			void *context)
@@ -361,6 +377,9 @@ void gy_profile_resolve(struct gy_profile *profile,
 			location->symbol = find(context, location->address);
 		location->mapping = mapping_of(profile, location->address);
 	}
+	for (size_t i = 0; i < profile->stack_count; i++)
+		if (profile->stacks[i].cut && begins_at_start(profile, &profile->stacks[i]))
+			profile->stacks[i].cut = false;
 }
 
 /* ---------------------------------------------------------------- frames */

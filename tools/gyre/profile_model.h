@@ -102,7 +102,8 @@ void gy_profile_program_first(struct gy_profile *profile, const char *path);
 /* gy_profile_build_id - of an ELF file, in hexadecimal; "" if it has none. */
 void gy_profile_build_id(const char *path, char text[65]);
 
-/* gy_profile_resolve - find a symbol for each location; they must outlive the profile's readers.
+/* gy_profile_resolve - when all stacks are there: find a symbol for each location; the symbols must
+ * outlive the profile's readers.
  * gy_symbols_find is such a callback. Locations find their mappings, too. */
 void gy_profile_resolve(struct gy_profile *profile,
 			const struct gy_symbol *(*find)(void *context, uint64_t return_address),
