@@ -11,6 +11,10 @@
  *	runway  = what was allocated while the last cycles marked, and a quarter more
  *	trigger = goal - runway, but not before 4 tenths of the way from live to goal
  *
+ * Percent is 75 where nobody says otherwise (Go: 100). Of a cache service of 350 MiB, 4 million
+ * replacements, median of interleaved rounds: percent 100 1.8 s and 790 MiB, 75 1.5 s and 710 MiB,
+ * 60 1.7 s and 690 MiB: what fewer cycles save goes into pages that are new.
+ *
  * While a cycle marks, memory that a thread takes costs it work: scan work left / memory left until
  * the goal, per byte. Workers pay first: what they scan is a common credit from which threads draw;
  * only when it is used up does a thread mark by itself (an assist), in slices of at most

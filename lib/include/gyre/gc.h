@@ -376,7 +376,7 @@ void gyre_blocking_end(void);
 int gyre_gc_run(void);
 
 /* gyre_gc_set_percent - by how much the heap may grow between cycles.
- * @percent     of what was live; 100 at first (GYRE_OPTIONS gc_percent). Below 0: no cycle by
+ * @percent     of what was live; 75 at first (GYRE_OPTIONS gc_percent). Below 0: no cycle by
  *              itself, but at the memory limit
  * Returns      the old one
  * Errors       none
