@@ -189,25 +189,22 @@ static __always_inline void cell_add(struct gyre_cell *cell, __u64 bytes)
 	cell->bytes += bytes;
 }
 
-/* The index of the highest bit of a record's bytes, without a branch for each step: what is above
- * 2^k - 1 makes 2^k - 1 - value negative. EBE-5. */
-__noinline __u32 gyre_size_row(__u32 bytes)
-{
-	__u64 value = bytes & ~GYRE_RECORD_PAGES;
-	__u64 more = (bytes >> 31) * 13, step;
+/* The index of the highest bit of a byte: a table is a load where arithmetic is a chain. */
+const volatile __u8 gyre_byte_log2[256] = {
+	[2 ... 3] = 1,	 [4 ... 7] = 2,	   [8 ... 15] = 3,    [16 ... 31] = 4,
+	[32 ... 63] = 5, [64 ... 127] = 6, [128 ... 255] = 7,
+};
 
-#define SIZE_STEP(bits)                                                                            \
-	step = ((1ull << (bits)) - 1 - value) >> 63;                                               \
-	asm volatile("" : "+r"(step)); /* it stays arithmetic */                                   \
-	step *= (bits);                                                                            \
-	value >>= step;                                                                            \
-	more += step
-	SIZE_STEP(16);
-	SIZE_STEP(8);
-	SIZE_STEP(4);
-	SIZE_STEP(2);
-	return (__u32)(more + (value >> 1));
-#undef SIZE_STEP
+/* The row of a record's bytes: the index of their highest bit. Pages are of 2^13 bytes. */
+static __always_inline __u32 size_row(__u32 bytes)
+{
+	__u32 value = bytes & ~GYRE_RECORD_PAGES, row = (bytes >> 31) * 13;
+
+	if (value >> 16)
+		value >>= 16, row += 16;
+	if (value >> 8)
+		value >>= 8, row += 8;
+	return row + gyre_byte_log2[value & 0xff];
 }
 
 static __always_inline void site_add(struct gyre_scratch *slot, const struct gyre_record *record,
@@ -350,7 +347,7 @@ static __always_inline void count(struct gyre_scratch *slot, const struct gyre_r
 			 bytes);
 	if (gyre_by_size)
 		cell_add(&slot->sizes[row * GYRE_CELL_SIZES |
-				      (gyre_size_row(record->bytes) & (GYRE_CELL_SIZES - 1))],
+				      (size_row(record->bytes) & (GYRE_CELL_SIZES - 1))],
 			 bytes);
 	if (gyre_by_site)
 		site_add(slot, record, operation);

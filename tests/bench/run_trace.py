@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """run_trace - what tracing costs the traced: on a mixed workload, and on redis.
 
-    run_trace.py [--rounds N] [--quick] [--only mixed|redis] [--no-report]
+    run_trace.py [--rounds N] [--quick] [--only mixed|redis] [--no-peers] [--no-report]
 
 How it is measured
   - mixed: one process (traced.c) does the same piece of work again and again; between two pieces a
@@ -294,14 +294,14 @@ def main():
     parser.add_argument("--no-peers", action="store_true", help="without today's ways")
     parser.add_argument("--no-report", action="store_true")
     options = parser.parse_args()
-    parts = []
-    for name, command in (("mixed", mixed), ("redis", redis)):
-        if options.only in (None, name):
-            parts.append(command(options))
-            print("\n" + parts[-1] + "\n", flush=True)
-    if not options.quick and not options.no_report and not options.only:
-        runner.report("trace", "What tracing costs the traced", "make bench-trace",
-                      "\n\n".join(part for part in parts if part))
+    for name, title, command in (("mixed", "What tracing costs the traced: a mixed workload", mixed),
+                                 ("redis", "What tracing costs the traced: redis", redis)):
+        if options.only not in (None, name):
+            continue
+        text = command(options)
+        print("\n" + text + "\n", flush=True)
+        if text and not (options.quick or options.no_report or options.no_peers):
+            runner.report("trace-" + name, title, "make bench-trace", text)
 
 
 if __name__ == "__main__":
