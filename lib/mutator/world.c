@@ -36,9 +36,8 @@
  *         over.
  * STOP-10 The stopper must not lose its processor while it sends the signals: those not yet
  *         signalled would run for whole slices of the scheduler's, and the others stand meanwhile.
- *         So it raises its priority for that time, or, where it may not, sleeps for a moment
- *         before, which gives it a slice of its own. Both end before the scan: who waits for a
- *         helper at the highest priority would keep it from its work.
+ *         So it takes a real-time priority for that time, if it may; and keeps clear of the
+ *         timer's next tick, which is where the scheduler ends slices, whether it may or not.
  */
 #include "mutator/world.h"
 
@@ -51,7 +50,9 @@
 #include "os/tasks.h"
 
 #include <errno.h>
+#include <sched.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #define MS 1000000ull
@@ -69,9 +70,12 @@
 #define KERNEL_WORKERS_MOST 64u
 #define LISTINGS_MOST 1000u
 #define SLEPT 1024u
-#define LONG_CALLS_NS (10 * MS)
-#define FRESH_NS 20000u
-#define NICE_MOST (-20)
+#define LONG_CALLS_NS (50 * MS)
+#define TICK_ROOM_NS (1 * MS) /* what sending may take */
+#define TICK_PAST_NS 30000u
+#define TICK_TRIES 3u
+#define EARLY 8u /* the last of those awaited are awaited awake */
+#define AWAKE_NS 200000u
 
 static struct {
 	struct gy_lock lock; /* held from stop to start */
@@ -85,7 +89,6 @@ static struct {
 	bool sleeps;     /* another slept uninterruptibly */
 	pid_t hopeless;  /* STOP-9; 0: none */
 	struct gy_world_report report;
-	bool preferred;    /* STOP-10: at the highest priority */
 	uint64_t begin_ns; /* when the flag went up first */
 	pid_t named;      /* WORLD-4: of the last stop that was given up; 0: none */
 	uint8_t slept[SLEPT]; /* STOP-8: by tid, whether it was in a system call last time */
@@ -343,11 +346,25 @@ static void look_at_missing(uint64_t late_ns)
 			look_at(&world.table.entries[i], late_ns);
 }
 
+/* To wake somebody on a processor that has gone to sleep takes as long as ten threads take to
+ * stop. */
+static bool await_awake(void)
+{
+	uint64_t end_ns = gy_now_ns() + AWAKE_NS;
+
+	do {
+		sched_yield();
+		take_arrivals();
+	} while (world.expected && gy_now_ns() < end_ns);
+	return !world.expected;
+}
+
 /* Until all who are expected have come; false: `until_ns` is past, and those who are missing do
  * not just wait for a processor, or `end_ns` is. */
 static bool wait_arrivals(uint64_t until_ns, uint64_t end_ns)
 {
 	uint64_t pause_ns = WAIT_FIRST_NS, begin_ns = 0;
+	uint32_t early = EARLY;
 
 	for (;;) {
 		/* STOP-3: read before the records are. */
@@ -358,7 +375,14 @@ static bool wait_arrivals(uint64_t until_ns, uint64_t end_ns)
 		take_arrivals();
 		if (!world.expected)
 			return true;
-		__atomic_store_n(&gy_world_flag.awaited, seen + world.expected, __ATOMIC_SEQ_CST);
+		if (world.expected <= early) {
+			early = 0;
+			if (await_awake())
+				return true;
+			continue;
+		}
+		__atomic_store_n(&gy_world_flag.awaited, seen + world.expected - early,
+				 __ATOMIC_SEQ_CST);
 		if (gy_sys_futex_wait(&gy_world_flag.arrived, seen, &timeout, false) != -ETIMEDOUT)
 			continue;
 		now_ns = gy_now_ns();
@@ -401,14 +425,35 @@ static void rest(uint64_t ns)
 /* STOP-10. True: to be undone. */
 static bool priority_raise(int *before)
 {
-	*before = gy_sys_nice();
-	return *before > NICE_MOST && !gy_sys_nice_set(NICE_MOST);
+	*before = gy_sys_policy();
+	return (*before == SCHED_OTHER || *before == SCHED_BATCH || *before == SCHED_IDLE) &&
+	       !gy_sys_policy_set(SCHED_FIFO, 1);
+}
+
+/* STOP-10. The coarse clock tells when the last tick was; its resolution is the time between
+ * two. */
+static void keep_clear_of_tick(void)
+{
+	struct timespec tick, last;
+
+	if (clock_getres(CLOCK_MONOTONIC_COARSE, &tick) || tick.tv_sec)
+		return;
+	for (unsigned i = 0; i < TICK_TRIES; i++) {
+		uint64_t since_ns, tick_ns = (uint64_t)tick.tv_nsec;
+
+		clock_gettime(CLOCK_MONOTONIC_COARSE, &last);
+		since_ns = gy_now_ns() -
+			   ((uint64_t)last.tv_sec * 1000000000 + (uint64_t)last.tv_nsec);
+		if (since_ns + MIN(TICK_ROOM_NS, tick_ns / 2) < tick_ns || since_ns > tick_ns)
+			return;
+		rest(tick_ns - since_ns + TICK_PAST_NS);
+	}
 }
 
 static int stop_once(uint64_t until_ns, uint64_t end_ns)
 {
-	bool complete = false, ordered;
-	int error;
+	bool complete = false, ordered, preferred;
+	int error, policy;
 
 	gy_task_table_clear(&world.table);
 	world.expected = world.present = 0;
@@ -417,8 +462,8 @@ static int stop_once(uint64_t until_ns, uint64_t end_ns)
 	error = list_tasks();
 	if (error)
 		return error;
-	if (!world.preferred)
-		rest(FRESH_NS); /* STOP-10 */
+	keep_clear_of_tick();
+	preferred = priority_raise(&policy);
 	gy_lock_acquire(&gy_mutators_lock); /* STOP-6 */
 	if (!world.begin_ns)
 		world.begin_ns = gy_now_ns();
@@ -428,6 +473,9 @@ static int stop_once(uint64_t until_ns, uint64_t end_ns)
 	gy_lock_release(&gy_mutators_lock);
 	for (unsigned i = 0; !complete && !error && i < LISTINGS_MOST; i++) {
 		send_signals();
+		if (preferred)
+			gy_sys_policy_set(policy, 0);
+		preferred = false;
 		if (!wait_arrivals(until_ns, end_ns))
 			return -EAGAIN;
 		error = find_new(&complete);
@@ -621,7 +669,7 @@ static void keep_stopped(void)
 
 int gy_world_stop(struct gy_world_report *report)
 {
-	int error, nice;
+	int error;
 
 	gy_lock_acquire(&world.lock);
 	world.pid = getpid();
@@ -636,11 +684,8 @@ int gy_world_stop(struct gy_world_report *report)
 	} else {
 		check_kernel_workers();
 		gy_long_bar(LONG_CALLS_NS);
-		world.preferred = priority_raise(&nice);
 		world.tasks_fd = gy_tasks_open();
 		error = world.tasks_fd < 0 ? world.tasks_fd : stop_locked();
-		if (world.preferred)
-			gy_sys_nice_set(nice);
 	}
 	if (world.tasks_fd >= 0)
 		gy_sys_close(world.tasks_fd);

@@ -7,8 +7,8 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/membarrier.h>
+#include <sched.h>
 #include <sys/mman.h>
-#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -273,20 +273,22 @@ int gy_sys_tgkill(pid_t pid, pid_t tid, int number)
 	return (int)result;
 }
 
-int gy_sys_nice(void)
+int gy_sys_policy(void)
 {
 	int saved = errno;
-	long value = syscall(SYS_getpriority, PRIO_PROCESS, 0); /* 40 to 1 */
+	long policy = syscall(SYS_sched_getscheduler, 0);
 
 	errno = saved;
-	return value > 0 ? 20 - (int)value : 0;
+	return (int)policy;
 }
 
-int gy_sys_nice_set(int nice)
+int gy_sys_policy_set(int policy, int priority)
 {
+	struct sched_param parameter = {.sched_priority = priority};
 	long result;
 
-	SYS_RUN(setpriority, result, syscall(SYS_setpriority, PRIO_PROCESS, 0, nice));
+	SYS_RUN(sched_setscheduler, result,
+		syscall(SYS_sched_setscheduler, 0, policy, &parameter));
 	return (int)result;
 }
 

@@ -109,20 +109,13 @@ static void *run(void *number)
 static uint64_t *pauses; /* not in the program's data, which each pause scans */
 static size_t pause_count;
 
-/* What has come since the figures `before`; of several cycles the earlier ones share what is
- * left. */
-static struct gc_figures record(struct gc_figures before)
+/* Of the collection that has just ended, or of one that has begun since. */
+static void record(void)
 {
 	struct gc_figures now = gc_read();
-	uint64_t cycles = now.cycles - before.cycles;
 
-	for (uint64_t i = 0; i + 1 < cycles && pause_count < RECORDS_MAX; i++)
-		pauses[pause_count++] =
-			(now.pause_total_ns - before.pause_total_ns - now.pause_last_ns) /
-			(cycles - 1);
-	if (cycles > 0 && pause_count < RECORDS_MAX)
+	if (pause_count < RECORDS_MAX)
 		pauses[pause_count++] = now.pause_last_ns;
-	return now;
 }
 
 static int compare(const void *a, const void *b)
@@ -143,7 +136,6 @@ int main(int argc, char **argv)
 {
 	struct bench_args args = bench_args_begin(argc, argv);
 	struct bench_clock clock;
-	struct gc_figures figures;
 	pthread_t threads[GC_THREADS_MAX];
 	uint64_t mib, seconds, collections, until_ns, under = 0;
 	unsigned count, waiting;
@@ -172,11 +164,10 @@ int main(int argc, char **argv)
 	}
 	gc_collect();
 	clock = bench_begin();
-	figures = gc_read();
 	until_ns = gc_now_ns() + seconds * 1000000000u;
 	for (uint64_t i = 0; i < collections && gc_now_ns() < until_ns; i++) {
 		gc_collect();
-		figures = record(figures);
+		record();
 	}
 	__atomic_store_n(&end, 1, __ATOMIC_RELAXED);
 	for (unsigned i = 0; i < count; i++)
