@@ -10,7 +10,8 @@
  *      option_offset                          option_count   x struct gyre_control_option
  *      bucket_offset                          bucket_count   x struct gyre_control_bucket
  *
- * CTL-1  The header's constant part is written before `magic`, and never changes after it.
+ * CTL-1  The header's constant part is written before `magic`, and never changes after it; but
+ *        `sample_bytes` and its logarithm follow the option (CTL-2).
  * CTL-2  `totals`, the class table, `gc` and `events` are one snapshot under `snapshot_seq` (odd:
  *        being written).
  * CTL-3  A bucket's counters and frames are consistent under its own `seq` (odd: being written).

@@ -96,11 +96,17 @@ static void fill_options(struct gyre_control *page)
 	}
 }
 
+static void fill_period(struct gyre_control *page)
+{
+	uint64_t period = gy_option(GY_OPT_sample);
+
+	WRITE_RELAXED(page->sample_bytes, period);
+	WRITE_RELAXED(page->sample_bytes_log2, gy_is_power_of_2(period) ? gy_log2(period) : 0);
+}
+
 static void fill_header(struct gyre_control *page)
 {
 	struct gy_text version = {page->version, sizeof(page->version), 0};
-	uint64_t period = gy_option(GY_OPT_sample);
-
 	page->abi = GYRE_CONTROL_ABI;
 	page->header_bytes = sizeof(*page);
 	page->total_bytes = total_bytes();
@@ -109,8 +115,7 @@ static void fill_header(struct gyre_control *page)
 	page->heap_base = gy_map.base;
 	page->heap_reserved_bytes = gy_map.hugepage_reserved * GY_HUGEPAGE_BYTES;
 	page->page_bytes = (uint32_t)GY_PAGE_BYTES;
-	page->sample_bytes = period;
-	page->sample_bytes_log2 = gy_is_power_of_2(period) ? gy_log2(period) : 0;
+	fill_period(page);
 	gy_text_add(&version, GYRE_VERSION);
 	page->class_offset = class_offset();
 	page->class_count = GY_STATS_CLASSES;
@@ -205,6 +210,7 @@ void gy_control_publish(void)
 	page->events = events;
 	memcpy((char *)page + class_offset(), classes, sizeof(classes));
 	fill_options(page);
+	fill_period(page);
 	WRITE_RELAXED(page->snapshot_ns, gy_now_ns());
 	__atomic_store_n(&page->snapshot_seq, (page->snapshot_seq | 1) + 1, __ATOMIC_RELEASE);
 	if (READ_RELAXED(page->answered) != request) {

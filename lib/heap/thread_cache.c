@@ -307,7 +307,7 @@ static bool begin_interval(struct gy_thread_cache *cache, unsigned class_index, 
 	if (interval <= passed)
 		return false;
 	cold->counted += (uint64_t)((int64_t)cold->start - bin->countdown);
-	cold->start = (int32_t)MIN(interval - passed - 1, INT32_MAX);
+	cold->start = (int32_t)MIN(interval - passed - 1, GY_COUNTDOWN_MOST);
 	cold->stretch = (uint8_t)stretch;
 	bin->countdown = cold->start;
 	return true;
@@ -323,13 +323,27 @@ void gy_thread_cache_note_sample(struct gy_thread_cache *cache)
 	cache->large_countdown = 0;
 }
 
+/* CACHE-6: the option has changed. What is under way was drawn for another mean: all begin anew,
+ * and what had just ended is no sample, because it would be booked as one of the new mean. */
+static GY_COLD void begin_other(struct gy_thread_cache *cache)
+{
+	cache->sample_bytes = gy_option(GY_OPT_sample);
+	for (unsigned c = 1; c < GY_CLASS_COUNT; c++)
+		if (cache->bins[c].countdown >= 0)
+			begin_interval(cache, c, cache->pace.stretch, 0);
+	cache->large_countdown = 0;
+}
+
 bool gy_thread_cache_rearm(struct gy_thread_cache *cache, unsigned class_index)
 {
 	const struct gy_bin_cold *cold = &cache->cold[class_index];
+	bool other = cache->sample_bytes != gy_option(GY_OPT_sample);
 
-	/* INT32_MAX allocations passed of an interval that was longer. Intervals have no memory:
-	 * the rest of it is as long as a new one, which begins with the allocation in hand. */
-	if (unlikely(cold->start == INT32_MAX) &&
+	if (unlikely(other))
+		begin_other(cache);
+	/* So many allocations passed of an interval that was longer. Intervals have no memory: the
+	 * rest of it is as long as a new one, which begins with the allocation in hand. */
+	if ((unlikely(cold->start == GY_COUNTDOWN_MOST) || unlikely(other)) &&
 	    begin_interval(cache, class_index, cold->stretch, 1))
 		return false;
 	gy_thread_cache_note_sample(cache);
@@ -449,6 +463,7 @@ static struct gy_thread_cache *cache_new(void)
 	cache->tls = &gy_tls;
 	cache->stack_top = gy_stack_ceiling();
 	gy_sample_pace_begin(&cache->pace);
+	cache->sample_bytes = gy_option(GY_OPT_sample);
 	gy_lock_init(&cache->owner, GY_RANK_owner);
 	for (unsigned c = 1; c < GY_CLASS_COUNT; c++) {
 		cache->bins[c].magic = gy_size_classes[c].magic;

@@ -23,6 +23,8 @@
  *          A countdown below 0 asks for a sample; it stands for the allocation in hand.
  * CACHE-5  gy_cache_none stands in where a thread has no cache: every bin of it is empty and full,
  *          and nothing ever writes to it.
+ * CACHE-6  The option `sample` may change. A thread notices when a countdown of any class is over,
+ *          and then begins all intervals anew.
  */
 #ifndef GY_HEAP_THREAD_CACHE_H
 #define GY_HEAP_THREAD_CACHE_H
@@ -63,6 +65,7 @@ struct gy_thread_cache {
 	int64_t large_countdown; /* bytes of large blocks until the next sample; 0: none yet */
 	unsigned large_stretch;  /* of that interval (PACE-1) */
 	struct gy_sample_pace pace;
+	uint64_t sample_bytes; /* the option, when the intervals were drawn; CACHE-6 */
 	struct gy_large_own large;
 	unsigned steal_at;       /* whose capacity goes next */
 	unsigned look_at;        /* which bin is looked at next; LOOK_EVERY slow paths each */
@@ -89,6 +92,9 @@ struct gy_tls {
 
 extern __thread struct gy_tls gy_tls GY_TLS_INITIAL_EXEC GY_HIDDEN;
 extern const struct gy_thread_cache gy_cache_none GY_HIDDEN;
+
+/* No bin counts down from more: so a changed option is noticed soon (CACHE-6). */
+#define GY_COUNTDOWN_MOST (1 << 20)
 
 #define GY_NO_CACHE ((struct gy_thread_cache *)(uintptr_t)&gy_cache_none)
 

@@ -59,6 +59,7 @@ uint64_t gy_sample_weight(size_t block_bytes, unsigned stretch)
 /* What a sample of a size stands for: few sizes are sampled, again and again. */
 struct weight {
 	uint64_t block_bytes, bytes, sixteenths;
+	uint64_t period; /* the option may change */
 	unsigned stretch;
 };
 
@@ -78,10 +79,13 @@ static struct weight *weight_at(size_t block_bytes)
 static const struct weight *weight_of_locked(size_t block_bytes, unsigned stretch)
 {
 	struct weight *weight = weight_at(block_bytes);
+	uint64_t period = gy_option(GY_OPT_sample);
 
 	/* An unused entry says 0 bytes, which stand for 0. */
-	if (unlikely(weight->block_bytes != block_bytes || weight->stretch != stretch)) {
+	if (unlikely(weight->block_bytes != block_bytes || weight->stretch != stretch ||
+		     weight->period != period)) {
 		weight->block_bytes = block_bytes;
+		weight->period = period;
 		weight->stretch = stretch;
 		weight->bytes = gy_sample_weight(block_bytes, stretch);
 		/* A weight is below 2^48 (the option's maximum, or the size of a block). */

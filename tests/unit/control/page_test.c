@@ -202,7 +202,7 @@ Test(page, CTL_1_constant_part_never_changes)
 	memcpy(&before, page, sizeof(before));
 	for (unsigned i = 0; i < 2000; i++)
 		unit_free(unit_malloc(i * 10));
-	gy_option_values[GY_OPT_sample] = 1000;
+	gy_option_values[GY_OPT_cache_idle] = 1000;
 	for (unsigned i = 0; i < 100; i++)
 		gy_control_publish();
 	cr_assert_eq(memcmp(&before, page, offsetof(struct gyre_control, request)), 0);

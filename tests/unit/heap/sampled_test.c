@@ -221,11 +221,12 @@ Test(sampled, CACHE_4_a_countdown_that_was_too_short_is_no_sample)
 	unsigned c = gy_class_of_request(64), sampled = 0, whole = 0;
 	struct gy_thread_cache *cache = own();
 
-	gy_option_values[GY_OPT_sample] = (uint64_t)1 << 40;
+	gy_option_values[GY_OPT_sample] = (uint64_t)1 << 29;
 	gy_option_values[GY_OPT_sample_rate] = 0;
+	cache->sample_bytes = gy_option(GY_OPT_sample);
 	for (unsigned i = 0; i < 1000; i++) {
 		uint64_t before = gy_cache_mallocs(cache, c);
-		bool was_cut = cache->cold[c].start == INT32_MAX;
+		bool was_cut = cache->cold[c].start == GY_COUNTDOWN_MOST;
 
 		cache->bins[c].countdown = -1; /* it is over */
 		before += (uint64_t)cache->cold[c].start + 1;
@@ -236,15 +237,15 @@ Test(sampled, CACHE_4_a_countdown_that_was_too_short_is_no_sample)
 		whole += !was_cut;
 		cr_assert_gt(cache->bins[c].countdown, -1);
 		cr_assert_eq(cache->bins[c].countdown, cache->cold[c].start);
-		cr_assert_geq(gy_cache_mallocs(cache, c), before - (uint64_t)INT32_MAX - 1);
+		cr_assert_geq(gy_cache_mallocs(cache, c), before - (uint64_t)GY_COUNTDOWN_MOST - 1);
 	}
-	/* mean 2^34 allocations: 7 in 8 intervals do not fit */
+	/* mean 2^23 allocations: 7 in 8 intervals do not fit */
 	cr_assert_eq(sampled, whole);
 	cr_assert_lt(sampled, 250u);
 	cr_assert_gt(sampled, 50u);
 
-	gy_option_values[GY_OPT_sample] = 1; /* the rest of a cut interval may be one allocation */
-	cache->cold[c].start = INT32_MAX;
+	gy_option_values[GY_OPT_sample] = cache->sample_bytes = 1; /* the rest of a cut interval may be one allocation */
+	cache->cold[c].start = GY_COUNTDOWN_MOST;
 	cache->bins[c].countdown = -1;
 	cr_assert(gy_thread_cache_rearm(cache, c));
 	cr_assert_eq(cache->bins[c].countdown, 0);
