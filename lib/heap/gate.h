@@ -7,7 +7,7 @@
  *   open     the limits are what they are
  *   closed   they are 0: no size is small, no page is ours. Each operation ends up in heap.c, which
  *            tells gy_heap_hooks.record of it, and takes or gives the block by gy_gate_take and
- *            gy_gate_give: what the fast path does, between gy_thread_cache_begin and _end (HEAP-5)
+ *            gy_gate_give: copies of the fast paths
  *
  * GATE-1  page_count is gy_map.page_count or 0; the two ends are the classes' or 0; all change
  *         together under the page heap's lock. Whoever reads them amid a change takes one fast or
@@ -35,42 +35,12 @@ bool gy_gate_try_open(void);
 /* The heap has grown. [lock: page_heap] */
 void gy_gate_follow_locked(void);
 
-/* As gy_thread_cache_begin, but for a thread that has its cache in hand. */
-GY_INLINE struct gy_thread_cache *gy_gate_begin(void)
-{
-	struct gy_thread_cache *cache = READ_RELAXED(gy_tls.cache);
-
-	if (unlikely(cache == GY_NO_CACHE))
-		return NULL;
-	WRITE_RELAXED(cache->busy, cache->busy + 1);
-	__atomic_signal_fence(__ATOMIC_SEQ_CST);
-	if (likely(READ_RELAXED(gy_tls.cache) == cache))
-		return cache;
-	WRITE_RELAXED(cache->busy, cache->busy - 1);
-	return NULL;
-}
-
-/* A block of this class, if that is simple: it is counted, and none is a sample. NULL: the slow
- * way, which finds everything as the fast path would have left it. */
-GY_INLINE void *gy_gate_take(unsigned class_index)
-{
-	struct gy_thread_cache *cache = gy_gate_begin();
-	struct gy_bin *bin;
-	void *block = NULL;
-
-	if (unlikely(!cache))
-		return NULL;
-	bin = &cache->bins[class_index];
-	if (likely(bin->top != bin->floor) && likely(--bin->countdown >= 0)) {
-		block = bin->top[-1]; /* CACHE-3 */
-		__atomic_signal_fence(__ATOMIC_ACQUIRE);
-		bin->top--;
-		*(uintptr_t *)block = 0; /* HEAP-1 */
-	}
-	gy_thread_cache_end(cache);
-	return block;
-}
-
+/* What the fast paths do, under the same rule (FAST-1). A block of this class, if that is simple:
+ * it is counted, and none is a sample. NULL: the slow way, which finds everything as the fast path
+ * would have left it. */
+void *gy_gate_take(unsigned class_index);
+/* Frees such a block; false: the slow way. */
+bool gy_gate_give(unsigned class_index, void *block);
 /* The class of a small block that is allocated and no sample; 0: none that can be told at once. */
 GY_INLINE unsigned gy_gate_class(const void *block)
 {
@@ -88,27 +58,6 @@ GY_INLINE unsigned gy_gate_class(const void *block)
 	    unlikely(*(const uintptr_t *)block == gy_freed_mark()))
 		return 0;
 	return class_index;
-}
-
-/* Frees such a block; false: the slow way. */
-GY_INLINE bool gy_gate_give(unsigned class_index, void *block)
-{
-	struct gy_thread_cache *cache = gy_gate_begin();
-	struct gy_bin *bin;
-	bool room;
-
-	if (unlikely(!cache))
-		return false;
-	bin = &cache->bins[class_index];
-	room = bin->top != bin->limit;
-	if (likely(room)) {
-		*(uintptr_t *)block = gy_freed_mark();
-		*bin->top = block; /* CACHE-3 */
-		__atomic_signal_fence(__ATOMIC_RELEASE);
-		bin->top++;
-	}
-	gy_thread_cache_end(cache);
-	return room;
 }
 
 #pragma GCC visibility pop

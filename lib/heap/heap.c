@@ -151,6 +151,7 @@ static void *small_take(unsigned class_index, size_t bytes, uintptr_t caller_pc)
 	struct gy_thread_cache *cache = gy_thread_cache_begin();
 	struct gy_bin *bin;
 	unsigned stretch;
+	bool sampled;
 	void *block;
 
 	if (unlikely(cache == GY_NO_CACHE))
@@ -159,12 +160,16 @@ static void *small_take(unsigned class_index, size_t bytes, uintptr_t caller_pc)
 	bin = &cache->bins[class_index];
 	stretch = cache->cold[class_index].stretch;
 	/* The fast path has counted this allocation only if that made the countdown negative. */
-	if (unlikely(bin->countdown < 0 || --bin->countdown < 0) &&
-	    gy_thread_cache_rearm(cache, class_index)) /* CACHE-4 */
+	sampled = unlikely(bin->countdown < 0 || --bin->countdown < 0) &&
+		  gy_thread_cache_rearm(cache, class_index); /* CACHE-4 */
+	if (sampled)
 		block = small_sampled(cache, class_index, bytes, stretch, caller_pc);
 	else
 		block = small_cached(cache, class_index, bytes, caller_pc);
 	gy_thread_cache_end(cache);
+	/* A process that lives on its caches comes by nowhere else. */
+	if (sampled)
+		gy_heap_hooks.slow_path(caller_pc);
 	return block;
 }
 
@@ -493,40 +498,45 @@ static void free_block(void *block, const char *function, uintptr_t caller_pc)
 		small_free(span, span->class_index, block, function, caller_pc);
 }
 
-/* With the gate closed: what the fast path would have freed. false: none such. */
-static bool free_recorded(void *block, uintptr_t caller_pc)
+static GY_NOINLINE void free_any(void *block, uintptr_t caller_pc)
 {
-	unsigned class_index = gy_gate_class(block);
-	struct gy_thread_cache *cache;
+	int saved = errno; /* HEAP-3 */
 
-	if (unlikely(!class_index))
-		return false;
-	gy_heap_hooks.record(GY_BLOCK_GIVEN, class_index, block, gy_size_classes[class_index].bytes,
-			     caller_pc);
-	if (likely(gy_gate_give(class_index, block)))
-		return true;
-	cache = gy_thread_cache_begin();
+	free_block(block, "free", caller_pc);
+	errno = saved;
+}
+
+static GY_NOINLINE void push_any(unsigned class_index, void *block, uintptr_t caller_pc)
+{
+	struct gy_thread_cache *cache = gy_thread_cache_begin();
+
 	push_free(cache, class_index, block, "free", caller_pc);
 	gy_thread_cache_end(cache);
-	return true;
+}
+
+/* With the gate closed, the fast path's turn comes here. */
+static GY_NOINLINE void free_recorded(void *block, uintptr_t caller_pc)
+{
+	unsigned class_index = gy_gate_class(block);
+
+	if (unlikely(!class_index)) {
+		free_any(block, caller_pc);
+		return;
+	}
+	gy_heap_hooks.record(GY_BLOCK_GIVEN, class_index, block, gy_size_classes[class_index].bytes,
+			     caller_pc);
+	if (unlikely(!gy_gate_give(class_index, block)))
+		push_any(class_index, block, caller_pc);
 }
 
 void gy_heap_free(void *block, uintptr_t caller_pc)
 {
-	int saved = errno; /* HEAP-3 */
-
 	if (!block)
 		return;
-	if (unlikely(gy_gate_is_closed())) {
-		if (free_recorded(block, caller_pc)) {
-			errno = saved;
-			return;
-		}
-	} else if (sampled_free(block, "free", caller_pc)) {
-		return; /* what a sample's end calls keeps errno */
-	}
-	free_block(block, "free", caller_pc);
-	errno = saved;
+	if (unlikely(gy_gate_is_closed()))
+		free_recorded(block, caller_pc);
+	else if (!sampled_free(block, "free", caller_pc)) /* which keeps errno, too */
+		free_any(block, caller_pc);
 }
 
 /* Can a block of this span have come from a request of `bytes`, aligned to `alignment`? (HEAP-2) */

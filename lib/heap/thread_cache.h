@@ -109,6 +109,10 @@ GY_INLINE uintptr_t gy_freed_mark(void)
 	return (uintptr_t)gy_map.page_info;
 }
 
+/* What has a cache in hand outside of begin and end:
+ * it calls nothing (interpose/fast.h, FAST-1). */
+#define GY_FAST __attribute__((section("gyre_fast_text")))
+
 enum gy_flush_reason { GY_FLUSH_FULL, GY_FLUSH_EXIT, GY_FLUSH_IDLE, GY_FLUSH_BUDGET };
 
 /* Points all of a thread's hot variables to `cache`; each is written once, whole. [lock: owner] */

@@ -23,8 +23,6 @@
 
 #include "heap/heap.h"
 
-#define GY_FAST __attribute__((section("gyre_fast_text")))
-
 /* gate: the few places where the compiler needs a hand to use a memory operand. Each is an
  * instruction or two of the count that tests/bench/instr.test asserts. */
 #if defined(__x86_64__) && !GY_TSAN

@@ -230,6 +230,14 @@ GY_RACY_READER pid_t gy_sys_gettid(void)
 	return (pid_t)syscall(SYS_gettid);
 }
 
+void gy_sys_yield(void)
+{
+	int saved = errno;
+
+	syscall(SYS_sched_yield);
+	errno = saved;
+}
+
 #if defined(__x86_64__)
 /* Where a handler returns to. The bytes are what debuggers and unwinders know a signal frame by. */
 void gy_sys_restorer(void) GY_HIDDEN;

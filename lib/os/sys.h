@@ -52,6 +52,7 @@ ssize_t gy_sys_read_file(const char *path, char *buffer, size_t capacity);
 /* Copies memory of this process that may vanish meanwhile; bytes copied, or -errno. */
 ssize_t gy_sys_read_own_memory(const void *from, void *to, size_t bytes);
 pid_t gy_sys_gettid(void);
+void gy_sys_yield(void);
 /* What the kernel takes, not the C library's: also under a sanitizer, whose sigaction delays
  * signals, and with the C library's own two signals in the mask. */
 struct gy_signal_action {

@@ -92,6 +92,15 @@ GY_INLINE uint32_t claim(uint32_t *counter)
 #endif
 }
 
+/* CHECK=full: now and then a thread stands still here, for others and for signals to come by. */
+GY_INLINE void step(void)
+{
+	static GY_TLS_INITIAL_EXEC __thread uint32_t steps;
+
+	if (GYRE_CHECK_FULL && (steps = steps * 1664525u + 1013904223u) >> 22 == 0)
+		gy_sys_yield();
+}
+
 /* An atomic read: the kernel writes it. */
 #define IS_UP(name) (GYRE_PROBES && READ_RELAXED(gyre_##name##_semaphore) != 0)
 
@@ -143,6 +152,7 @@ static void ship_locked(struct buffer *buffer, enum ship_reason reason, bool tol
 			count_dropped(buffer, count);
 		}
 		sent += count;
+		step();
 		__atomic_store_n(&buffer->sent, sent, __ATOMIC_RELEASE);
 	}
 }
@@ -233,10 +243,12 @@ static GY_NOINLINE void publish(struct buffer *buffer)
 		if (claimed - committed > 1)
 			order_ticks(buffer, committed, claimed);
 		__atomic_store_n(&buffer->committed, claimed, __ATOMIC_RELEASE);
+		step();
 		if (is_due(buffer, claimed))
 			ship_own(buffer);
 		__atomic_store_n(&buffer->depth, 0, __ATOMIC_RELEASE);
 		__atomic_signal_fence(__ATOMIC_SEQ_CST);
+		step();
 		if (likely(READ_RELAXED(buffer->claimed) == buffer->committed))
 			return;
 		append_begin(buffer);
@@ -399,19 +411,19 @@ static GY_NOINLINE void stop(void)
 static GY_NOINLINE void record_other(uint64_t where, uint64_t bytes, uintptr_t caller_pc)
 {
 	uint32_t size = (uint32_t)bytes, stack = 0;
+	int saved = errno;
 
 	if (bytes >= GYRE_RECORD_PAGES)
 		size = GYRE_RECORD_PAGES | (uint32_t)((bytes + 8191) >> 13);
-	if (!IS_UP(events_on)) {
-		stop();
-		return;
-	}
 	if (IS_UP(events_stacks))
 		stack = gy_stacks_id(caller_pc);
-	if (likely(self.buffer))
+	if (!IS_UP(events_on))
+		stop();
+	else if (likely(self.buffer))
 		append(self.buffer, where, size, stack);
 	else
 		record_first(where, size, stack);
+	errno = saved;
 }
 
 /* As append() does it, where nothing is special: calls nothing, but at its end. */
@@ -431,23 +443,29 @@ void gy_events_record(unsigned operation, unsigned class_index, const void *addr
 	}
 	WRITE_RELAXED(buffer->depth, 1);
 	__atomic_signal_fence(__ATOMIC_SEQ_CST);
+	step();
 	if (unlikely(__atomic_load_n(&events.recording, __ATOMIC_ACQUIRE) != PLAIN)) { /* RING-7 */
 		publish(buffer);
 		record_other(where, bytes, caller_pc);
 		return;
 	}
 	ticks = gy_ticks_counter();
+	step();
 	at = claim(&buffer->claimed);
+	step();
 	fill(buffer, at, ticks, where, (uint32_t)bytes, 0);
 	__atomic_signal_fence(__ATOMIC_SEQ_CST);
+	step();
 	if (unlikely(buffer->committed != at) ||
 	    unlikely((int32_t)(at + 1 - READ_RELAXED(buffer->due)) >= 0)) {
 		publish(buffer);
 		return;
 	}
 	__atomic_store_n(&buffer->committed, at + 1, __ATOMIC_RELEASE);
+	step();
 	__atomic_store_n(&buffer->depth, 0, __ATOMIC_RELEASE);
 	__atomic_signal_fence(__ATOMIC_SEQ_CST);
+	step();
 	if (unlikely(READ_RELAXED(buffer->claimed) != at + 1)) {
 		append_begin(buffer);
 		publish(buffer);
