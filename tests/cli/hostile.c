@@ -1,9 +1,9 @@
-/* hostile.c - a process that lies about itself: hostile { SEED | old } [FILE OFFSET]
+/* hostile.c - a process that lies about itself: hostile { SEED | old | odd } [FILE OFFSET]
  *
  * It publishes a page of the documented layout (control_page.h), then damages it as SEED says: some
  * words of the header get values at the edge of what a reader might trust, names lose their end,
  * the memfd is unsealed, or shrinks and grows while it is read. It lives until stdin closes. Seed 0
- * is an honest page, `old` one of ABI 1. With a FILE, that is mapped executable from OFFSET, as a library would be:
+ * is an honest page, `old` one of ABI 1, `odd` one whose every stack is being written for ever. With a FILE, that is mapped executable from OFFSET, as a library would be:
  * the test damages ELF files. Not linked with Gyre: the page alone makes it a target.
  */
 #include <fcntl.h>
@@ -85,6 +85,19 @@ static void old(void)
 	page->class_offset = GYRE_CONTROL_HEADER_1;
 	memset((char *)page + GYRE_CONTROL_HEADER_1, 1,
 	       CLASSES * sizeof(struct gyre_control_class));
+}
+
+static void odd(void)
+{
+	struct gyre_control_bucket *bucket = (void *)((char *)page + page->bucket_offset);
+
+	for (uint32_t i = 0; i < BUCKETS; i++) {
+		bucket[i].seq = 1;
+		bucket[i].depth = 1;
+		bucket[i].alloc_objects = 1;
+		bucket[i].alloc_weight = 1 << 20;
+		bucket[i].frames[0] = 0x1000 + i;
+	}
 }
 
 static uint64_t edge(void)
@@ -175,6 +188,8 @@ int main(int argc, char **argv)
 	honest();
 	if ((argc > 1 && !strcmp(argv[1], "old")) || seed % 11 == 10)
 		old();
+	if (argc > 1 && !strcmp(argv[1], "odd"))
+		odd();
 	if (seed)
 		damage();
 	if (!unsealed && fcntl(descriptor, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL))

@@ -30,7 +30,8 @@
 #define CLASSES_MAX 1024u
 #define OPTIONS_MAX 256u
 #define BUCKETS_MAX 65536u
-#define BUCKET_TRIES 50
+#define BUCKET_TRIES 20   /* of one bucket, without a pause */
+#define BUCKET_PAUSES 400 /* of half a millisecond, for all of them: a page may lie */
 #define STABLE_TRIES 200
 #define SETTING_STALE_NS 3000000000ull /* longer than anybody waits for an answer */
 
@@ -593,19 +594,21 @@ void gy_snapshot_free(struct gy_snapshot *snapshot)
 /* Two copies in a row that agree and are not in the middle of a change: had one begun or ended
  * between their first and last byte, seq would tell. */
 static bool bucket_settle(const struct gy_control *control, uint64_t offset, size_t bytes,
-			  struct gyre_control_bucket *bucket)
+			  struct gyre_control_bucket *bucket, int *pauses)
 {
 	struct gyre_control_bucket again;
 
-	for (int attempt = 0; attempt < BUCKET_TRIES; attempt++) {
+	for (int attempt = 0; attempt < BUCKET_TRIES || *pauses; attempt++) {
 		memset(&again, 0, sizeof(again));
 		if (read_at(control, offset, &again, bytes))
 			return false;
 		if (!(again.seq & 1) && !memcmp(bucket, &again, sizeof(again)))
 			return true;
 		*bucket = again;
-		if (attempt > 4)
-			usleep(200);
+		if (attempt >= BUCKET_TRIES) { /* its writer does not run just now */
+			usleep(500);
+			--*pauses;
+		}
 	}
 	return false;
 }
@@ -617,6 +620,7 @@ int gy_control_buckets(struct gy_control *control, const struct gy_snapshot *sna
 	size_t entry = header->bucket_bytes, own = sizeof(**buckets);
 	size_t copied = entry < own ? entry : own;
 	uint32_t entries = header->bucket_count;
+	int pauses = BUCKET_PAUSES;
 	void *table;
 	int error = table_read(control, header->bucket_offset, &entries, BUCKETS_MAX,
 			       header->bucket_bytes, own, &table);
@@ -631,7 +635,7 @@ int gy_control_buckets(struct gy_control *control, const struct gy_snapshot *sna
 		if (!bucket->depth)
 			continue;
 		*torn += !bucket_settle(control, header->bucket_offset + (uint64_t)i * entry,
-					copied, bucket);
+					copied, bucket, &pauses);
 		if (bucket->depth > GYRE_CONTROL_FRAMES)
 			bucket->depth = GYRE_CONTROL_FRAMES;
 		(*buckets)[(*count)++] = *bucket;
