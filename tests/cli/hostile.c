@@ -1,10 +1,11 @@
 /* hostile.c - a process that lies about itself: hostile { SEED | old | odd } [FILE OFFSET]
  *
- * It publishes a page of the documented layout (control_page.h), then damages it as SEED says: some
- * words of the header get values at the edge of what a reader might trust, names lose their end,
- * the memfd is unsealed, or shrinks and grows while it is read. It lives until stdin closes. Seed 0
- * is an honest page, `old` one of ABI 1, `odd` one whose every stack is being written for ever. With a FILE, that is mapped executable from OFFSET, as a library would be:
- * the test damages ELF files. Not linked with Gyre: the page alone makes it a target.
+ * It publishes a page of the documented layout (control_page.h), then damages it as SEED says:
+ * some words of the header get values at the edge of what a reader might trust, names lose their
+ * end, the memfd is unsealed, or shrinks and grows while it is read. It lives until stdin closes.
+ * Seed 0 is an honest page, `old` one of ABI 1, `odd` one whose every stack is being written for
+ * ever. With a FILE, that is mapped executable from OFFSET, as a library would be: the test
+ * damages ELF files. Not linked with Gyre: the page alone makes it a target.
  */
 #include <fcntl.h>
 #include <pthread.h>
