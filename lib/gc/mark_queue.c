@@ -39,6 +39,7 @@ static struct {
 	uint32_t stranded; /* busy ones among the free: no chunk was to be had for their work */
 	uint64_t activity;
 	bool closed; /* BAR-5 */
+	struct gy_mark_stats before; /* [coordinator] of all cycles before this one */
 	uint32_t wakes, sleepers; /* [atomic] futex; who sleeps on it */
 } mark = {.lock = GY_LOCK_INIT(GY_RANK_mark), .closed = true};
 
@@ -439,7 +440,8 @@ static void chunk_drop(struct gy_mark_chunk *chunk)
 	chunk->first = chunk->end = 0;
 }
 
-/* Empties every queue. [lock: mark] */
+/* Empties every queue but those of markers that somebody has: whoever is late has an empty one, and
+ * may be looking into it. [lock: mark] */
 static void drop_all(void)
 {
 	struct gy_mark_chunk *chunk;
@@ -449,20 +451,37 @@ static void drop_all(void)
 		chunk_give(chunk);
 	}
 	for (struct gy_marker *marker = mark.markers; marker; marker = marker->next) {
+		if (marker->taken)
+			continue;
 		chunk_drop(marker->queue.in);
 		chunk_drop(marker->queue.out);
 	}
 	WRITE_RELAXED(gy_mark_overflowed, 0); /* a late helper looks */
 }
 
+/* Since start. A marker's own numbers are never set back: who is late may still have it in
+ * hand when the next cycle begins, and measures by them what it has done. */
+GY_RACY_READER static void sum_stats(struct gy_mark_stats *stats)
+{
+	struct gy_marker *marker = __atomic_load_n(&mark.markers, __ATOMIC_ACQUIRE);
+
+	*stats = (struct gy_mark_stats){0};
+	for (; marker; marker = marker->next) {
+		stats->scanned_bytes += READ_RELAXED(marker->stats.scanned_bytes);
+		stats->scanned_objects += READ_RELAXED(marker->stats.scanned_objects);
+		stats->marked_objects += READ_RELAXED(marker->stats.marked_objects);
+		stats->marked_bytes += READ_RELAXED(marker->stats.marked_bytes);
+	}
+}
+
 GY_RACY_READER void gy_mark_begin(void)
 {
 	struct gy_mark_chunk *chunk;
 
+	sum_stats(&mark.before);
 	gy_lock_acquire(&mark.lock);
 	drop_all();
 	for (struct gy_marker *marker = mark.markers; marker; marker = marker->next) {
-		marker->stats = (struct gy_mark_stats){0};
 		if (marker->busy && !marker->taken) { /* of a cycle that was given up */
 			marker->busy = false;
 			mark.busy--;
@@ -492,17 +511,13 @@ void gy_marker_read_stats(const struct gy_marker *marker, struct gy_mark_stats *
 	*stats = marker->stats;
 }
 
-GY_RACY_READER void gy_mark_read_stats(struct gy_mark_stats *stats)
+void gy_mark_read_stats(struct gy_mark_stats *stats)
 {
-	struct gy_marker *marker = __atomic_load_n(&mark.markers, __ATOMIC_ACQUIRE);
-
-	*stats = (struct gy_mark_stats){0};
-	for (; marker; marker = marker->next) {
-		stats->scanned_bytes += READ_RELAXED(marker->stats.scanned_bytes);
-		stats->scanned_objects += READ_RELAXED(marker->stats.scanned_objects);
-		stats->marked_objects += READ_RELAXED(marker->stats.marked_objects);
-		stats->marked_bytes += READ_RELAXED(marker->stats.marked_bytes);
-	}
+	sum_stats(stats);
+	stats->scanned_bytes -= mark.before.scanned_bytes;
+	stats->scanned_objects -= mark.before.scanned_objects;
+	stats->marked_objects -= mark.before.marked_objects;
+	stats->marked_bytes -= mark.before.marked_bytes;
 }
 
 /* The child has the forking thread alone. The lock is not held over fork, so what it protects may
@@ -514,6 +529,8 @@ void gy_mark_fork_child(void)
 	gy_lock_init(&mark.lock, GY_RANK_mark);
 	mark.free = NULL;
 	mark.free_count = 0;
+	for (struct gy_marker *marker = mark.markers; marker; marker = marker->next)
+		marker->taken = false;
 	drop_all();
 	memset(&gy_mark_shared, 0, sizeof(gy_mark_shared));
 	mark.free_markers = NULL;
