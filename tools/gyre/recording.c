@@ -2,6 +2,7 @@
 #include "recording.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -412,6 +413,12 @@ int gy_recording_open(struct gy_recording *recording, const char *path)
 		gy_recording_close(recording);
 		return gy_out_error("cannot read '%s': %s", path, strerror(-error));
 	}
+	/* Each block was good, and yet they are not all: somebody has taken some out. */
+	if (recording->end.reason && !recording->file.damage[0] &&
+	    recording->end.records != recording->records)
+		snprintf(recording->file.damage, sizeof(recording->file.damage),
+			 "its end tells of %" PRIu64 " events, and it holds %" PRIu64,
+			 recording->end.records, recording->records);
 	if (recording->symbol_count)
 		qsort(recording->symbols, recording->symbol_count, sizeof(*recording->symbols),
 		      by_address);
