@@ -146,12 +146,12 @@ static void start_thread(void)
 
 void gy_background_slow_path(uintptr_t caller_pc)
 {
-	uint64_t usable = gy_page_heap_hugepage_count() * GY_HUGEPAGE_BYTES;
-
 	uint32_t state = READ_RELAXED(background.state);
+	uint64_t usable;
 
 	if (likely(state == STARTING || state == RUNNING))
 		return;
+	usable = gy_page_heap_hugepage_count() * GY_HUGEPAGE_BYTES;
 	if (gy_called_from_loader(caller_pc)) /* BG-2 */
 		return;
 	if (!gy_control_exists())

@@ -205,26 +205,40 @@ static void large_interval(struct gy_thread_cache *cache)
 }
 
 /* Counts `bytes` of large blocks; true where this one is a sample. */
-static bool large_is_sampled(size_t bytes, unsigned *stretch)
+static bool large_is_sampled(struct gy_thread_cache *cache, size_t bytes, unsigned *stretch)
 {
-	uint64_t period = gy_option(GY_OPT_sample);
-	struct gy_thread_cache *cache;
 	bool sampled;
 
-	*stretch = 0;
-	if (!period)
+	if (!gy_option(GY_OPT_sample))
 		return false;
-	cache = gy_thread_cache_begin();
-	if (cache == GY_NO_CACHE)
-		return bytes >= period * 8;
 	large_interval(cache);
 	*stretch = cache->large_stretch;
 	cache->large_countdown -= (int64_t)bytes;
 	sampled = cache->large_countdown <= 0;
 	if (sampled)
 		gy_thread_cache_note_sample(cache);
-	gy_thread_cache_end(cache);
 	return sampled;
+}
+
+/* The part of large_alloc that the thread's cache serves: is it a sample, and a span that the
+ * thread has kept, or NULL. */
+static struct gy_span *large_cached(size_t pages, size_t alignment_pages, bool *sampled,
+				    unsigned *stretch)
+{
+	struct gy_thread_cache *cache = gy_thread_cache_begin();
+	struct gy_span *span = NULL;
+
+	if (unlikely(cache == GY_NO_CACHE))
+		return NULL;
+	*sampled = large_is_sampled(cache, pages << GY_PAGE_SHIFT, stretch);
+	if (pages <= GY_LARGE_OWN_PAGES && alignment_pages == 1)
+		span = gy_large_take_own(&cache->large, pages);
+	gy_thread_cache_end(cache);
+	if (span) {
+		WRITE_RELAXED(span->sampled, *sampled);
+		__atomic_store_n(&span->kind, GY_SPAN_LARGE, __ATOMIC_RELEASE);
+	}
+	return span;
 }
 
 static void *large_alloc(size_t bytes, size_t alignment, bool *zeroed, uintptr_t caller_pc)
@@ -232,19 +246,21 @@ static void *large_alloc(size_t bytes, size_t alignment, bool *zeroed, uintptr_t
 	enum gy_oom_reason reason = GY_OOM_OVERFLOW;
 	size_t pages, alignment_pages = MAX(alignment >> GY_PAGE_SHIFT, 1);
 	struct gy_span *span;
-	unsigned stretch;
-	bool sampled;
+	unsigned stretch = 0;
+	bool sampled = false;
 	void *block;
 
 	if (!gy_heap_start())
 		return out_of_memory(bytes, GY_OOM_RANGE);
 	if (bytes > PTRDIFF_MAX)
 		return out_of_memory(bytes, reason);
+	*zeroed = false;
 	pages = MAX(gy_div_round_up(bytes, GY_PAGE_BYTES), 1);
 	if (alignment_pages == 1)
 		pages = gy_large_round_up(pages);
-	sampled = large_is_sampled(pages << GY_PAGE_SHIFT, &stretch);
-	span = gy_large_take(pages, alignment_pages, sampled, zeroed, &reason);
+	span = large_cached(pages, alignment_pages, &sampled, &stretch);
+	if (!span)
+		span = gy_large_take(pages, alignment_pages, sampled, zeroed, &reason);
 	if (!span && reason != GY_OOM_OVERFLOW) { /* nothing that we have would do */
 		gy_scavenger_emergency();
 		span = gy_large_take(pages, alignment_pages, sampled, zeroed, &reason);
@@ -529,14 +545,34 @@ static GY_NOINLINE void free_recorded(void *block, uintptr_t caller_pc)
 		push_any(class_index, block, caller_pc);
 }
 
+/* The common end of a large block: its thread keeps the span. false: nothing was done. */
+static bool large_free_kept(void *block)
+{
+	size_t page = gy_page_of(block);
+	struct gy_thread_cache *cache;
+	struct gy_span *span;
+	bool kept;
+
+	if (page >= READ_RELAXED(gy_map.page_count) || gy_map.page_info[page].bin)
+		return false;
+	span = gy_span_of_page(page);
+	if (unlikely(!span) || READ_RELAXED(span->kind) != GY_SPAN_LARGE || span->sampled ||
+	    block != gy_span_start(span) || GY_PROBE_ENABLED(large_free))
+		return false;
+	cache = gy_thread_cache_begin();
+	kept = cache != GY_NO_CACHE && gy_large_keep(&cache->large, span);
+	gy_thread_cache_end(cache);
+	return kept;
+}
+
 void gy_heap_free(void *block, uintptr_t caller_pc)
 {
 	if (!block)
 		return;
 	if (unlikely(gy_gate_is_closed()))
 		free_recorded(block, caller_pc);
-	else if (!sampled_free(block, "free", caller_pc)) /* which keeps errno, too */
-		free_any(block, caller_pc);
+	else if (!sampled_free(block, "free", caller_pc) && !large_free_kept(block))
+		free_any(block, caller_pc); /* the others keep errno, too */
 }
 
 /* Can a block of this span have come from a request of `bytes`, aligned to `alignment`? (HEAP-2) */

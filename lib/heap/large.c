@@ -143,6 +143,7 @@ static void own_push(struct gy_large_own *own, struct gy_span *span)
 {
 	span->next = own->kept[span->pages];
 	own->kept[span->pages] = span;
+	own->kept_map |= 1ull << (span->pages - 1);
 	WRITE_RELAXED(own->kept_pages, own->kept_pages + span->pages);
 }
 
@@ -156,10 +157,13 @@ static struct gy_span *own_pop(struct gy_large_own *own, size_t pages)
 	if (unlikely(READ_RELAXED(span->kind) != GY_SPAN_NONE || span->pages != pages)) {
 		/* LARGE-1; the rest of the list cannot be trusted. */
 		own->kept[pages] = NULL;
+		own->kept_map &= ~(1ull << (pages - 1));
 		gy_misuse(GY_MISUSE_DOUBLE_FREE, gy_span_start(span), 0, 0, "free", 0);
 		return NULL;
 	}
 	own->kept[pages] = span->next;
+	if (!span->next)
+		own->kept_map &= ~(1ull << (pages - 1));
 	return span;
 }
 
@@ -200,6 +204,8 @@ static struct gy_span *own_cut(struct gy_large_own *own, size_t pages, unsigned 
 		link = &(*link)->next;
 	span = *link;
 	*link = NULL;
+	if (!own->kept[pages])
+		own->kept_map &= ~(1ull << (pages - 1));
 	while (span) {
 		struct gy_span *next = span->next;
 
@@ -211,15 +217,16 @@ static struct gy_span *own_cut(struct gy_large_own *own, size_t pages, unsigned 
 	return cut;
 }
 
-/* Keeps at most `most` pages: half of what it has of this length, then of others in turn. */
+/* Keeps at most `most` pages: half of what it has of this length, then none of others in turn. */
 static void own_shrink(struct gy_large_own *own, size_t most, size_t pages)
 {
 	unsigned keep = (unsigned)(most / 2 / pages);
 
 	gy_lock_acquire(&large.lock);
 	add_up(own);
-	for (unsigned looked = 0; looked <= GY_LARGE_OWN_PAGES; looked++) {
+	for (;;) {
 		struct gy_span *span = own_cut(own, pages, keep);
+		uint64_t above;
 
 		while (span) {
 			struct gy_span *next = span->next;
@@ -227,9 +234,12 @@ static void own_shrink(struct gy_large_own *own, size_t most, size_t pages)
 			give_common(span);
 			span = next;
 		}
-		if (own->kept_pages <= most)
+		if (own->kept_pages <= most || !own->kept_map)
 			break;
-		pages = own->shrink_at = own->shrink_at % GY_LARGE_OWN_PAGES + 1;
+		/* The next length that it has; shifted twice, for `pages` may be all 64. */
+		above = own->kept_map >> (pages - 1) >> 1;
+		pages = above ? pages + 1 + (unsigned)__builtin_ctzll(above)
+			      : 1 + (unsigned)__builtin_ctzll(own->kept_map);
 		keep = 0;
 	}
 	gy_lock_release(&large.lock);
@@ -247,6 +257,17 @@ void gy_large_count_lost(const struct gy_large_own *own)
 }
 
 /* ------------------------------------------------------------------ take, give */
+
+struct gy_span *gy_large_take_own(struct gy_large_own *own, size_t pages)
+{
+	struct gy_span *span = own_pop(own, pages);
+
+	if (span) {
+		note_demand(&own->demand, pages);
+		own_count(own, (int64_t)pages);
+	}
+	return span;
+}
 
 static struct gy_span *take_own(size_t pages)
 {
@@ -325,33 +346,34 @@ struct gy_span *gy_large_take(size_t pages, size_t alignment_pages, bool sampled
 	return span;
 }
 
-/* false: the thread has no cache, or no use for the span. */
-static bool give_own(struct gy_span *span)
+bool gy_large_keep(struct gy_large_own *own, struct gy_span *span)
 {
-	struct gy_thread_cache *cache = gy_thread_cache_begin();
-	struct gy_large_own *own = &cache->large;
-
-	if (cache == GY_NO_CACHE)
+	if (span->pages > GY_LARGE_OWN_PAGES || !is_wanted(&own->demand, span->pages))
 		return false;
-	if (!is_wanted(&own->demand, span->pages)) {
-		gy_thread_cache_end(cache);
-		return false;
-	}
+	WRITE_RELAXED(span->kind, GY_SPAN_NONE); /* LARGE-1 */
 	if (own->kept_pages + span->pages > OWN_KEEP)
 		own_shrink(own, OWN_KEEP / 2, span->pages);
 	own_count(own, -(int64_t)span->pages);
 	own_push(own, span);
-	gy_thread_cache_end(cache);
 	return true;
+}
+
+static bool give_own(struct gy_span *span)
+{
+	struct gy_thread_cache *cache = gy_thread_cache_begin();
+	bool kept = cache != GY_NO_CACHE && gy_large_keep(&cache->large, span);
+
+	gy_thread_cache_end(cache);
+	return kept;
 }
 
 bool gy_large_give(struct gy_span *span)
 {
 	if (READ_RELAXED(span->kind) != GY_SPAN_LARGE)
 		return false;
-	WRITE_RELAXED(span->kind, GY_SPAN_NONE); /* LARGE-1 */
-	if (span->pages <= GY_LARGE_OWN_PAGES && give_own(span))
+	if (give_own(span))
 		return true;
+	WRITE_RELAXED(span->kind, GY_SPAN_NONE); /* LARGE-1 */
 	gy_lock_acquire(&large.lock);
 	count(-(int64_t)span->pages, -1, 0);
 	give_common(span);

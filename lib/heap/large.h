@@ -31,13 +31,19 @@ struct gy_large_demand {
 /* Part of a thread's cache, under the same rules (CACHE-2). */
 struct gy_large_own {
 	struct gy_span *kept[GY_LARGE_OWN_PAGES + 1]; /* by length */
-	uint32_t kept_pages, shrink_at;
+	uint64_t kept_map;                            /* bit n - 1: it has spans of n pages */
+	uint32_t kept_pages;
 	struct gy_large_demand demand;
 	/* Not yet added to the common counts; what this thread frees may be another's. */
 	int64_t pages, blocks;
 	uint64_t mallocs;
 };
 
+/* A span that the calling thread keeps, no block yet (kind NONE); NULL: gy_large_take. */
+struct gy_span *gy_large_take_own(struct gy_large_own *own, size_t pages);
+/* The reverse: the calling thread keeps a block's span, which is no block from then on; false: it
+ * has no use for it, and nothing was done. */
+bool gy_large_keep(struct gy_large_own *own, struct gy_span *span);
 struct gy_span *gy_large_take(size_t pages, size_t alignment_pages, bool sampled, bool *zeroed,
 			      enum gy_oom_reason *reason);
 /* false: it is no large block any more (freed twice). */

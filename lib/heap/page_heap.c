@@ -59,12 +59,14 @@ static void fill_span_of(size_t first, size_t count, struct gy_span *span)
 {
 	struct gy_span **entry = &gy_map.span_of[first];
 
-	for (size_t i = 0; i < count; i++) {
-		if (GY_TSAN)
-			WRITE_RELAXED(entry[i], span);
-		else
-			entry[i] = span;
-	}
+	for (size_t i = 0; GY_TSAN && i < count; i++)
+		WRITE_RELAXED(entry[i], span);
+	if (GY_TSAN)
+		return;
+	for (; count >= 4; count -= 4, entry += 4)
+		entry[0] = entry[1] = entry[2] = entry[3] = span;
+	while (count--)
+		*entry++ = span;
 }
 
 /* Gives pages [first, first + count) to `span`; returns how many were bare. */

@@ -507,9 +507,7 @@ struct gy_thread_cache *gy_thread_cache_attach(void)
 	return cache;
 }
 
-/* The second look at gy_tls is one half of a Dekker protocol whose other half is the taker's
- * membarrier: either it sees us busy, or we see that it has pointed gy_tls away. */
-struct gy_thread_cache *gy_thread_cache_begin(void)
+struct gy_thread_cache *gy_thread_cache_begin_slow(void)
 {
 	for (;;) {
 		struct gy_thread_cache *cache = READ_RELAXED(gy_tls.cache);
@@ -521,11 +519,8 @@ struct gy_thread_cache *gy_thread_cache_begin(void)
 			if (cache == GY_NO_CACHE)
 				return cache;
 		}
-		WRITE_RELAXED(cache->busy, cache->busy + 1);
-		__atomic_signal_fence(__ATOMIC_SEQ_CST);
-		if (likely(READ_RELAXED(gy_tls.cache) == cache))
+		if (likely(gy_thread_cache_enter(cache)))
 			return cache;
-		WRITE_RELAXED(cache->busy, cache->busy - 1);
 	}
 }
 

@@ -122,7 +122,28 @@ int gy_thread_cache_init(void);
 /* The calling thread's cache, wherever it is in its life, for a slow path; GY_NO_CACHE where it
  * cannot have one, or the heap cannot start. Between begin and end the idle taker leaves it alone
  * (HEAP-5): we may sleep on a lock with a pointer to it in hand. */
-struct gy_thread_cache *gy_thread_cache_begin(void);
+GY_INLINE struct gy_thread_cache *gy_thread_cache_begin(void);
+struct gy_thread_cache *gy_thread_cache_begin_slow(void); /* its rare half */
+/* Marks the thread's cache busy; false: it was taken meanwhile. The second look at gy_tls is one
+ * half of a Dekker protocol whose other half is the taker's membarrier: either it sees us busy, or
+ * we see that it has pointed gy_tls away. */
+GY_INLINE bool gy_thread_cache_enter(struct gy_thread_cache *cache)
+{
+	WRITE_RELAXED(cache->busy, cache->busy + 1);
+	__atomic_signal_fence(__ATOMIC_SEQ_CST);
+	if (likely(READ_RELAXED(gy_tls.cache) == cache))
+		return true;
+	WRITE_RELAXED(cache->busy, cache->busy - 1);
+	return false;
+}
+GY_INLINE struct gy_thread_cache *gy_thread_cache_begin(void)
+{
+	struct gy_thread_cache *cache = READ_RELAXED(gy_tls.cache);
+
+	if (likely(cache != GY_NO_CACHE) && likely(gy_thread_cache_enter(cache)))
+		return cache;
+	return gy_thread_cache_begin_slow();
+}
 /* Pairs with the acquire in mutator/idle.c. */
 GY_INLINE void gy_thread_cache_end(struct gy_thread_cache *cache)
 {

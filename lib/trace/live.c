@@ -17,8 +17,9 @@ static struct {
 	struct slot *slots;
 	uint32_t mask;        /* count of slots - 1; 0: none yet */
 	uint32_t shift;       /* HASH_BITS - log2 of their count */
-	uint32_t records;     /* made so far, free ones included */
-	uint32_t free_record; /* record number + 1 */
+	uint32_t records;     /* in chunks, unused ones included */
+	uint32_t fresh;       /* the first of those that were never used */
+	uint32_t free_record; /* record number + 1, of those that were */
 	uint32_t count;       /* [atomic: relaxed for onlookers] */
 	struct gy_live_sample *chunks[GY_LIVE_MAX / CHUNK_RECORDS];
 } live GY_ALIGNED(64);
@@ -70,11 +71,7 @@ static bool add_chunk(void)
 	fresh = gy_metadata_take(CHUNK_RECORDS * sizeof(*fresh));
 	if (!fresh)
 		return false;
-	live.chunks[chunk] = fresh;
-	for (uint32_t i = CHUNK_RECORDS; i-- > 0;) {
-		fresh[i].next_free = live.free_record;
-		live.free_record = live.records + i + 1;
-	}
+	live.chunks[chunk] = fresh; /* untouched: most processes have few samples */
 	live.records += CHUNK_RECORDS;
 	return true;
 }
@@ -85,7 +82,7 @@ static GY_NOINLINE bool make_room(void)
 	if (live.count >= live.mask / 2)
 		grow_index();
 	return live.mask && live.count < (live.mask + 1) / 8 * 7 &&
-	       (live.free_record || add_chunk());
+	       (live.free_record || live.fresh < live.records || add_chunk());
 }
 
 /* The slot that holds the block; false and an empty slot, where there is an index, if none does. */
@@ -102,16 +99,20 @@ static bool find_slot(uintptr_t block, uint32_t hash, uint32_t *at)
 
 struct gy_live_sample *gy_live_add_locked(uintptr_t block)
 {
-	uint32_t hash = hash_of(block), at;
+	uint32_t hash = hash_of(block), at, number = live.free_record;
 	struct gy_live_sample *sample;
 
-	if (unlikely(live.count >= live.mask / 2 || !live.free_record) && !make_room())
+	if (unlikely(live.count >= live.mask / 2 || (!number && live.fresh == live.records)) &&
+	    !make_room())
 		return gy_live_find_locked(block);
 	if (unlikely(find_slot(block, hash, &at)))
 		return record_at(live.slots[at].number - 1); /* LIVE-1 */
-	sample = record_at(live.free_record - 1);
-	live.slots[at] = (struct slot){live.free_record, hash};
-	live.free_record = sample->next_free;
+	if (unlikely(!number))
+		number = ++live.fresh;
+	sample = record_at(number - 1);
+	if (likely(number == live.free_record))
+		live.free_record = sample->next_free;
+	live.slots[at] = (struct slot){number, hash};
 	sample->block = block;
 	sample->block_bytes = 0;
 	WRITE_RELAXED(live.count, live.count + 1);
@@ -159,7 +160,7 @@ const struct gy_live_sample *gy_live_remove_locked(uintptr_t block)
 
 void gy_live_each_locked(void (*visit)(struct gy_live_sample *sample, void *context), void *context)
 {
-	for (uint32_t i = 0; i < live.records; i++)
+	for (uint32_t i = 0; i < live.fresh; i++)
 		if (record_at(i)->block)
 			visit(record_at(i), context);
 }
@@ -180,14 +181,15 @@ void gy_live_check_locked(void)
 		if (!live.slots[i].number)
 			continue;
 		indexed++;
-		CHECK(live.slots[i].number <= live.records);
+		CHECK(live.slots[i].number <= live.fresh);
 		block = record_at(live.slots[i].number - 1)->block;
 		hash = hash_of(block);
 		CHECK(find_slot(block, hash, &at) && at == i); /* LIVE-1 */
 	}
 	for (uint32_t i = live.free_record; i; i = record_at(i - 1)->next_free)
 		unused++;
-	CHECK(indexed == live.count && indexed + unused == live.records);
+	CHECK(indexed == live.count && indexed + unused == live.fresh);
+	CHECK(live.fresh <= live.records);
 	CHECK(live.records <= GY_LIVE_MAX); /* LIVE-2 */
 	CHECK(!size || indexed < size);     /* LIVE-3 */
 }
