@@ -198,9 +198,9 @@ def heaptrack(rounds, steps):
 
 def mixed(options):
     rounds = options.rounds or (3 if options.quick else 15)
-    steps = 300000 if options.quick else 1000000
+    steps = 300000 if options.quick else 500000
     rows = mixed_gyre(rounds, steps)
-    few, turns = (2000, 2) if options.quick else (20000, 3)
+    few, turns = (2000, 2) if options.quick else (20000, 2)
     if options.no_peers:
         return mixed_text(rows, rounds, steps)
     if shutil.which("bpftrace"):
@@ -270,7 +270,7 @@ def redis(options):
         print("LEFT OUT: redis-server is not installed")
         return ""
     rounds = options.rounds or (2 if options.quick else 5)
-    requests = 10000 if options.quick else 60000
+    requests = 10000 if options.quick else 40000
     kinds = [("nobody", None)] + [(name, lambda pid, words=words: Gyre(pid, words))
                                   for name, words in KINDS]
     rows = redis_rows(redis_rounds(Allocator("gyre", LIBRARY), kinds, rounds, requests))
