@@ -1,5 +1,5 @@
 /* symbols.c - see symbols.h. elfutils' libdwfl finds the modules and reads symbols and DWARF;
- * libiberty demangles C++, Rust and D.
+ * libiberty demangles C++ and Rust.
  *
  * Dwfl asks us for each file by the start of its first mapping; `maps` is the list by which we
  * answer, and tells of code in no file. A new look at the process makes a new Dwfl and drops the

@@ -12,12 +12,14 @@
  *
  * INDEX-1  The reading of one module visits at most ENTRIES_MAX tree entries, whatever it says, and
  *          DEPTH_MAX levels of them (SYM-4).
+ * INDEX-2  A name that is shown has at most NAME_MAX_BYTES, whatever it was mangled from.
  */
 #include "symbols_index.h"
 
 #include <dwarf.h>
 #include <elfutils/libdwelf.h>
 #include <libiberty/demangle.h>
+#include <setjmp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -27,6 +29,8 @@
 #define ENTRIES_MAX 100000000u
 #define DEPTH_MAX 128
 #define RANGES_MAX 1000000
+#define NAME_MAX_BYTES 1024 /* of a name that is shown */
+#define TEXT_MAX 4096	    /* of a path, or of a mangled name */
 
 struct span {
 	uint64_t start, end, reach;
@@ -329,28 +333,71 @@ static struct unit *unit_find(struct gy_symbol_index *index, uint64_t address)
 
 static char *text_copy(const char *text)
 {
-	char *copy = text ? strdup(text) : NULL;
+	char *copy = text ? strndup(text, TEXT_MAX) : NULL;
 
 	if (copy)
 		gy_out_clean(copy);
 	return copy;
 }
 
+/* A mangled name refers back to its own parts, so a short one may stand for gigabytes: what it
+ * says is taken piece by piece, and left when it is enough. The demanglers own no memory then. */
+struct demangled {
+	char text[NAME_MAX_BYTES + 4];
+	size_t used;
+	jmp_buf enough;
+};
+
+static void demangled_piece(const char *piece, size_t length, void *context)
+{
+	struct demangled *demangled = context;
+	size_t room = NAME_MAX_BYTES - demangled->used, taken = length < room ? length : room;
+
+	memcpy(demangled->text + demangled->used, piece, taken);
+	demangled->used += taken;
+	if (taken < length)
+		longjmp(demangled->enough, 1);
+}
+
+/* Rust's names begin as C++'s do (the old way) or with _R. False: it is neither's. */
+static bool demangle(const char *name, struct demangled *demangled)
+{
+	demangled->used = 0;
+	if (*name != '_' || strlen(name) > TEXT_MAX)
+		return false;
+	if (setjmp(demangled->enough)) {
+		strcpy(demangled->text + demangled->used, "...");
+		return true;
+	}
+	if (!rust_demangle_callback(name, 0, demangled_piece, demangled)) {
+		demangled->used = 0;
+		if (strncmp(name, "_Z", 2) ||
+		    !cplus_demangle_v3_callback(name, 0, demangled_piece, demangled))
+			return false;
+	}
+	demangled->text[demangled->used] = 0;
+	return demangled->used;
+}
+
 void gy_symbol_demangle(struct gy_symbol_level *level, const char *name)
 {
-	char *demangled, *version;
+	struct demangled demangled;
+	char *version;
+	bool found;
 
 	if (!name || !*name)
 		return;
 	free(level->function);
 	free(level->linkage);
 	level->linkage = NULL;
-	/* Rust's names begin as C++'s do (the old way) or with _R; D's with _D. */
-	demangled = *name == '_' ? cplus_demangle(name, DMGL_AUTO) : NULL;
-	level->function = text_copy(demangled ? demangled : name);
-	if (demangled)
+	found = demangle(name, &demangled);
+	if (!found)
+		snprintf(demangled.text, sizeof(demangled.text), "%s", name);
+	level->function = strdup(demangled.text);
+	if (level->function)
+		gy_out_clean(level->function);
+	if (found)
 		level->linkage = text_copy(name);
-	free(demangled);
 	version = level->function ? strchr(level->function, '@') : NULL; /* symbol@@VERSION */
 	if (!level->linkage && version && version != level->function)
 		*version = 0;
