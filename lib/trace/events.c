@@ -302,13 +302,14 @@ static void append(struct buffer *buffer, uint64_t where, uint32_t bytes, uint32
 
 /* ------------------------------------------------------------------ buffers of threads */
 
-/* Who goes there counts as inside an append of its own: RING-4. */
+/* Who is there counts as inside an append of its own (RING-4); not who waits for the lock: its
+ * holder may be waiting for appends. */
 static void registry_enter(void)
 {
 	self.inside++;
+	gy_lock_acquire(&registry.lock);
 	if (self.buffer)
 		append_begin(self.buffer);
-	gy_lock_acquire(&registry.lock);
 }
 
 static void registry_leave(void)
