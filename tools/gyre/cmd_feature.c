@@ -14,7 +14,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
-#include <linux/capability.h>
 #include <linux/io_uring.h>
 #include <linux/membarrier.h>
 #include <stdio.h>
@@ -30,6 +29,7 @@
 #include "notes.h"
 #include "output.h"
 #include "probes.h"
+#include "rights.h"
 #include "target.h"
 #include "words.h"
 
@@ -86,29 +86,10 @@ static bool file_line(const char *path, char *text, size_t bytes)
 
 /* ---------------------------------------------------------------- tracing */
 
-static bool capability(unsigned int number)
-{
-	static uint64_t effective;
-	static bool known;
-	char line[256];
-	FILE *status;
-
-	if (!known) {
-		status = fopen("/proc/self/status", "re");
-		while (status && fgets(line, sizeof(line), status))
-			if (!strncmp(line, "CapEff:", 7))
-				effective = strtoull(line + 7, NULL, 16);
-		if (status)
-			fclose(status);
-		known = true;
-	}
-	return effective >> number & 1;
-}
-
 /* libbpf's own probes take a refusal for an answer: ask about our rights first. */
 static int may_know(int result)
 {
-	if (!capability(CAP_SYS_ADMIN) && !(capability(CAP_BPF) && capability(CAP_PERFMON)))
+	if (*gy_rights_load_lack())
 		return -1;
 	return result == -EPERM || result == -EACCES ? -1 : result > 0;
 }
@@ -209,21 +190,40 @@ static void choice_out(const char *key, const char *label, const char *path)
 	}
 }
 
+/* What it comes to. */
+static void can_out(void)
+{
+	bool load = !*gy_rights_load_lack(), attach = gy_rights_have(CAP_SYS_ADMIN);
+	bool others = gy_rights_have(CAP_SYS_PTRACE);
+	bool ask = others && gy_rights_have(CAP_DAC_OVERRIDE);
+
+	feature("trace_own", "tracing our own processes", load && attach,
+		load && attach ? NULL : load ? "CAP_SYS_ADMIN lacks" : gy_rights_load_lack());
+	feature("read_others", "reading others' control pages", others,
+		others ? NULL : "CAP_SYS_PTRACE lacks");
+	feature("ask_others", "fresh numbers, events and options of others' processes", ask,
+		ask	 ? NULL
+		: others ? "CAP_DAC_OVERRIDE lacks"
+			 : "CAP_SYS_PTRACE lacks");
+}
+
 static void scan_rights(void)
 {
 	section_begin("rights", "Scanning our rights...");
 	gy_out_json("root", json_boolean(geteuid() == 0));
 	gy_out_line("  user is %sroot", geteuid() ? "not " : "");
-	feature("cap_bpf", "CAP_BPF (load programs)",
-		capability(CAP_BPF) || capability(CAP_SYS_ADMIN), NULL);
+	feature("cap_bpf", "CAP_BPF (load programs)", gy_rights_have(CAP_BPF), NULL);
 	feature("cap_perfmon", "CAP_PERFMON (load programs that trace)",
-		capability(CAP_PERFMON) || capability(CAP_SYS_ADMIN), NULL);
-	feature("cap_sys_admin", "CAP_SYS_ADMIN (attach to uprobes)", capability(CAP_SYS_ADMIN),
-		NULL);
+		gy_rights_have(CAP_PERFMON), NULL);
+	feature("cap_sys_admin", "CAP_SYS_ADMIN (attach to uprobes)",
+		gy_rights_have(CAP_SYS_ADMIN), NULL);
 	feature("cap_sys_ptrace", "CAP_SYS_PTRACE (look into others' processes)",
-		capability(CAP_SYS_PTRACE), NULL);
+		gy_rights_have(CAP_SYS_PTRACE), NULL);
+	feature("cap_dac_override", "CAP_DAC_OVERRIDE (ask others' processes)",
+		gy_rights_have(CAP_DAC_OVERRIDE), NULL);
 	feature("cap_checkpoint_restore", "CAP_CHECKPOINT_RESTORE (map_files: deleted programs)",
-		capability(CAP_CHECKPOINT_RESTORE) || capability(CAP_SYS_ADMIN), NULL);
+		gy_rights_have(CAP_CHECKPOINT_RESTORE), NULL);
+	can_out();
 	sysctl_out("yama_ptrace_scope", "kernel.yama.ptrace_scope",
 		   "/proc/sys/kernel/yama/ptrace_scope", "absent (no Yama)");
 	sysctl_out("perf_event_paranoid", "kernel.perf_event_paranoid",

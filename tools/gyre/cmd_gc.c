@@ -19,6 +19,7 @@
 #include "control.h"
 #include "gc_watch.h"
 #include "output.h"
+#include "rights.h"
 #include "snapshot.h"
 #include "target.h"
 #include "words.h"
@@ -273,8 +274,8 @@ static int run_ask(struct run *run)
 				    target->pid, target->comm);
 	if (!gy_control_command(target->control, GYRE_CONTROL_COLLECT))
 		return gy_out_error("process %d (%s) cannot be asked: its control page may only be "
-				    "read",
-				    target->pid, target->comm);
+				    "read%s",
+				    target->pid, target->comm, gy_rights_ask_lack());
 	run->begin_ns = gy_monotonic_ns();
 	error = gy_control_read(target->control, GY_SNAPSHOT_WAIT_MS, &snapshot);
 	while (!error && !snapshot.fresh && gy_monotonic_ns() < run->deadline_ns &&

@@ -15,6 +15,7 @@
 
 #include "control.h"
 #include "output.h"
+#include "rights.h"
 #include "snapshot.h"
 #include "target.h"
 #include "words.h"
@@ -169,8 +170,8 @@ static int unasked(const struct gy_target *target, const char *name, int error)
 	switch (error) {
 	case -EACCES:
 		return gy_out_error("process %d (%s) cannot be asked: its control page may only be "
-				    "read",
-				    target->pid, target->comm);
+				    "read%s",
+				    target->pid, target->comm, gy_rights_ask_lack());
 	case -EPROTO:
 		return gy_out_error("process %d (%s): its Gyre is too old to change options while "
 				    "it runs",

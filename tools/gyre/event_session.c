@@ -24,6 +24,7 @@
 #include "events.skel.h"
 #include "event_threads.h"
 #include "output.h"
+#include "rights.h"
 
 #define POLL_MIN_MS 1
 #define POLL_MAX_MS 50
@@ -263,8 +264,8 @@ static int before_ask(struct gy_event_session *session, struct watched *watched)
 
 	if (!target->control || !gy_control_may_ask(target->control))
 		return gy_out_error("process %d (%s): its control page may only be read, and "
-				    "recording must be asked for",
-				    target->pid, target->comm);
+				    "recording must be asked for%s",
+				    target->pid, target->comm, gy_rights_ask_lack());
 	watched->answered = ask(watched, &watched->before);
 	if (watched->answered && !watched->before.events_available)
 		return gy_out_error("process %d (%s) does not record events: its option 'events' "

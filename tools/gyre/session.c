@@ -18,6 +18,7 @@
 
 #include "events.h"
 #include "output.h"
+#include "rights.h"
 
 #define POLL_MIN_MS 1
 #define POLL_MAX_MS 50
@@ -69,10 +70,15 @@ void gy_session_pidns(__u64 *device, __u64 *inode)
 
 int gy_session_load_error(int error)
 {
+	const char *lack = gy_rights_load_lack();
+
 	switch (error) {
 	case -EPERM:
 	case -EACCES:
-		return gy_out_error("no right to load eBPF programs; it takes root");
+		if (!*lack)
+			return gy_out_error("no right to load eBPF programs, though no capability "
+					    "lacks: a container's seccomp filter, or lockdown?");
+		return gy_out_error("no right to load eBPF programs: %s", lack);
 	case -ENOSYS:
 		return gy_out_error("no eBPF here: the kernel, or a sandbox around this command, "
 				    "refuses bpf(2)");
@@ -97,9 +103,11 @@ static int attach_error(const struct gy_session *session, const char *probe, int
 			"command",
 			target->pid, target->comm, probe);
 	if (error == -EPERM || error == -EACCES)
-		return gy_out_error("no right to attach to process %d (%s): the kernel asks for "
-				    "root (CAP_SYS_ADMIN) where uprobes are concerned",
-				    target->pid, target->comm);
+		return gy_out_error("no right to attach to process %d (%s): %s", target->pid,
+				    target->comm,
+				    gy_rights_have(CAP_SYS_ADMIN)
+					    ? strerror(-error)
+					    : "CAP_SYS_ADMIN lacks, which uprobes take");
 	if (error == -ENOTSUP || error == -EOPNOTSUPP)
 		return gy_out_error(
 			"this kernel has no uprobe semaphores (ref_ctr_offset, Linux 4.20)");
