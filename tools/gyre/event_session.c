@@ -316,7 +316,7 @@ static void *closer_run(void *argument)
 		struct watched *watched = &session->watched[i];
 		bool answered = false;
 
-		/* Another tracer may keep it recording: then it tells what it holds, and goes on. */
+		/* Another tracer may keep it recording: it tells what it holds, and goes on. */
 		while (!answered && gy_monotonic_ns() < end_ns &&
 		       !gy_target_ended(watched->target))
 			answered = ask(watched, &watched->after);

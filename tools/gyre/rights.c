@@ -10,7 +10,7 @@
  *      attaching them to a uprobe                   CAP_SYS_ADMIN
  *
  * RIGHTS-1  Beyond the first user namespace the kernel's refusals concern that one's capabilities,
- *           whatever /proc/self/status says of ours: there we have none of those that tracing takes.
+ *           whatever /proc/self/status says: there we have none of those that tracing takes.
  */
 #include "rights.h"
 
