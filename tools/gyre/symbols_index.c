@@ -353,7 +353,8 @@ static void demangled_piece(const char *piece, size_t length, void *context)
 	struct demangled *demangled = context;
 	size_t room = NAME_MAX_BYTES - demangled->used, taken = length < room ? length : room;
 
-	memcpy(demangled->text + demangled->used, piece, taken);
+	if (taken) /* an empty piece may have no address */
+		memcpy(demangled->text + demangled->used, piece, taken);
 	demangled->used += taken;
 	if (taken < length)
 		longjmp(demangled->enough, 1);
