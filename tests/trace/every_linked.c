@@ -272,6 +272,14 @@ static void obey(const char *command, uint64_t a, uint64_t b, uint64_t c)
 		barrier(a, b);
 		return;
 	}
+	if (!strcmp(command, "pass")) {
+		answer("done", rounds(), 0);
+		return;
+	}
+	if (!strcmp(command, "thread")) {
+		answer("done", stay_begin(), 0);
+		return;
+	}
 	if (!strcmp(command, "load"))
 		threads_begin(a, 0);
 	else if (!strcmp(command, "hold"))
@@ -280,8 +288,7 @@ static void obey(const char *command, uint64_t a, uint64_t b, uint64_t c)
 		stay_work(a, b);
 	else if (!strcmp(command, "graph"))
 		graph(a);
-	answer("done", !strcmp(command, "pass") ? rounds() : !strcmp(command, "thread") ? stay_begin() : 0,
-	       0);
+	answer("done", 0, 0);
 }
 
 int main(void)

@@ -79,8 +79,9 @@ static void event_text(struct every *every, const struct gyre_record *record, ui
 		used = snprintf(line, sizeof(line), "%-15s  %7u  %-7s  %10s", wall, thread, name,
 				size);
 	else
-		used = snprintf(line, sizeof(line), "%-15s  %7u  %-15.15s  %-7s  %10s  0x%012" PRIx64,
-				wall, thread, comm, name, size,
+		used = snprintf(line, sizeof(line),
+				"%-15s  %7u  %-15.15s  %-7s  %10s  0x%012" PRIx64, wall,
+				thread, comm, name, size,
 				(uint64_t)GYRE_RECORD_ADDRESS(record->where));
 	if (every->stack == GY_STACK_LINE) {
 		size_t cut, length;
@@ -176,8 +177,9 @@ static int on_begin(void *context)
 	if (every->narrow && !every->sum)
 		gy_out_line("%-15s  %7s  %-7s  %10s  STACK", "TIME", "TID", "EVENT", "SIZE");
 	else if (!every->sum)
-		gy_out_line("%-15s  %7s  %-15s  %-7s  %10s  %-14s%s", "TIME", "TID", "COMM", "EVENT",
-			    "SIZE", "ADDRESS", every->stack == GY_STACK_LINE ? "  STACK" : "");
+		gy_out_line("%-15s  %7s  %-15s  %-7s  %10s  %-14s%s", "TIME", "TID", "COMM",
+			    "EVENT", "SIZE", "ADDRESS",
+			    every->stack == GY_STACK_LINE ? "  STACK" : "");
 	return 0;
 }
 

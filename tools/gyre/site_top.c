@@ -156,6 +156,7 @@ static int parse_words(struct top *top, int argc, char **argv, bool choose)
 	const unsigned int which = EVENT_WORD_DURATION | EVENT_WORD_INTERVAL | EVENT_WORD_COUNT |
 				   EVENT_WORD_ROWS |
 				   (choose ? EVENT_WORD_FILTER | EVENT_WORD_OPERATION : 0u);
+	const char *filters = choose ? "'operation', 'size', 'class', 'thread', " : "";
 	int taken = 1;
 
 	while (argc && taken > 0) {
@@ -163,10 +164,9 @@ static int parse_words(struct top *top, int argc, char **argv, bool choose)
 				? parse_by(top, &argc, &argv)
 				: gy_event_words_take(&top->words, which, &argc, &argv);
 		if (!taken)
-			return gy_out_error("expected %s'by', 'interval', 'duration', 'count' or "
+			return gy_out_error("expected 'by', %s'interval', 'duration', 'count' or "
 					    "'rows', got: '%s'?",
-					    choose ? "'operation', 'size', 'class', 'thread', " : "",
-					    *argv);
+					    filters, *argv);
 	}
 	if (!top->words.interval_ns)
 		top->words.interval_ns = 1000000000;

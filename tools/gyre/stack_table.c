@@ -85,8 +85,10 @@ static int map_visit(const struct gy_mapping *mapping, void *context)
 static int header_check(struct gy_stack_table *table)
 {
 	struct gyre_stacks_header header;
-	int error = table->bytes > BYTES_MAX ? -EBADMSG : read_at(table, 0, &header, sizeof(header));
+	int error = -EBADMSG;
 
+	if (table->bytes >= GYRE_STACKS_HEADER && table->bytes <= BYTES_MAX)
+		error = read_at(table, 0, &header, sizeof(header));
 	if (error)
 		return error;
 	if (memcmp(header.magic, GYRE_STACKS_MAGIC, sizeof(header.magic)) ||
