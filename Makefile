@@ -145,7 +145,7 @@ help:
 	'  bench         bench-alloc and bench-instr: against glibc, jemalloc, tcmalloc, mimalloc' \
 	'  bench-gc      the collector against bdwgc, Go and malloc/free' \
 	'  bench-trace   what tracing costs the traced: every event, and the ways of today (as root)' \
-	'  soak          the stress tests for SOAK_SECONDS (default 600)' \
+	'  soak          the stress tests and the fuzzers for SOAK_SECONDS (default 600) each' \
 	'  kernel-notes  build and run the measurements that kernel-notes/ quotes' \
 	'  install uninstall   below DESTDIR, in PREFIX (/usr/local)' \
 	'  clean format tidy   as they say' '' \
@@ -290,7 +290,7 @@ demo: deps-demo all $(if $(LIB_OBJ),$(EXAMPLE_BIN))
 	@GYRE_SRC='$(SRC)' GYRE_BUILD='$(ABS_O)' sh tests/examples/demo.sh
 SOAK_SECONDS ?= 600
 soak: deps-test all tests-build
-	@GYRE_SRC='$(SRC)' GYRE_BUILD='$(ABS_O)' GYRE_SOAK_SECONDS='$(SOAK_SECONDS)' sh tests/run stress faults/inject.sh
+	@GYRE_SRC='$(SRC)' GYRE_BUILD='$(ABS_O)' GYRE_SOAK_SECONDS='$(SOAK_SECONDS)' sh tests/run stress faults/inject.sh fuzz
 kernel-notes: $(MEASURE_BIN)
 	@for program in $(MEASURE_BIN); do echo "== $$(basename $$program)"; $$program || exit 1; done
 
