@@ -114,7 +114,8 @@ static uint64_t class_bytes_allocated(const struct gy_snapshot *snapshot)
 
 static void rates_make(struct gy_top *top, const struct gy_snapshot *now, uint64_t cpu_ns)
 {
-	const struct gyre_control_totals *a = &top->snapshot.header.totals, *b = &now->header.totals;
+	const struct gyre_control_totals *a = &top->snapshot.header.totals;
+	const struct gyre_control_totals *b = &now->header.totals;
 	const struct gyre_control_gc *gc_a = &top->snapshot.header.gc, *gc_b = &now->header.gc;
 	double s = top->seconds;
 
@@ -130,7 +131,8 @@ static void rates_make(struct gy_top *top, const struct gy_snapshot *now, uint64
 				     gc_a->mark_cpu_ns + gc_a->assist_ns, s) /
 			  1e9,
 		.allocated_bytes =
-			per_second(class_bytes_allocated(now), class_bytes_allocated(&top->snapshot),
+			per_second(class_bytes_allocated(now),
+				   class_bytes_allocated(&top->snapshot),
 				   s) +
 			per_second(gc_b->bytes_allocated, gc_a->bytes_allocated, s),
 		.released_bytes = per_second(b->released_total, a->released_total, s),
@@ -165,7 +167,8 @@ static const struct past_look *look_before(const struct gy_top_past *past, uint6
 }
 
 static void site_add(struct gy_top *top, const struct gyre_control_bucket *bucket,
-		     const struct past_bucket *now, const struct past_bucket *before, double seconds)
+		     const struct past_bucket *now, const struct past_bucket *before,
+		     double seconds)
 {
 	struct gy_top_site *site = &top->sites[top->site_count];
 	bool same = before && before->hash == now->hash;
@@ -173,7 +176,9 @@ static void site_add(struct gy_top *top, const struct gyre_control_bucket *bucke
 	*site = (struct gy_top_site){
 		.hash = now->hash,
 		.held_bytes = now->held,
-		.held_objects = minus(bucket->alloc_weight_objects, bucket->free_weight_objects) / 16,
+		.held_objects = minus(bucket->alloc_weight_objects,
+				      bucket->free_weight_objects) /
+				16,
 		.bytes_per_s = per_second(now->allocated, same ? before->allocated : 0, seconds),
 		.growth_per_s = change_per_second(now->held, same ? before->held : 0, seconds),
 		.depth = bucket->depth,

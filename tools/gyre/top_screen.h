@@ -19,7 +19,7 @@ enum gy_top_key { TOP_KEY_NONE, TOP_KEY_QUIT, TOP_KEY_LOOK, TOP_KEY_DRAW };
 bool gy_top_screen_open(void);
 void gy_top_screen_close(void);
 void gy_top_screen_draw(const struct gy_top *top, const struct gy_top_view *view);
-/* gy_top_screen_key - wait until `until_ns` (CLOCK_MONOTONIC) for a key, which may change the view. */
+/* gy_top_screen_key - wait until `until_ns` (CLOCK_MONOTONIC) for a key; it may change the view. */
 enum gy_top_key gy_top_screen_key(struct gy_top_view *view, uint64_t until_ns);
 /* gy_top_stopped - has a signal asked us to end? (cmd_top.c) */
 bool gy_top_stopped(void);
