@@ -423,7 +423,7 @@ CHILD_TEST(gc_api, cycles_start_by_themselves_unless_told_otherwise)
 {
 	uint64_t before;
 
-	child_check(gyre_gc_set_percent(50) == 100);
+	child_check(gyre_gc_set_percent(50) == 75);
 	child_check(gyre_gc_set_percent(100) == 50);
 	gyre_gc_pause();
 	gyre_gc_pause();
