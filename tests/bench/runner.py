@@ -451,7 +451,10 @@ def command_alloc(options):
         with open(options.json, "w") as file:
             json.dump(rows, file, indent=1)
     if not options.quick and not options.only and not options.no_report:
-        report("alloc", "Time and peak memory against the peers", "make bench-alloc", text)
+        command = "make bench-alloc"
+        if options.rounds or options.scale != 1:
+            command = "tests/bench/run-alloc.sh --rounds %d --scale %g" % (rounds, options.scale)
+        report("alloc", "Time and peak memory against the peers", command, text)
 
 
 # ---------------------------------------------------------------- sampler
@@ -481,7 +484,7 @@ def command_sampler(options):
                   "an eighth of 64K's, median", "an eighth of 64K's, fastest", "spread of the times"], body)
     text += ("\n\n%d rounds, interleaved. Asked: under 1 %% at 512K on the mixed workload (16..1024).\nThe cost is that of "
              "the samples, and 64K takes eight times as many: an eighth of its cost says the same with an eighth of the "
-             "noise." % rounds)
+             "noise,\nbut for what the option sample_rate saves at 512K: at 64K there is no such limit." % rounds)
     print("\n" + text)
     if not options.quick:
         report("sampler", "What the always-on sampler costs", "tests/bench/run-sampler.sh", text)
