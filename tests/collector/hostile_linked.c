@@ -536,7 +536,8 @@ static void child_main(struct node *list)
 static void *forks(void *how)
 {
 	struct node *volatile list = list_make();
-	char *const arguments[] = {(char *)"true", NULL};
+	char word[] = "true";
+	char *const arguments[] = {word, NULL};
 	int status = 0;
 
 	for (unsigned i = 0; i < 12; i++) {
