@@ -357,7 +357,7 @@ tidy: $(GEN_HDR) $(SKEL) $(PROTO_HDR)
 	$(if $(TOOL_SRC),clang-tidy --quiet $(TOOL_SRC) -- -std=gnu11 $(DEFS) $(INCLUDE) -Ibpf)
 clean:
 	@echo '  CLEAN    $(O)'
-	$(Q)rm -rf $(O)/lib $(O)/bpf $(O)/gen $(O)/tools $(O)/tests $(O)/kernel-notes $(O)/man $(O)/san-* $(O)/check-* \
+	$(Q)rm -rf $(O)/lib $(O)/bpf $(O)/gen $(O)/tools $(O)/fuzz $(O)/tests $(O)/kernel-notes $(O)/man $(O)/san-* $(O)/check-* \
 		$(O)/libgyre.* $(O)/libgyre-internal.a $(O)/gyre $(O)/demo.svg $(O)/demo.pb.gz $(O)/.flags $(O)/.deps-build
 	$(Q)rmdir $(O) 2>/dev/null || :
 
