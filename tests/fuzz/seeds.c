@@ -149,15 +149,17 @@ static void blocks(struct gy_file_writer *writer)
 	struct gy_file_loss loss = {.ring_records = 3};
 	struct gy_file_clock clock = {1000, 5000, 0};
 	struct gy_file_end end = {.reason = GY_FILE_ENDED_SIGNAL, .ns = 900, .ticks = 9000};
+	/* As long as they may be, and more behind them: one more is one too many. */
 	struct {
 		struct gy_file_stack head;
-		uint64_t frames[2];
-	} stack = {{1, 2}, {0x400100, 0x400200}};
+		uint64_t frames[GYRE_STACK_FRAMES];
+	} stack[2] = {{{1, GYRE_STACK_FRAMES}, {0x400100, 0x400200}}, {{2, 30}, {0x400300}}};
 	static const char strings[] = "make_small\0main\0demo.c";
 	struct {
 		struct gy_file_symbol head;
-		struct gy_file_level levels[1];
-	} symbol = {{0x400100, 4, 1, 1}, {{1, 0, 3, 17, 10, 0}}};
+		struct gy_file_level levels[GY_FILE_LEVELS];
+	} symbol[2] = {{{0x400100, 4, 1, GY_FILE_LEVELS}, {{1, 0, 3, 17, 10, 0}}},
+		       {{0x400200, 4, 1, GY_FILE_LEVELS}, {{2, 0, 3, 18, 10, 0}}}};
 	struct gyre_record records[4] = {0};
 
 #define PUT(type, what) gy_file_write(writer, GY_FILE_##type, &(what), sizeof(what), NULL, 0)
