@@ -397,19 +397,6 @@ Test(profile, PROFILE_1_readers_see_whole_buckets, .timeout = 120)
 }
 
 /* ---- fork ---- */
-static pid_t fork_samples(void)
-{
-	pid_t child;
-
-	gy_sampler_fork_prepare();
-	child = fork();
-	if (child)
-		gy_sampler_fork_parent();
-	else
-		gy_sampler_fork_child();
-	return child;
-}
-
 static void expect_clean_exit(pid_t child)
 {
 	int status;
@@ -478,7 +465,7 @@ static void fork_with_page(bool child_has_page)
 	for (uintptr_t i = 0; i < 4; i++)
 		gy_sample_free(block_at(i), 0);
 	memcpy(copy, buckets, sizeof(copy));
-	child = fork_samples();
+	child = fork();
 	if (!child)
 		child_of_six(childs);
 	expect_clean_exit(child);
@@ -506,7 +493,7 @@ Test(profile, PROFILE_5_page_before_samples)
 	gy_profile_init(buckets, 64);
 	for (uintptr_t i = 0; i < 10; i++)
 		allocate(i, 0x1000 + i % 3);
-	child = fork_samples();
+	child = fork();
 	if (!child) {
 		gy_profile_init(childs, 64);
 		munmap(buckets, 64 * sizeof(*buckets));
@@ -528,7 +515,7 @@ Test(profile, fork_among_writers, .timeout = 120)
 	for (uintptr_t i = 0; i < WRITERS; i++)
 		pthread_create(&writers[i], NULL, write_samples, (void *)i);
 	for (unsigned i = 0; i < 30; i++) {
-		pid_t child = fork_samples();
+		pid_t child = fork();
 
 		if (!child) {
 			gy_sampler_check();
@@ -537,7 +524,7 @@ Test(profile, fork_among_writers, .timeout = 120)
 			if (i % 2)
 				child_end(0);
 			/* a grandchild */
-			child = fork_samples();
+			child = fork();
 			if (!child) {
 				allocate(1, 0x77);
 				gy_sampler_check();
