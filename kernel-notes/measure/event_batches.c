@@ -6,10 +6,10 @@
  * done with a batch comes on top (a copy of 12 KiB, or a loop over 512 records).
  */
 #include "measure.h"
+#include "place.h"
 
 #include <elf.h>
 #include <fcntl.h>
-#include <link.h>
 #include <linux/perf_event.h>
 #include <sys/wait.h>
 #include <x86intrin.h>
@@ -72,36 +72,6 @@ static double ticks_alone(void)
 		best = took < best ? took : best;
 	}
 	return best;
-}
-
-struct place {
-	uintptr_t address;
-	uint64_t offset; /* in the file; 0: not found */
-};
-
-static int find_place(struct dl_phdr_info *info, size_t bytes, void *context)
-{
-	struct place *place = context;
-
-	(void)bytes;
-	for (int i = 0; i < info->dlpi_phnum; i++) {
-		const ElfW(Phdr) *header = &info->dlpi_phdr[i];
-		uintptr_t start = info->dlpi_addr + header->p_vaddr;
-
-		if (header->p_type == PT_LOAD && place->address - start < header->p_filesz) {
-			place->offset = place->address - start + header->p_offset;
-			return 1;
-		}
-	}
-	return 0;
-}
-
-static uint64_t file_offset(const volatile void *address)
-{
-	struct place place = {(uintptr_t)address, 0};
-
-	dl_iterate_phdr(find_place, &place);
-	return place.offset;
 }
 
 /* As libbpf attaches to a probe with a semaphore, of this process alone. */

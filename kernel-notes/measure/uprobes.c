@@ -6,10 +6,10 @@
  * over the one-byte nop, and that the semaphore goes up and comes down.
  */
 #include "measure.h"
+#include "place.h"
 
 #include <elf.h>
 #include <fcntl.h>
-#include <link.h>
 #include <linux/perf_event.h>
 #include <sys/ioctl.h>
 
@@ -52,36 +52,6 @@ static double best_of(void (*function)(void), long calls)
 		best = took < best ? took : best;
 	}
 	return best;
-}
-
-struct place {
-	uintptr_t address;
-	uint64_t offset; /* in the file; 0: not found */
-};
-
-static int find_place(struct dl_phdr_info *info, size_t bytes, void *context)
-{
-	struct place *place = context;
-
-	(void)bytes;
-	for (int i = 0; i < info->dlpi_phnum; i++) {
-		const ElfW(Phdr) *header = &info->dlpi_phdr[i];
-		uintptr_t start = info->dlpi_addr + header->p_vaddr;
-
-		if (header->p_type == PT_LOAD && place->address - start < header->p_filesz) {
-			place->offset = place->address - start + header->p_offset;
-			return 1;
-		}
-	}
-	return 0;
-}
-
-static uint64_t file_offset(const volatile void *address)
-{
-	struct place place = {(uintptr_t)address, 0};
-
-	dl_iterate_phdr(find_place, &place);
-	return place.offset;
 }
 
 static int attach(uint64_t site, uint64_t reference)

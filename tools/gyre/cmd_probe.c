@@ -332,22 +332,7 @@ static int on_hit(void *context, const void *data, size_t bytes)
 
 static int watch_load(struct watch *watch, bool sleepable)
 {
-	struct probe_bpf *programs = probe_bpf__open();
-	int error;
-
-	if (!programs)
-		return -errno;
-	programs->rodata->gyre_sleepable = sleepable;
-	programs->rodata->gyre_count_only = watch->count_only;
-	gy_session_pidns(&programs->rodata->gyre_pidns_device, &programs->rodata->gyre_pidns_inode);
-	gy_session_prepare(programs->obj, sleepable);
-	error = probe_bpf__load(programs);
-	if (error) {
-		probe_bpf__destroy(programs);
-		return error;
-	}
-	watch->programs = programs;
-	return 0;
+	return gy_session_load_probes(&watch->programs, sleepable, watch->count_only);
 }
 
 static void watch_sum_up(struct watch *watch)

@@ -49,24 +49,9 @@ struct gy_control {
 
 static int read_at(const struct gy_control *control, uint64_t offset, void *to, size_t bytes)
 {
-	char *at = to;
+	struct gy_memory_file file = {control->pid, control->fd, control->remote, control->bytes};
 
-	if (offset > control->bytes || bytes > control->bytes - offset)
-		return -EBADMSG;
-	if (control->fd < 0)
-		return gy_memory_read(control->pid, control->remote + offset, to, bytes);
-	while (bytes) {
-		ssize_t got = pread(control->fd, at, bytes, (off_t)offset);
-
-		if (got < 0 && errno == EINTR)
-			continue;
-		if (got <= 0)
-			return got ? -errno : -EBADMSG;
-		at += got;
-		offset += (uint64_t)got;
-		bytes -= (size_t)got;
-	}
-	return 0;
+	return gy_memory_file_read(&file, offset, to, bytes);
 }
 
 static uint64_t now_ns(void)
@@ -112,29 +97,12 @@ static int memfd_open(const char *path, struct gy_control *control)
 	return error;
 }
 
-/* The page says its pid as the process itself knows it: the last column of NSpid. */
+/* The page says its pid as the process itself knows it. */
 static uint32_t pid_inside(int pid)
 {
-	uint64_t inside = (uint64_t)pid;
-	char path[64], line[512];
-	FILE *status;
+	uint32_t inside = gy_task_inside(pid, (uint32_t)pid);
 
-	snprintf(path, sizeof(path), "/proc/%d/status", pid);
-	status = fopen(path, "re");
-	while (status && fgets(line, sizeof(line), status)) {
-		char *last;
-
-		if (strncmp(line, "NSpid:", 6))
-			continue;
-		line[strcspn(line, "\n")] = 0;
-		last = strrchr(line, '\t');
-		if (last)
-			inside = strtoull(last + 1, NULL, 10);
-		break;
-	}
-	if (status)
-		fclose(status);
-	return (uint32_t)inside;
+	return inside ? inside : (uint32_t)pid;
 }
 
 static size_t header_least(uint32_t abi)

@@ -26,31 +26,6 @@ struct gy_event_threads {
 	struct thread *buckets[BUCKETS], *last;
 };
 
-/* The last column of NSpid: the number in the innermost namespace. 0 where it cannot be read. */
-static uint32_t inside_of(int pid, uint32_t outside)
-{
-	char path[64], line[512];
-	uint32_t inside = 0;
-	FILE *status;
-
-	snprintf(path, sizeof(path), "/proc/%d/task/%u/status", pid, outside);
-	status = fopen(path, "re");
-	while (status && fgets(line, sizeof(line), status)) {
-		char *last;
-
-		if (strncmp(line, "NSpid:", 6))
-			continue;
-		line[strcspn(line, "\n")] = 0;
-		last = strrchr(line, '\t');
-		if (last)
-			inside = (uint32_t)strtoul(last + 1, NULL, 10);
-		break;
-	}
-	if (status)
-		fclose(status);
-	return inside;
-}
-
 static uint32_t outside_of(int pid, uint32_t inside)
 {
 	char path[64];
@@ -63,7 +38,7 @@ static uint32_t outside_of(int pid, uint32_t inside)
 	while (tasks && !found && (entry = readdir(tasks))) {
 		uint32_t outside = (uint32_t)strtoul(entry->d_name, NULL, 10);
 
-		if (outside && inside_of(pid, outside) == inside)
+		if (outside && gy_task_inside(pid, outside) == inside)
 			found = outside;
 	}
 	if (tasks)
@@ -158,9 +133,11 @@ uint32_t gy_event_threads_inside(const struct gy_event_threads *threads, uint32_
 {
 	uint32_t inside = 0;
 
-	for (size_t i = 0; !inside && i < threads->count; i++)
-		inside = threads->same_namespace[i] ? outside
-						    : inside_of(threads->targets[i].pid, outside);
+	for (size_t i = 0; !inside && i < threads->count; i++) {
+		int pid = threads->targets[i].pid;
+
+		inside = threads->same_namespace[i] ? outside : gy_task_inside(pid, outside);
+	}
 	return inside ? inside : outside;
 }
 

@@ -243,21 +243,7 @@ static int on_event(void *context, const void *data, size_t bytes)
 
 static int load(struct gy_gc_watch *watch, bool sleepable)
 {
-	struct probe_bpf *programs = probe_bpf__open();
-	int error;
-
-	if (!programs)
-		return -errno;
-	programs->rodata->gyre_sleepable = sleepable;
-	gy_session_pidns(&programs->rodata->gyre_pidns_device, &programs->rodata->gyre_pidns_inode);
-	gy_session_prepare(programs->obj, sleepable);
-	error = probe_bpf__load(programs);
-	if (error) {
-		probe_bpf__destroy(programs);
-		return error;
-	}
-	watch->programs = programs;
-	return 0;
+	return gy_session_load_probes(&watch->programs, sleepable, false);
 }
 
 static unsigned int cpus_of(int pid)

@@ -135,7 +135,7 @@ struct gy_file_heap {
 struct gy_file_loss {
 	uint64_t ring_records;    /* the ring had no room; their threads' `first` shows gaps */
 	uint64_t unread_records;  /* the process's memory could not be read */
-	uint64_t library_records; /* the library had no room */
+	uint64_t dropped_records; /* the library had no room */
 	uint64_t probes;          /* hits of the collector's probes */
 	uint64_t stacks;          /* found no room in the stack table */
 };

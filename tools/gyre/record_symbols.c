@@ -99,16 +99,8 @@ void gy_recording_files_close(struct gy_recording_files *files)
 {
 	if (!files)
 		return;
-	for (size_t i = 0; i < files->size; i++) {
-		struct gy_symbol *symbol = files->symbols[i];
-
-		for (size_t level = 0; symbol && level < symbol->level_count; level++) {
-			free(symbol->levels[level].function);
-			free(symbol->levels[level].linkage);
-			free(symbol->levels[level].file);
-		}
-		free(symbol);
-	}
+	for (size_t i = 0; i < files->size; i++)
+		gy_symbol_free(files->symbols[i]);
 	free(files->symbols);
 	if (files->dwfl) {
 		dwfl_getmodules(files->dwfl, index_free, NULL, 0);

@@ -18,6 +18,7 @@
 
 #include "events.h"
 #include "output.h"
+#include "probe.skel.h"
 #include "rights.h"
 
 #define POLL_MIN_MS 1
@@ -280,4 +281,23 @@ const char *gy_session_stop_name(const struct gy_session *session)
 		break;
 	}
 	return "error";
+}
+
+int gy_session_load_probes(struct probe_bpf **result, bool sleepable, bool count_only)
+{
+	struct probe_bpf *programs = probe_bpf__open();
+	int error;
+
+	if (!programs)
+		return -errno;
+	programs->rodata->gyre_sleepable = sleepable;
+	programs->rodata->gyre_count_only = count_only;
+	gy_session_pidns(&programs->rodata->gyre_pidns_device, &programs->rodata->gyre_pidns_inode);
+	gy_session_prepare(programs->obj, sleepable);
+	error = probe_bpf__load(programs);
+	if (error)
+		probe_bpf__destroy(programs);
+	else
+		*result = programs;
+	return error;
 }

@@ -35,6 +35,8 @@ enum gy_session_stop {
 	STOP_ERROR,
 };
 
+struct probe_bpf; /* the skeleton of bpf/probe.bpf.c */
+
 struct gy_session {
 	const struct gy_target *target;
 	struct bpf_link *links[GY_SESSION_LINKS];
@@ -52,6 +54,8 @@ int gy_session_begin(struct gy_session *session, const struct gy_target *target)
 /* gy_session_prepare - before load: sleepable or not, and the pid namespace (BPF-3, BPF-4). */
 void gy_session_prepare(struct bpf_object *object, bool sleepable);
 void gy_session_pidns(__u64 *device, __u64 *inode);
+/* gy_session_load_probes - the programs that send any probe's arguments. 0 or -errno. */
+int gy_session_load_probes(struct probe_bpf **programs, bool sleepable, bool count_only);
 /* gy_session_load_error - tell why programs could not be opened or loaded. Returns -1. */
 int gy_session_load_error(int error);
 /* gy_session_attach - attach to a probe in every image of the target. Returns 0, or -1 with the

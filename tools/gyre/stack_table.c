@@ -26,24 +26,9 @@ struct gy_stack_table {
 
 static int read_at(const struct gy_stack_table *table, uint64_t offset, void *to, size_t bytes)
 {
-	char *at = to;
+	struct gy_memory_file file = {table->pid, table->fd, table->remote, table->bytes};
 
-	if (offset > table->bytes || bytes > table->bytes - offset)
-		return -EBADMSG;
-	if (table->fd < 0)
-		return gy_memory_read(table->pid, table->remote + offset, to, bytes);
-	while (bytes) {
-		ssize_t got = pread(table->fd, at, bytes, (off_t)offset);
-
-		if (got < 0 && errno == EINTR)
-			continue;
-		if (got <= 0)
-			return got ? -errno : -EBADMSG;
-		at += got;
-		offset += (uint64_t)got;
-		bytes -= (size_t)got;
-	}
-	return 0;
+	return gy_memory_file_read(&file, offset, to, bytes);
 }
 
 /* As for the control page: look by O_PATH before opening, only a regular file of tmpfs will do. */

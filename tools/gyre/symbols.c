@@ -353,20 +353,22 @@ struct gy_symbols *gy_symbols_open(int pid)
 	return symbols;
 }
 
+void gy_symbol_free(struct gy_symbol *symbol)
+{
+	for (size_t level = 0; symbol && level < symbol->level_count; level++) {
+		free(symbol->levels[level].function);
+		free(symbol->levels[level].linkage);
+		free(symbol->levels[level].file);
+	}
+	free(symbol);
+}
+
 void gy_symbols_close(struct gy_symbols *symbols)
 {
 	if (!symbols)
 		return;
-	for (size_t i = 0; i < symbols->cache_size; i++) {
-		struct gy_symbol *symbol = symbols->cache[i];
-
-		for (size_t level = 0; symbol && level < symbol->level_count; level++) {
-			free(symbol->levels[level].function);
-			free(symbol->levels[level].linkage);
-			free(symbol->levels[level].file);
-		}
-		free(symbol);
-	}
+	for (size_t i = 0; i < symbols->cache_size; i++)
+		gy_symbol_free(symbols->cache[i]);
 	for (size_t i = 0; i < symbols->module_count; i++)
 		free(symbols->modules[i]);
 	free(symbols->modules);

@@ -46,6 +46,8 @@ void gy_symbols_close(struct gy_symbols *symbols);
 /* gy_symbols_find - never NULL; valid until gy_symbols_close. Not thread-safe.
  * @return_address  the call before it is what is resolved */
 const struct gy_symbol *gy_symbols_find(struct gy_symbols *symbols, uint64_t return_address);
+/* gy_symbol_free - one that is in no gy_symbols, with its names; NULL will do. */
+void gy_symbol_free(struct gy_symbol *symbol);
 /* gy_symbol_text - a name for a level, never empty: the function (a compiler's copy of one is that
  * function: "lookup.constprop.0" is "lookup"), or MODULE+0xOFFSET, or the address. */
 void gy_symbol_text(const struct gy_symbol *symbol, size_t level, char *text, size_t bytes);

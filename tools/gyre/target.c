@@ -454,3 +454,49 @@ int gy_target_arguments(int *argc, char ***argv, struct gy_target *target, enum 
 	}
 	return 0;
 }
+
+int gy_memory_file_read(const struct gy_memory_file *file, uint64_t offset, void *to, size_t bytes)
+{
+	char *at = to;
+
+	if (offset > file->bytes || bytes > file->bytes - offset)
+		return -EBADMSG;
+	if (file->fd < 0)
+		return gy_memory_read(file->pid, file->remote + offset, to, bytes);
+	while (bytes) {
+		ssize_t got = pread(file->fd, at, bytes, (off_t)offset);
+
+		if (got < 0 && errno == EINTR)
+			continue;
+		if (got <= 0)
+			return got ? -errno : -EBADMSG;
+		at += got;
+		offset += (uint64_t)got;
+		bytes -= (size_t)got;
+	}
+	return 0;
+}
+
+uint32_t gy_task_inside(int pid, uint32_t tid)
+{
+	char path[64], line[512];
+	uint32_t inside = 0;
+	FILE *status;
+
+	snprintf(path, sizeof(path), "/proc/%d/task/%u/status", pid, tid);
+	status = fopen(path, "re");
+	while (status && fgets(line, sizeof(line), status)) {
+		char *last;
+
+		if (strncmp(line, "NSpid:", 6))
+			continue;
+		line[strcspn(line, "\n")] = 0;
+		last = strrchr(line, '\t');
+		if (last)
+			inside = (uint32_t)strtoul(last + 1, NULL, 10);
+		break;
+	}
+	if (status)
+		fclose(status);
+	return inside;
+}

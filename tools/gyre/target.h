@@ -79,4 +79,17 @@ void gy_process_comm(int pid, char comm[GY_COMM_BYTES]);
 /* gy_memory_read - read a target's memory. 0 or -errno. */
 int gy_memory_read(int pid, uint64_t address, void *to, size_t bytes);
 
+/* struct gy_memory_file - a memfd of a target's that it keeps mapped. */
+struct gy_memory_file {
+	int pid, fd;     /* fd -1: only the process's memory is within reach */
+	uint64_t remote; /* where it has it mapped */
+	uint64_t bytes;
+};
+
+/* gy_memory_file_read - 0, -errno, or -EBADMSG where it has no such bytes. */
+int gy_memory_file_read(const struct gy_memory_file *file, uint64_t offset, void *to, size_t bytes);
+/* gy_task_inside - a thread's number in its innermost pid namespace, as the process itself knows
+ * it: the last column of NSpid. 0 where it cannot be read. */
+uint32_t gy_task_inside(int pid, uint32_t tid);
+
 #endif

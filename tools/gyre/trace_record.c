@@ -252,20 +252,7 @@ static int on_probe(void *context, void *data, size_t bytes)
 
 static int probes_load(struct recorder *recorder, bool sleepable)
 {
-	struct probe_bpf *programs = probe_bpf__open();
-	int error;
-
-	if (!programs)
-		return -errno;
-	programs->rodata->gyre_sleepable = sleepable;
-	gy_session_pidns(&programs->rodata->gyre_pidns_device, &programs->rodata->gyre_pidns_inode);
-	gy_session_prepare(programs->obj, sleepable);
-	error = probe_bpf__load(programs);
-	if (error)
-		probe_bpf__destroy(programs);
-	else
-		recorder->probes = programs;
-	return error;
+	return gy_session_load_probes(&recorder->probes, sleepable, false);
 }
 
 static int probes_begin(struct recorder *recorder)
@@ -306,7 +293,7 @@ static void put_loss(struct recorder *recorder)
 	gy_event_books(recorder->session, &books);
 	loss = (struct gy_file_loss){.ring_records = books.lost + books.crowded,
 				     .unread_records = books.unread,
-				     .library_records = books.dropped};
+				     .dropped_records = books.dropped};
 	if (recorder->probes)
 		loss.probes = recorder->probes->bss->gyre_lost;
 	put(recorder, GY_FILE_LOSS, &loss, sizeof(loss), NULL, 0);

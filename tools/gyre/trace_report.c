@@ -467,14 +467,14 @@ static void losses_out(struct report *report)
 	for (size_t i = 0; i < report->recording.thread_count; i++)
 		missing += report->recording.threads[i].missing;
 	if (!gy_out_is_json() && !missing && !loss->ring_records && !loss->unread_records &&
-	    !loss->library_records && !loss->probes) {
+	    !loss->dropped_records && !loss->probes) {
 		gy_out_line("\nNothing was lost.");
 		return;
 	}
 	gy_out_begin("lost", "Lost");
 	gy_out_u64("ring", "no room in the ring", OUT_COUNT, loss->ring_records);
 	gy_out_u64("unread", "could not be read", OUT_COUNT, loss->unread_records);
-	gy_out_u64("library", "no room in the library", OUT_COUNT, loss->library_records);
+	gy_out_u64("library", "no room in the library", OUT_COUNT, loss->dropped_records);
 	gy_out_u64("missing", "gaps in the recording", OUT_COUNT, missing);
 	gy_out_note("by the numbers of the batches");
 	gy_out_u64("probes", "steps of the collector", OUT_COUNT, loss->probes);
