@@ -42,7 +42,7 @@
 
 #define GYRE_CONTROL_NAME "gyre-control"
 #define GYRE_CONTROL_MAGIC "GYREctl\1"
-#define GYRE_CONTROL_ABI 3u
+#define GYRE_CONTROL_ABI 4u
 #define GYRE_CONTROL_ABI_OLDEST 1u /* that an observer of today still reads */
 #define GYRE_CONTROL_FRAMES 32
 #define GYRE_CONTROL_BUCKETS 4096u
@@ -152,6 +152,29 @@ struct gyre_control_setting {
 	char name[GYRE_CONTROL_TEXT], value[GYRE_CONTROL_TEXT];
 };
 
+/* CTL-9. A field of 0 means the default. */
+struct gyre_control_leak {
+	uint32_t seq;	/* [observers] odd: being written */
+	uint32_t done;	/* [library] the last one begun, or refused */
+	int32_t result; /* [library] 0 begun, or -errno: EBUSY a scan is on, EINVAL not understood,
+			 * ENOMEM no room for the result, EAGAIN no thread */
+	uint32_t heard; /* [observers] the last one whose asker has read the answer */
+	uint32_t scan;	/* [library] number of the scan that was begun */
+	uint32_t operation; /* from here on [observers]: enum gyre_leak_operation */
+	uint32_t flags;	    /* GYRE_LEAK_EXACT ... */
+	uint32_t share_permille; /* of one CPU; 1 to 1000, default 250 */
+	uint32_t stop_after_ms;	 /* give up then; default: never */
+	uint32_t lease_ms;  /* give up when the asker has not moved `lease` for so long; 100 to
+			     * 600000, default: no lease */
+	uint32_t rounds;    /* at least so many, 2 to GYRE_LEAK_ROUNDS; default 3 */
+	uint32_t registers_wait_ms; /* default 1000 */
+	uint64_t memory_bytes; /* that the scan may take; default: 1/8 of the heap + 64 MiB */
+	uint64_t tag_mask;     /* bits of a word that are cleared before it is taken for a pointer, in
+				* addition to the word as it is */
+	uint64_t address;      /* GYRE_LEAK_WHY */
+	uint64_t spare[4];
+};
+
 /* Recording of every event (trace/event_record.h); CTL-2. */
 struct gyre_control_events {
 	uint64_t events_available; /* 1: it may be switched on here (option events) */
@@ -197,9 +220,12 @@ struct gyre_control {
 	/* ABI 3 */
 	struct gyre_control_setting setting; /* CTL-8 */
 	struct gyre_control_events events; /* CTL-2 */
+	/* ABI 4 */
+	struct gyre_control_leak leak; /* CTL-9 */
 };
 
 #define GYRE_CONTROL_HEADER_1 464u /* header_bytes of ABI 1 */
 #define GYRE_CONTROL_HEADER_2 792u
+#define GYRE_CONTROL_HEADER_3 1032u
 
 #endif

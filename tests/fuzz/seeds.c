@@ -72,6 +72,9 @@ static void pages(const char *folder)
 	header->abi = 2;
 	header->header_bytes = GYRE_CONTROL_HEADER_2;
 	put(folder, "page", "abi2", &page, sizeof(page));
+	header->abi = 3;
+	header->header_bytes = GYRE_CONTROL_HEADER_3;
+	put(folder, "page", "abi3", &page, sizeof(page));
 }
 
 /* ---------------------------------------------------------------- stacks, batches, texts */

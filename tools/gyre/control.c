@@ -109,6 +109,7 @@ static size_t header_least(uint32_t abi)
 {
 	return abi == 1	  ? GYRE_CONTROL_HEADER_1
 	       : abi == 2 ? GYRE_CONTROL_HEADER_2
+	       : abi == 3 ? GYRE_CONTROL_HEADER_3
 			  : sizeof(struct gyre_control);
 }
 

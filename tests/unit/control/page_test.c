@@ -130,6 +130,8 @@ Test(page, CTL_7_older_readers_find_their_parts)
 	cr_assert_eq(offsetof(struct gyre_control, setting), GYRE_CONTROL_HEADER_2);
 	cr_assert_eq(offsetof(struct gyre_control, events), 872u);
 	cr_assert_eq(sizeof(struct gyre_control_events), 160u);
+	cr_assert_eq(offsetof(struct gyre_control, leak), GYRE_CONTROL_HEADER_3);
+	cr_assert_eq(sizeof(struct gyre_control_leak), 104u);
 	cr_assert_eq(offsetof(struct gyre_control_option, initial), 2u * GYRE_CONTROL_TEXT);
 }
 
