@@ -27,7 +27,7 @@ function keep_field(text,    word) {
 		target = "parameters"
 		return
 	}
-	if (match(text, /^(Returns|Errors|Threads|Signals|Fork|Cost|Since|Source)(, (Threads|Signals|Fork|Cost))*/)) {
+	if (match(text, /^(Returns|Errors|Misuse|Threads|Signals|Fork|Cost|Since|Source)(, (Threads|Signals|Fork|Cost))*/)) {
 		word = substr(text, 1, RLENGTH)
 		fields = fields ".TP\n.B " word "\n" lines_of(substr(text, RLENGTH + 1))
 		target = "fields"
