@@ -35,7 +35,8 @@
 	RANK(large, "kept spans and counts of large blocks; take and give; fork: held")		   \
 	RANK(page_heap, "pages of the whole heap; span take and give; fork: held")		   \
 	RANK(sampler, "live samples, profile, shelves; one in 512 KiB; fork: held")		   \
-	RANK(metadata, "the library's own small memory; fork: held")
+	RANK(metadata, "the library's own small memory; fork: held")				   \
+	RANK(own_memory, "which mappings are the library's own; fork: held")
 
 enum gy_lock_rank {
 #define GY_RANK_ENUM(name, text) GY_RANK_##name,

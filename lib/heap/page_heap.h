@@ -78,6 +78,13 @@ struct gy_span_ref {
 	uint8_t class_index, sampled;
 };
 unsigned gy_page_heap_spans_in(size_t index, struct gy_span_ref *refs);
+/* Spans of every kind that begin in huge page `index`, by address; at most 256. */
+struct gy_span_look {
+	struct gy_span *span;
+	uint32_t first_page, pages;
+	uint8_t kind, class_index, sampled; /* kind: enum gy_span_kind */
+};
+unsigned gy_page_heap_look(size_t index, struct gy_span_look *looks);
 /* CHECK=full: HUGE-1, HUGE-2 and the lists. */
 void gy_page_heap_check(void);
 

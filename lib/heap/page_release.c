@@ -144,6 +144,32 @@ unsigned gy_page_heap_spans_in(size_t index, struct gy_span_ref *refs)
 	return count;
 }
 
+unsigned gy_page_heap_look(size_t index, struct gy_span_look *looks)
+{
+	const struct gy_hugepage *hugepage = &gy_map.hugepages[index];
+	const size_t first = index * GY_HUGEPAGE_PAGES;
+	unsigned count = 0;
+	size_t pages = 1;
+
+	gy_lock_acquire(&gy_pages.lock);
+	for (size_t i = 0; index < gy_map.hugepage_count && hugepage->used_count &&
+			   i < GY_HUGEPAGE_PAGES;
+	     i += pages) {
+		struct gy_span *span = gy_span_of_page(first + i);
+
+		pages = 1;
+		if (!gy_bit_get(hugepage->used, (unsigned)i) || !span ||
+		    span->first_page != first + i)
+			continue;
+		pages = MAX(span->pages, 1u);
+		looks[count++] = (struct gy_span_look){
+			span, span->first_page,	      span->pages, READ_RELAXED(span->kind),
+			span->class_index, READ_RELAXED(span->sampled)};
+	}
+	gy_lock_release(&gy_pages.lock);
+	return count;
+}
+
 void gy_page_heap_check(void)
 {
 	uint64_t used = 0, released = 0;

@@ -304,6 +304,16 @@ void gy_scavenger_emergency(void)
 	gy_lock_release(&trim_lock);
 }
 
+void gy_scavenger_hold(void)
+{
+	gy_lock_acquire(&trim_lock);
+}
+
+void gy_scavenger_let_go(void)
+{
+	gy_lock_release(&trim_lock);
+}
+
 void gy_scavenger_fork_prepare(void)
 {
 	gy_lock_acquire(&trim_lock);

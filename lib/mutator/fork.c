@@ -20,6 +20,7 @@
 #include "heap/scavenger.h"
 #include "heap/thread_cache.h"
 #include "os/long_call.h"
+#include "os/own_memory.h"
 #include "trace/events.h"
 #include "trace/sampler.h"
 
@@ -38,10 +39,12 @@ static void prepare(void)
 	gy_page_heap_lock();
 	gy_sampler_fork_prepare();
 	gy_metadata_lock();
+	gy_own_memory_fork_prepare();
 }
 
 static void parent(void)
 {
+	gy_own_memory_fork_parent();
 	gy_metadata_unlock();
 	gy_sampler_fork_parent();
 	gy_page_heap_unlock();
@@ -55,6 +58,7 @@ static void parent(void)
 
 static void child(void)
 {
+	gy_own_memory_fork_child();
 	gy_metadata_unlock();
 	gy_metadata_fork_child();
 	gy_sampler_fork_child();

@@ -53,6 +53,7 @@ static void parse_line(const char *at, struct gy_mapping *mapping)
 	mapping->end = end;
 	mapping->readable = at[1] == 'r';
 	mapping->writable = at[2] == 'w';
+	mapping->shared = at[4] == 's';
 	at = parse_hex(at + 6, &mapping->offset);
 	at = parse_hex(at + 1, &ignored);
 	at = parse_hex(at + 1, &ignored);

@@ -15,7 +15,7 @@
 struct gy_mapping {
 	uintptr_t start, end;
 	uint64_t offset, inode; /* inode 0: no file */
-	bool readable, writable;
+	bool readable, writable, shared;
 };
 
 struct gy_maps {

@@ -2,6 +2,7 @@
 #include "os/memory_file.h"
 
 #include "base/compiler.h"
+#include "os/own_memory.h"
 #include "os/sys.h"
 
 #include <errno.h>
@@ -51,6 +52,7 @@ int gy_memory_file_make(struct gy_memory_file *file, const char *name, size_t by
 		gy_sys_close(fd);
 		return -ENOMEM;
 	}
+	gy_own_memory_add(*mapped, bytes);
 	*file = (struct gy_memory_file){.fd = fd};
 	if (!fstat(fd, &status)) {
 		file->device = status.st_dev;

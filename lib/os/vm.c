@@ -2,6 +2,7 @@
 #include "os/vm.h"
 
 #include "base/bits.h"
+#include "os/own_memory.h"
 #include "os/sys.h"
 
 #include <sys/mman.h>
@@ -31,6 +32,7 @@ int gy_vm_reserve(void **start, size_t bytes, size_t alignment)
 	if (begin + alignment > aligned)
 		gy_sys_munmap((void *)(aligned + bytes), begin + alignment - aligned);
 	*start = (void *)aligned;
+	gy_own_memory_add(*start, bytes);
 	return 0;
 }
 
@@ -41,13 +43,25 @@ int gy_vm_commit(void *start, size_t bytes)
 
 int gy_vm_map(void **start, size_t bytes)
 {
+	int error;
+
 	*start = NULL;
-	return gy_sys_mmap(start, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1);
+	error = gy_sys_mmap(start, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1);
+	if (!error)
+		gy_own_memory_add(*start, bytes);
+	return error;
 }
 
 int gy_vm_unmap(void *start, size_t bytes)
 {
-	return gy_sys_munmap(start, bytes);
+	int error;
+
+	/* First: what the kernel maps there next is another's. */
+	gy_own_memory_remove(start, bytes);
+	error = gy_sys_munmap(start, bytes);
+	if (error)
+		gy_own_memory_add(start, bytes);
+	return error;
 }
 
 int gy_vm_want_hugepages(void *start, size_t bytes)
