@@ -53,7 +53,7 @@ _gyre() {
 	if [ ${#_gyre_line[@]} = 0 ]; then
 		case $_gyre_current in
 		-*) _gyre_words --json --pretty --debug --version --help ;;
-		*) _gyre_words heap alloc gc process probe feature barrier option top trace batch version help ;;
+		*) _gyre_words heap alloc gc process probe feature barrier option top trace leak batch version help ;;
 		esac
 		return
 	fi
@@ -69,6 +69,7 @@ _gyre() {
 		option) _gyre_words list show set help ;;
 		trace) _gyre_words record report export help ;;
 		top) _gyre_words pid name help ;;
+		leak) _gyre_words watch help ;;
 		batch) _gyre_words file help ;;
 		esac
 		return
@@ -178,6 +179,14 @@ _gyre() {
 		sort) _gyre_words rate held growth ;;
 		interval | count | sites) ;;
 		*) _gyre_unused interval sort count sites ;;
+		esac
+		;;
+	'leak watch')
+		_gyre_proc && return
+		case $_gyre_previous in
+		picture) COMPREPLY=($(compgen -f -- "$_gyre_current")) ;;
+		interval | duration | count | sites) ;;
+		*) _gyre_unused interval duration count sites picture ;;
 		esac
 		;;
 	'probe show')

@@ -40,7 +40,7 @@ bool gy_top_stopped(void)
 	return stopped;
 }
 
-static void signals_catch(void)
+void gy_top_signals_catch(void)
 {
 	struct sigaction action = {.sa_handler = on_signal};
 
@@ -135,7 +135,7 @@ static void text_out(const struct gy_top *top, const struct request *request)
 }
 
 /* Until the time, or a signal. */
-static void wait_until(uint64_t until_ns)
+void gy_top_wait_until(uint64_t until_ns)
 {
 	uint64_t now;
 
@@ -165,7 +165,7 @@ static int run_lines(struct gy_top *top, struct request *request)
 		gy_out_stream("looks");
 	while (!request->count || shown < request->count) {
 		next_ns += request->view.interval_ns;
-		wait_until(next_ns);
+		gy_top_wait_until(next_ns);
 		if (stopped)
 			break;
 		error = gy_top_look(top);
@@ -234,7 +234,7 @@ int gy_cmd_top(int argc, char **argv)
 	if (!error)
 		error = gy_top_open(&top, &target);
 	if (!error) {
-		signals_catch();
+		gy_top_signals_catch();
 		if (!gy_out_is_json() && isatty(STDOUT_FILENO) && isatty(STDIN_FILENO) &&
 		    gy_top_screen_open())
 			error = run_screen(&top, &request);

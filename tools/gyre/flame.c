@@ -147,7 +147,7 @@ static bool nodes_make(struct tree *tree)
 /* ---------------------------------------------------------------- text */
 
 /* FLAME-1. Control characters are gone already (OUT-3). */
-static void put_text(FILE *out, const char *text)
+void gy_svg_text(FILE *out, const char *text)
 {
 	for (; *text; text++) {
 		if (!strncmp(text, "\xef\xbf\xbe", 3) || !strncmp(text, "\xef\xbf\xbf", 3)) {
@@ -254,7 +254,7 @@ static void put_label(FILE *out, const char *name, double width)
 	char *cut = room ? strndup(name, shown) : NULL;
 
 	if (cut)
-		put_text(out, cut);
+		gy_svg_text(out, cut);
 	if (cut && shown < length)
 		fputs("..", out);
 	free(cut);
@@ -272,13 +272,13 @@ static void put_node(FILE *out, const struct tree *tree, const struct node *node
 	colour(tree, function, fill);
 	fprintf(out, "<g class=\"f\" data-s=\"%llu\" data-v=\"%llu\" data-d=\"%u\"><title>",
 		(unsigned long long)node->start, (unsigned long long)node->value, node->depth);
-	put_text(out, function->name);
+	gy_svg_text(out, function->name);
 	if (*function->module) {
 		fputs("&#10;(", out);
-		put_text(out, function->module);
+		gy_svg_text(out, function->module);
 		if (function->file) {
 			fputs(", ", out);
-			put_text(out, file ? file + 1 : function->file);
+			gy_svg_text(out, file ? file + 1 : function->file);
 			fprintf(out, ":%d", function->line);
 		}
 		fputc(')', out);
@@ -316,7 +316,7 @@ static void put_legend(FILE *out, const struct tree *tree)
 			"<rect class=\"l\" x=\"%.1f\" y=\"54\" width=\"12\" height=\"12\" "
 			"fill=\"%s\"/><text class=\"l\" x=\"%.1f\" y=\"64\">",
 			x, fill, x + 17);
-		put_text(out, *function->module ? function->module : "unknown");
+		gy_svg_text(out, *function->module ? function->module : "unknown");
 		fputs("</text>\n", out);
 		x += 40 + CHAR * (double)strlen(*function->module ? function->module : "unknown");
 	}
@@ -336,7 +336,7 @@ static void put_head(FILE *out, const struct tree *tree, unsigned int height, co
 		"<text id=\"title\" x=\"10\" y=\"24\">",
 		WIDTH, height, WIDTH, height, (unsigned long long)tree->total, tree->depth,
 		gy_flame_style);
-	put_text(out, title);
+	gy_svg_text(out, title);
 	fprintf(out, "</text>\n<text id=\"about\" x=\"10\" y=\"43\">%s, %s</text>\n",
 		tree->profile->types[tree->type].type, tree->total ? total : "no samples");
 	put_legend(out, tree);

@@ -15,12 +15,17 @@
 #ifndef GYRE_TOOLS_FLAME_H
 #define GYRE_TOOLS_FLAME_H
 
+#include <stdio.h>
+
 #include "profile_functions.h"
 
 /* gy_flame_make - the file, a string to be freed; or NULL.
  * @title  stands above; @type  which value is drawn */
 char *gy_flame_make(const struct gy_profile *profile, const struct gy_profile_functions *functions,
 		    size_t type, const char *title);
+
+/* gy_svg_text - text of a process's in an SVG (FLAME-1). */
+void gy_svg_text(FILE *out, const char *text);
 
 /* flame_script.c */
 extern const char gy_flame_style[], gy_flame_script[];

@@ -181,20 +181,44 @@ static bool slows(const struct gy_trend_series *series)
 	return second < first * 3 / 5 && last < middle * 6 / 7;
 }
 
-/* Blocks come and go as often, as far as can be told. */
+/* From that point on: births and deaths, and by how many standard deviations of their difference
+ * there are more births. */
+static double surplus(const struct gy_trend_series *series, size_t first, double *deaths)
+{
+	size_t last = series->count - 1;
+	double born = (double)(series->births[last] - series->births[first]);
+
+	*deaths = (double)(series->deaths[last] - series->deaths[first]);
+	return born + *deaths > 0 ? (born - *deaths) / sqrt(born + *deaths) : 0;
+}
+
+/* TREND-1. Blocks come and go as often, as far as can be told. */
 static bool chance(const struct gy_trend_series *series)
 {
-	double events = series->births + series->deaths;
+	double deaths;
 
-	return events > 0 && fabs(series->births - series->deaths) < 3 * sqrt(events);
+	return series->births && fabs(surplus(series, 0, &deaths)) < 3;
 }
 
 static bool swings(const struct gy_trend_series *series, double fall)
 {
-	double level = mean(series->values, series->count);
+	double level = mean(series->values, series->count), deaths = 9;
 
-	return fall > level / 4 && (series->births + series->deaths <= 0 ||
-				    series->deaths >= 9); /* a few samples' end is no swing */
+	if (series->births)
+		surplus(series, 0, &deaths);
+	return fall > level / 4 && deaths >= 9; /* a few samples' end is no swing */
+}
+
+/* TREND-2 */
+static bool stands(const struct gy_trend_series *series, const struct gy_trend *trend,
+		   const struct slope *recent)
+{
+	double deaths;
+
+	if (recent->z < 1.64 || recent->per_s < trend->per_s / 5)
+		return true;
+	return series->births &&
+	       surplus(series, series->count - 1 - series->count * 2 / 5, &deaths) < 1.64;
 }
 
 static enum gy_trend_verdict verdict_of(const struct gy_trend_series *series,
@@ -213,7 +237,7 @@ static enum gy_trend_verdict verdict_of(const struct gy_trend_series *series,
 	if (trend->fall * 1.5 > rise) /* TREND-4 */
 		return lows_rise(lows, trend->lows, trend->fall / 8) ? TREND_GROWING
 								     : TREND_SWINGING;
-	if (recent->z < 1.64 || recent->per_s < trend->per_s / 5) /* TREND-2 */
+	if (stands(series, trend, recent))
 		return TREND_FULL;
 	return slows(series) ? TREND_FILLING : TREND_GROWING;
 }

@@ -15,7 +15,8 @@
  *               root of births plus deaths (both are Poisson); else it may be chance alone. A
  *               series of its own level in time is what the pairs cannot tell from a trend.
  *      TREND-2  Standing still: the last two fifths rise by less than a fifth of the whole's
- *               slope, or not for sure: the cache is full, the warm-up over.
+ *               slope, or not for sure (by the pairs, and by births and deaths): the cache is
+ *               full, the warm-up over.
  *      TREND-3  Slowing: the second half rises at less than three fifths of the first half's rate,
  *               and the last third at less than six sevenths of the one before it. (Warm-up before
  *               a leak has the first, not the second.)
@@ -55,8 +56,9 @@ struct gy_trend_series {
 	const double *seconds; /* rising */
 	const double *values;
 	size_t count;
-	/* TREND-1: events behind the values since the first point; both 0: values are exact */
-	double births, deaths;
+	/* TREND-1: at each point, events behind the values, since some start; NULL: values are
+	 * exact */
+	const uint64_t *births, *deaths;
 	/* TREND-5: of the bytes born in the first half of the time, those not dead; below 0: not
 	 * known */
 	double kept_of_first_half;

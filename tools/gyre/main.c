@@ -37,6 +37,7 @@ static const struct gy_command objects[] = {
 	{"probe", gy_cmd_probe}, {"feature", gy_cmd_feature},
 	{"barrier", gy_cmd_barrier}, {"option", gy_cmd_option},   {"top", gy_cmd_top},
 	{"trace", gy_cmd_trace},
+	{"leak", gy_cmd_leak},
 	{"batch", cmd_batch},    {"version", cmd_version},
 	{"help", cmd_help},      {NULL, NULL},
 };
@@ -52,7 +53,7 @@ static int cmd_help(int argc, char **argv)
 			"       gyre version\n"
 			"\n"
 			"       OBJECT := { heap | alloc | gc | process | probe | feature "
-			"| barrier | option | top | trace }\n"
+			"| barrier | option | top | trace | leak }\n"
 			"       " GY_HELP_PROC "\n"
 			"       " GY_HELP_OPTIONS "\n");
 	return 0;

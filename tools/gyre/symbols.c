@@ -400,6 +400,32 @@ void gy_symbol_text(const struct gy_symbol *symbol, size_t level, char *text, si
 	}
 }
 
+void gy_symbols_line(struct gy_symbols *symbols, const uint64_t *frames, uint32_t depth, char *line,
+		     size_t bytes)
+{
+	size_t used = 0;
+
+	line[0] = 0;
+	for (uint32_t i = 0; i < depth && used + 8 < bytes; i++) {
+		const struct gy_symbol *symbol;
+		char name[256];
+
+		if (!frames[i]) {
+			snprintf(line + used, bytes - used, "%s[not known]", used ? " <- " : "");
+			return;
+		}
+		symbol = gy_symbols_find(symbols, frames[i]);
+		for (size_t level = 0; level < symbol->level_count && used + 8 < bytes; level++) {
+			int length;
+
+			gy_symbol_text(symbol, level, name, sizeof(name));
+			length = snprintf(line + used, bytes - used, "%s%s", used ? " <- " : "",
+					  name);
+			used += length > 0 ? (size_t)length : 0;
+		}
+	}
+}
+
 json_t *gy_symbols_json(const struct gy_symbol *symbol)
 {
 	const struct gy_symbol_level *outer = &symbol->levels[symbol->level_count - 1];

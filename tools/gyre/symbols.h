@@ -51,6 +51,10 @@ void gy_symbol_free(struct gy_symbol *symbol);
 /* gy_symbol_text - a name for a level, never empty: the function (a compiler's copy of one is that
  * function: "lookup.constprop.0" is "lookup"), or MODULE+0xOFFSET, or the address. */
 void gy_symbol_text(const struct gy_symbol *symbol, size_t level, char *text, size_t bytes);
+/* gy_symbols_line - "f <- g <- main" of return addresses, inlined functions included, as far as
+ * `bytes` go. */
+void gy_symbols_line(struct gy_symbols *symbols, const uint64_t *frames, uint32_t depth, char *line,
+		     size_t bytes);
 /* gy_symbols_json - one frame as an object; a new reference. */
 json_t *gy_symbols_json(const struct gy_symbol *symbol);
 

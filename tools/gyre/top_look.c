@@ -298,25 +298,5 @@ void gy_top_sort(struct gy_top *top, enum gy_top_sort order)
 void gy_top_site_line(const struct gy_top *top, const struct gy_top_site *site, char *line,
 		      size_t bytes)
 {
-	size_t used = 0;
-
-	line[0] = 0;
-	for (uint32_t i = 0; i < site->depth && used + 8 < bytes; i++) {
-		const struct gy_symbol *symbol;
-		char name[256];
-
-		if (!site->frames[i]) {
-			snprintf(line + used, bytes - used, "%s[not known]", used ? " <- " : "");
-			return;
-		}
-		symbol = gy_symbols_find(top->symbols, site->frames[i]);
-		for (size_t level = 0; level < symbol->level_count && used + 8 < bytes; level++) {
-			int length;
-
-			gy_symbol_text(symbol, level, name, sizeof(name));
-			length = snprintf(line + used, bytes - used, "%s%s", used ? " <- " : "",
-					  name);
-			used += length > 0 ? (size_t)length : 0;
-		}
-	}
+	gy_symbols_line(top->symbols, site->frames, site->depth, line, bytes);
 }

@@ -58,9 +58,14 @@ void gy_top_screen_close(void)
 	setlocale(LC_ALL, "C"); /* numbers in files and JSON have a point */
 }
 
-/* A line from the first column on, cut or filled to the width. The screen's last cell stays empty:
+bool gy_top_screen_is_unicode(void)
+{
+	return unicode;
+}
+
+/* The screen's last cell stays empty:
  * to write it without scrolling takes tricks that not every terminal knows. */
-static void line_put(int row, const char *text, bool inverse)
+void gy_top_screen_line(int row, const char *text, bool inverse)
 {
 	int width = getmaxx(stdscr) - (row == getmaxy(stdscr) - 1);
 	size_t length = strlen(text), cut = gy_out_cut(text, length, (size_t)width);
@@ -94,7 +99,7 @@ static void help_put(int row)
 	};
 
 	for (size_t i = 0; i < sizeof(lines) / sizeof(lines[0]); i++)
-		line_put(row + (int)i, lines[i], false);
+		gy_top_screen_line(row + (int)i, lines[i], false);
 }
 
 static void keys_put(const struct gy_top *top, const struct gy_top_view *view)
@@ -110,7 +115,7 @@ static void keys_put(const struct gy_top *top, const struct gy_top_view *view)
 			 gy_top_sort_names[view->sort], view->held ? ", held" : "",
 			 top->site_count ? view->first + 1 : 0,
 			 top->site_count, top->site_count);
-	line_put(getmaxy(stdscr) - 1, line, true);
+	gy_top_screen_line(getmaxy(stdscr) - 1, line, true);
 }
 
 void gy_top_screen_draw(const struct gy_top *top, const struct gy_top_view *view)
@@ -121,16 +126,16 @@ void gy_top_screen_draw(const struct gy_top *top, const struct gy_top_view *view
 
 	erase();
 	for (size_t i = 0; i < count; i++)
-		line_put(row++, lines[i], i == 0);
+		gy_top_screen_line(row++, lines[i], i == 0);
 	if (rows >= CURVE_ROWS) {
 		gy_top_curve(top, (size_t)getmaxx(stdscr), unicode, line, sizeof(line));
-		line_put(row++, line, false);
+		gy_top_screen_line(row++, line, false);
 	}
-	line_put(row++, gy_top_heading(), true);
+	gy_top_screen_line(row++, gy_top_heading(), true);
 	if (view->help) {
 		help_put(row);
 	} else if (!top->site_count) {
-		line_put(row, top->snapshot.header.sample_bytes
+		gy_top_screen_line(row, top->snapshot.header.sample_bytes
 				      ? "  no sample yet"
 				      : "  nothing is sampled: the option sample is off",
 			 false);
@@ -139,7 +144,7 @@ void gy_top_screen_draw(const struct gy_top *top, const struct gy_top_view *view
 		first = top->site_count ? top->site_count - 1 : 0;
 	for (; !view->help && row < rows - 1 && first < top->site_count; row++, first++) {
 		gy_top_row(top, &top->sites[first], line, sizeof(line));
-		line_put(row, line, false);
+		gy_top_screen_line(row, line, false);
 	}
 	keys_put(top, view);
 	refresh();

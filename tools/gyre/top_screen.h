@@ -21,7 +21,14 @@ void gy_top_screen_close(void);
 void gy_top_screen_draw(const struct gy_top *top, const struct gy_top_view *view);
 /* gy_top_screen_key - wait until `until_ns` (CLOCK_MONOTONIC) for a key; it may change the view. */
 enum gy_top_key gy_top_screen_key(struct gy_top_view *view, uint64_t until_ns);
-/* gy_top_stopped - has a signal asked us to end? (cmd_top.c) */
+/* gy_top_screen_line - a line from the first column on, cut or filled to the width. */
+void gy_top_screen_line(int row, const char *text, bool inverse);
+/* gy_top_screen_is_unicode - does the terminal know more than ASCII? */
+bool gy_top_screen_is_unicode(void);
+/* cmd_top.c: gy_top_stopped - has a signal asked us to end? After gy_top_signals_catch. */
+void gy_top_signals_catch(void);
 bool gy_top_stopped(void);
+/* gy_top_wait_until - a time (CLOCK_MONOTONIC), or a signal. */
+void gy_top_wait_until(uint64_t until_ns);
 
 #endif

@@ -44,5 +44,6 @@ int gy_cmd_feature(int argc, char **argv);
 int gy_cmd_option(int argc, char **argv);
 int gy_cmd_trace(int argc, char **argv);
 int gy_cmd_top(int argc, char **argv);
+int gy_cmd_leak(int argc, char **argv);
 
 #endif

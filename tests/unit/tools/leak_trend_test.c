@@ -32,6 +32,7 @@ static unsigned poisson(double mean)
 
 struct made {
 	double seconds[POINTS], values[POINTS];
+	uint64_t births[POINTS], deaths[POINTS];
 	struct gy_trend_series series;
 };
 
@@ -174,11 +175,11 @@ static unsigned sampled_growing(double births, double life)
 			live += born;
 			live -= died;
 			made.values[i] = live * 524288;
-			if (i) {
-				made.series.births += born;
-				made.series.deaths += died;
-			}
+			made.births[i] = born + (i ? made.births[i - 1] : 0);
+			made.deaths[i] = died + (i ? made.deaths[i - 1] : 0);
 		}
+		made.series.births = made.births;
+		made.series.deaths = made.deaths;
 		found += trend_of(&made, POINTS).verdict == TREND_GROWING;
 	}
 	return found;
@@ -201,10 +202,15 @@ Test(leak_trend, sampled_leak_grows)
 
 Test(leak_trend, turnover_is_no_leak)
 {
-	struct made made = {.series = {.births = 1000, .deaths = 100}};
+	struct made made = {.series = {.births = NULL}};
 
-	for (size_t i = 0; i < POINTS; i++)
+	for (size_t i = 0; i < POINTS; i++) {
 		made.values[i] = 1000 + 10 * (double)i;
+		made.births[i] = 10 * i;
+		made.deaths[i] = i;
+	}
+	made.series.births = made.births;
+	made.series.deaths = made.deaths;
 	made.series.kept_of_first_half = 50; /* of 480 gained */
 	cr_assert_eq(trend_of(&made, POINTS).verdict, TREND_SWINGING);
 	made.series.kept_of_first_half = 470;
