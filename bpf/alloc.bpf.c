@@ -24,14 +24,6 @@ static __always_inline void head_fill(struct gyre_event *event, __u32 kind)
 	gyre_who(&event->pid, &event->tid, event->comm);
 }
 
-static __always_inline __u64 argument(struct pt_regs *ctx, __u64 number)
-{
-	long value = 0;
-
-	bpf_usdt_arg(ctx, number, &value);
-	return (__u64)value;
-}
-
 static __always_inline void frames_read(struct gyre_event *event, __u64 from, __u32 depth)
 {
 	if (depth > gyre_depth)
@@ -48,10 +40,14 @@ static __always_inline void frames_read(struct gyre_event *event, __u64 from, __
 
 static __always_inline int sample_send(struct pt_regs *ctx, __u32 kind)
 {
-	__u64 block_bytes = argument(ctx, 2);
+	const struct gyre_place *place = gyre_place(ctx);
+	__u64 arguments[GYRE_EVENT_ARGUMENTS];
 	struct gyre_event *event;
 
-	if (block_bytes < gyre_min_bytes)
+	if (!place)
+		return 0;
+	gyre_arguments(ctx, place, arguments);
+	if (arguments[2] < gyre_min_bytes)
 		return 0;
 	event = bpf_ringbuf_reserve(&gyre_ring, sizeof(*event), 0);
 	if (!event) {
@@ -59,22 +55,27 @@ static __always_inline int sample_send(struct pt_regs *ctx, __u32 kind)
 		return 0;
 	}
 	head_fill(event, kind);
-	event->block = argument(ctx, 0);
-	event->requested_bytes = argument(ctx, 1);
-	event->block_bytes = block_bytes;
-	event->weight_bytes = argument(ctx, 3);
+	event->block = arguments[0];
+	event->requested_bytes = arguments[1];
+	event->block_bytes = arguments[2];
+	event->weight_bytes = arguments[3];
 	if (kind == GYRE_EVENT_FREE)
-		event->lifetime_ns = argument(ctx, 6);
-	frames_read(event, argument(ctx, 4), (__u32)argument(ctx, 5));
+		event->lifetime_ns = arguments[6];
+	frames_read(event, arguments[4], (__u32)arguments[5]);
 	bpf_ringbuf_submit(event, gyre_wake(sizeof(*event)));
 	return 0;
 }
 
-static __always_inline int large_send(__u32 kind, __u64 block, __u64 requested_bytes,
-				      __u64 block_bytes)
+static __always_inline int large_send(struct pt_regs *ctx, __u32 kind)
 {
+	const struct gyre_place *place = gyre_place(ctx);
+	__u64 arguments[GYRE_EVENT_ARGUMENTS], block_bytes;
 	struct gyre_event *event;
 
+	if (!place)
+		return 0;
+	gyre_arguments(ctx, place, arguments);
+	block_bytes = arguments[kind == GYRE_EVENT_LARGE_ALLOC ? 2 : 1];
 	if (block_bytes < gyre_min_bytes)
 		return 0;
 	event = bpf_ringbuf_reserve(&gyre_ring, HEAD_BYTES, 0);
@@ -83,34 +84,33 @@ static __always_inline int large_send(__u32 kind, __u64 block, __u64 requested_b
 		return 0;
 	}
 	head_fill(event, kind);
-	event->block = block;
-	event->requested_bytes = requested_bytes;
+	event->block = arguments[0];
+	event->requested_bytes = kind == GYRE_EVENT_LARGE_ALLOC ? arguments[1] : 0;
 	event->block_bytes = block_bytes;
 	bpf_ringbuf_submit(event, gyre_wake(HEAD_BYTES));
 	return 0;
 }
 
-SEC("usdt")
+SEC("uprobe")
 int gyre_alloc_sample(struct pt_regs *ctx)
 {
 	return sample_send(ctx, GYRE_EVENT_ALLOC);
 }
 
-SEC("usdt")
+SEC("uprobe")
 int gyre_free_sample(struct pt_regs *ctx)
 {
 	return sample_send(ctx, GYRE_EVENT_FREE);
 }
 
-SEC("usdt")
+SEC("uprobe")
 int gyre_large_alloc(struct pt_regs *ctx)
 {
-	return large_send(GYRE_EVENT_LARGE_ALLOC, argument(ctx, 0), argument(ctx, 1),
-			  argument(ctx, 2));
+	return large_send(ctx, GYRE_EVENT_LARGE_ALLOC);
 }
 
-SEC("usdt")
+SEC("uprobe")
 int gyre_large_free(struct pt_regs *ctx)
 {
-	return large_send(GYRE_EVENT_LARGE_FREE, argument(ctx, 0), 0, argument(ctx, 1));
+	return large_send(ctx, GYRE_EVENT_LARGE_FREE);
 }

@@ -1,4 +1,5 @@
-/* common.bpf.h - what the eBPF programs share: the ring buffer, who is running, what was lost.
+/* common.bpf.h - what the eBPF programs share: the ring buffer, who is running, what was lost, and
+ * the arguments of a probe.
  *
  * BPF-1  Every event that was seen is either in the ring or in `gyre_lost`; the CLI prints both.
  * BPF-2  The ring does not wake its reader: a wake-up per event costs more than the probe. The
@@ -8,6 +9,9 @@
  *        drops the branch that the other kind may not call.
  * BPF-4  Process and thread ids are those of the CLI's own pid namespace where the kernel can tell
  *        (gyre_pidns_*), so that they match what the user sees in ps.
+ * BPF-5  How a probe's arguments are passed is looked up in gyre_places, by the attachment's own
+ *        cookie; what the CLI calls the cookie stands there too. Such a program can be attached by
+ *        any kind of link (tools/gyre/attach.h).
  */
 #ifndef GYRE_COMMON_BPF_H
 #define GYRE_COMMON_BPF_H
@@ -15,7 +19,6 @@
 #include "vmlinux.h"
 #include <bpf/bpf_helpers.h>
 #include <bpf/bpf_tracing.h>
-#include <bpf/usdt.bpf.h>
 
 #include "events.h"
 
@@ -31,6 +34,65 @@ struct {
 	__uint(type, BPF_MAP_TYPE_RINGBUF);
 	__uint(max_entries, 4 << 20);
 } gyre_ring SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, GYRE_PLACES);
+	__type(key, __u32);
+	__type(value, struct gyre_place);
+} gyre_places SEC(".maps");
+
+/* BPF-5; NULL is for the verifier. */
+static __always_inline const struct gyre_place *gyre_place(struct pt_regs *ctx)
+{
+	__u32 number = (__u32)bpf_get_attach_cookie(ctx);
+
+	return bpf_map_lookup_elem(&gyre_places, &number);
+}
+
+/* A register by its place in pt_regs: no program may read its context at an offset that varies. */
+static __always_inline __u64 gyre_register(struct pt_regs *ctx, __u32 place)
+{
+	__u64 value = 0;
+
+	bpf_probe_read_kernel(&value, sizeof(value),
+			      (const char *)ctx + place);
+	return value;
+}
+
+/* All arguments, 0 behind the last and where they cannot be read. */
+static __always_inline void gyre_arguments(struct pt_regs *ctx, const struct gyre_place *place,
+					   __u64 values[GYRE_EVENT_ARGUMENTS])
+{
+	const struct gyre_argument *first = &place->arguments[0];
+
+	__builtin_memset(values, 0, GYRE_EVENT_ARGUMENTS * sizeof(*values));
+	if (place->array) {
+		__u32 bytes = place->count * sizeof(*values);
+
+		if (bytes > GYRE_EVENT_ARGUMENTS * sizeof(*values))
+			return;
+		bpf_probe_read_user(values, bytes,
+				    (const void *)(gyre_register(ctx, first->place) +
+						   first->value));
+		return;
+	}
+#pragma unroll
+	for (__u32 i = 0; i < GYRE_EVENT_ARGUMENTS; i++) {
+		const struct gyre_argument *argument = &place->arguments[i];
+		__u64 value = argument->value;
+
+		if (i >= place->count)
+			break;
+		if (argument->kind != GYRE_ARGUMENT_CONSTANT)
+			value = gyre_register(ctx, argument->place) +
+				(argument->kind == GYRE_ARGUMENT_MEMORY ? value : 0);
+		if (argument->kind == GYRE_ARGUMENT_MEMORY)
+			bpf_probe_read_user(&values[i], sizeof(values[i]), (const void *)value);
+		else
+			values[i] = value;
+	}
+}
 
 static __always_inline void gyre_who(__u32 *pid, __u32 *tid, char comm[GYRE_EVENT_COMM])
 {

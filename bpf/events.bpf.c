@@ -444,27 +444,25 @@ static __always_inline int scratch_run(const struct announced *batch)
 	return 0;
 }
 
-static __always_inline __u64 argument(struct pt_regs *ctx, __u64 number)
-{
-	long value = 0;
-
-	bpf_usdt_arg(ctx, number, &value);
-	return (__u64)value;
-}
-
-SEC("usdt")
+SEC("uprobe")
 int gyre_events(struct pt_regs *ctx)
 {
-	struct announced batch = {
-		.records = argument(ctx, 0),
-		.count = (__u32)argument(ctx, 1),
-		.first = argument(ctx, 2),
-		.thread = (__u32)argument(ctx, 3),
-		.dropped = argument(ctx, 4),
-		.reason = (__u32)argument(ctx, 5),
-		.target = (__u32)bpf_usdt_cookie(ctx),
-	};
+	const struct gyre_place *place = gyre_place(ctx);
+	__u64 arguments[GYRE_EVENT_ARGUMENTS];
+	struct announced batch;
 
+	if (!place)
+		return 0;
+	gyre_arguments(ctx, place, arguments);
+	batch = (struct announced){
+		.records = arguments[0],
+		.count = (__u32)arguments[1],
+		.first = arguments[2],
+		.thread = (__u32)arguments[3],
+		.dropped = arguments[4],
+		.reason = (__u32)arguments[5],
+		.target = (__u32)place->cookie,
+	};
 	if (!batch.count || batch.count > GYRE_BATCH_RECORDS)
 		return 0;
 	__sync_fetch_and_add(&gyre_batches, 1);
@@ -480,7 +478,7 @@ int gyre_events(struct pt_regs *ctx)
 }
 
 /* The switches: their semaphores are what counts, they never fire. */
-SEC("usdt")
+SEC("uprobe")
 int gyre_switch(struct pt_regs *ctx)
 {
 	return 0;

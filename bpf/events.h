@@ -78,6 +78,29 @@ struct gyre_site {
 	struct gyre_cell operations[4];
 };
 
+/* How a place of a probe passes its arguments (tools/gyre/attach.h): 64-bit integers, each a
+ * constant, a register, or memory at a register. */
+enum gyre_argument_kind {
+	GYRE_ARGUMENT_CONSTANT = 0,
+	GYRE_ARGUMENT_REGISTER = 1,
+	GYRE_ARGUMENT_MEMORY = 2,
+};
+
+struct gyre_argument {
+	__u64 value;       /* the constant, or what is added to the register */
+	__u16 kind, place; /* place: of the register, in struct pt_regs */
+	__u32 spare;
+};
+
+#define GYRE_PLACES 128 /* that one program's object can be attached to */
+
+struct gyre_place {
+	__u64 cookie;
+	__u32 count;
+	__u32 array; /* they lie in memory, one behind the other */
+	struct gyre_argument arguments[GYRE_EVENT_ARGUMENTS];
+};
+
 /* A birth that waits for its end, or (ended) an end that came before its birth. */
 struct gyre_birth {
 	__u64 ticks;

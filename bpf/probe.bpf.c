@@ -1,6 +1,6 @@
 /* probe.bpf.c - the events of `gyre probe trace`: any probe of probes.def, with its arguments.
  *
- * One program serves all: the probe's place in probes.def comes as the attachment's cookie. Hits
+ * One program serves all: the probe's number in probes.def comes as the cookie. Hits
  * are counted before the ring is tried, so that a count is exact even when the ring overflows.
  */
 #include "common.bpf.h"
@@ -10,13 +10,16 @@
 __u64 gyre_hits[PROBES_MAX] = {};
 const volatile bool gyre_count_only = false;
 
-SEC("usdt")
+SEC("uprobe")
 int gyre_probe_hit(struct pt_regs *ctx)
 {
-	__u64 probe = (__u64)bpf_usdt_cookie(ctx);
+	const struct gyre_place *place = gyre_place(ctx);
 	struct gyre_probe_event *event;
-	int count = bpf_usdt_arg_cnt(ctx);
+	__u64 probe;
 
+	if (!place)
+		return 0;
+	probe = place->cookie;
 	if (probe < PROBES_MAX)
 		__sync_fetch_and_add(&gyre_hits[probe], 1);
 	if (gyre_count_only)
@@ -30,16 +33,9 @@ int gyre_probe_hit(struct pt_regs *ctx)
 	event->probe = (__u32)probe;
 	event->time_ns = bpf_ktime_get_ns();
 	gyre_who(&event->pid, &event->tid, event->comm);
-	event->argument_count = count < 0 ? 0 : (__u32)count;
+	event->argument_count = place->count;
 	event->spare = 0;
-#pragma unroll
-	for (int i = 0; i < GYRE_EVENT_ARGUMENTS; i++) {
-		long value = 0;
-
-		if (i < count)
-			bpf_usdt_arg(ctx, i, &value);
-		event->arguments[i] = (__u64)value;
-	}
+	gyre_arguments(ctx, place, event->arguments);
 	bpf_ringbuf_submit(event, gyre_wake(sizeof(*event)));
 	return 0;
 }

@@ -79,8 +79,8 @@ def need_tracing(name):
     status, found = run_json("feature", "probe")
     lacks = [key for key in ("bpf_programs", "uprobes", "usdt_semaphores", "btf", "ringbuf")
              if not found.get("tracing", {}).get(key)]
-    if not found.get("rights", {}).get("cap_sys_admin"):
-        lacks.append("CAP_SYS_ADMIN")
+    if not found.get("rights", {}).get("trace_own"):
+        lacks.append("CAP_BPF and CAP_PERFMON, or CAP_SYS_ADMIN")
     if status == 0 and lacks:
         skip(name, "tracing needs %s, not available here" % ", ".join(lacks))
         sys.exit(0)

@@ -273,18 +273,21 @@ static int load(struct trace *trace, bool sleepable)
 	return 0;
 }
 
+static int attach_one(struct trace *trace, const struct bpf_program *program, const char *probe)
+{
+	return gy_session_attach(&trace->session, trace->programs->obj, program, probe, 0);
+}
+
 static int attach(struct trace *trace)
 {
-	struct gy_session *session = &trace->session;
 	struct alloc_bpf *programs = trace->programs;
 
-	if (trace->frees &&
-	    (gy_session_attach(session, programs->progs.gyre_free_sample, "free_sample", 0) ||
-	     gy_session_attach(session, programs->progs.gyre_large_free, "large_free", 0)))
+	if (trace->frees && (attach_one(trace, programs->progs.gyre_free_sample, "free_sample") ||
+			     attach_one(trace, programs->progs.gyre_large_free, "large_free")))
 		return -1;
 	if (trace->allocs &&
-	    (gy_session_attach(session, programs->progs.gyre_large_alloc, "large_alloc", 0) ||
-	     gy_session_attach(session, programs->progs.gyre_alloc_sample, "alloc_sample", 0)))
+	    (attach_one(trace, programs->progs.gyre_large_alloc, "large_alloc") ||
+	     attach_one(trace, programs->progs.gyre_alloc_sample, "alloc_sample")))
 		return -1;
 	return 0;
 }

@@ -25,6 +25,7 @@
 #include <sys/utsname.h>
 #include <unistd.h>
 
+#include "attach.h"
 #include "control.h"
 #include "notes.h"
 #include "output.h"
@@ -127,6 +128,7 @@ static void scan_tracing(void)
 {
 	struct btf *btf = btf__load_vmlinux_btf();
 	int kprobe = may_know(libbpf_probe_bpf_prog_type(BPF_PROG_TYPE_KPROBE, NULL));
+	int multi = gy_attach_multi_works();
 
 	section_begin("tracing", "Scanning what tracing needs...");
 	feature("bpf_programs", "eBPF program type kprobe", kprobe, NULL);
@@ -149,6 +151,8 @@ static void scan_tracing(void)
 		NULL);
 	feature("sleepable_uprobes", "eBPF flag sleepable for uprobes",
 		probe_load(BPF_F_SLEEPABLE, 0), NULL);
+	feature("uprobe_multi", "eBPF link of uprobes (uprobe_multi)", multi < 0 ? -1 : multi,
+		NULL);
 	feature("tracepoint_oom", "tracepoint oom:mark_victim",
 		probe_tracepoint(btf, "oom", "mark_victim"), NULL);
 	feature("tracepoint_signal", "tracepoint signal:signal_deliver",
@@ -193,12 +197,13 @@ static void choice_out(const char *key, const char *label, const char *path)
 /* What it comes to. */
 static void can_out(void)
 {
-	bool load = !*gy_rights_load_lack(), attach = gy_rights_have(CAP_SYS_ADMIN);
+	bool load = !*gy_rights_load_lack();
+	bool attach = gy_attach_way() == ATTACH_MULTI || gy_rights_have(CAP_SYS_ADMIN);
 	bool others = gy_rights_have(CAP_SYS_PTRACE);
 	bool ask = others && gy_rights_have(CAP_DAC_OVERRIDE);
 
 	feature("trace_own", "tracing our own processes", load && attach,
-		load && attach ? NULL : load ? "CAP_SYS_ADMIN lacks" : gy_rights_load_lack());
+		load && attach ? NULL : load ? "CAP_SYS_ADMIN lacks (and uprobe_multi)" : gy_rights_load_lack());
 	feature("read_others", "reading others' control pages", others,
 		others ? NULL : "CAP_SYS_PTRACE lacks");
 	feature("ask_others", "fresh numbers, events and options of others' processes", ask,
@@ -215,7 +220,7 @@ static void scan_rights(void)
 	feature("cap_bpf", "CAP_BPF (load programs)", gy_rights_have(CAP_BPF), NULL);
 	feature("cap_perfmon", "CAP_PERFMON (load programs that trace)",
 		gy_rights_have(CAP_PERFMON), NULL);
-	feature("cap_sys_admin", "CAP_SYS_ADMIN (attach to uprobes)",
+	feature("cap_sys_admin", "CAP_SYS_ADMIN (attach without uprobe_multi)",
 		gy_rights_have(CAP_SYS_ADMIN), NULL);
 	feature("cap_sys_ptrace", "CAP_SYS_PTRACE (look into others' processes)",
 		gy_rights_have(CAP_SYS_PTRACE), NULL);

@@ -379,7 +379,8 @@ static int watch_run(struct watch *watch)
 		return -1;
 	for (size_t i = 0; i < gy_probe_count; i++)
 		if (watch->chosen[i] &&
-		    gy_session_attach(&watch->session, watch->programs->progs.gyre_probe_hit,
+		    gy_session_attach(&watch->session, watch->programs->obj,
+				      watch->programs->progs.gyre_probe_hit,
 				      gy_probes[i].name, i))
 			return -1;
 	clock_gettime(CLOCK_REALTIME, &wall);

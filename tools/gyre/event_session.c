@@ -299,18 +299,12 @@ static void recording_await(struct gy_event_session *session, struct watched *wa
 
 /* ---------------------------------------------------------------- the way back (EVS-1) */
 
-static void links_down_to(struct gy_event_session *session, size_t count)
-{
-	while (session->links.link_count > count)
-		bpf_link__destroy(session->links.links[--session->links.link_count]);
-}
-
 static void *closer_run(void *argument)
 {
 	struct gy_event_session *session = argument;
 	uint64_t end_ns;
 
-	links_down_to(session, session->carriers);
+	gy_session_detach(&session->links, session->carriers);
 	end_ns = gy_monotonic_ns() + ANSWER_LAST_NS;
 	for (size_t i = 0; i < session->count; i++) {
 		struct watched *watched = &session->watched[i];
@@ -325,7 +319,7 @@ static void *closer_run(void *argument)
 		watched->answered &= answered;
 	}
 	session->end_ns = gy_monotonic_ns();
-	links_down_to(session, 0);
+	gy_session_detach(&session->links, 0);
 	atomic_store(&session->closed, true);
 	return NULL;
 }
@@ -353,7 +347,8 @@ static int switches_attach(struct gy_event_session *session, const struct bpf_pr
 {
 	for (size_t i = 0; i < session->count; i++) {
 		session->links.target = session->watched[i].target;
-		if (gy_session_attach(&session->links, program, probe, i))
+		if (gy_session_attach(&session->links, session->programs->obj, program, probe,
+				      i))
 			return -1;
 	}
 	return 0;
@@ -511,7 +506,7 @@ void gy_event_session_close(struct gy_event_session *session)
 {
 	if (!session)
 		return;
-	links_down_to(session, 0);
+	gy_session_detach(&session->links, 0);
 	gy_session_end(&session->links);
 	if (session->ring)
 		ring_buffer__free(session->ring);

@@ -271,7 +271,8 @@ static int attach_and_run(struct gy_gc_watch *watch, void (*begin)(struct gy_gc_
 		return -1;
 	for (size_t i = 0; i < PROBES; i++)
 		if ((watch->until_swept || !probes[i].timeline) &&
-		    gy_session_attach(&watch->session, watch->programs->progs.gyre_probe_hit,
+		    gy_session_attach(&watch->session, watch->programs->obj,
+				      watch->programs->progs.gyre_probe_hit,
 				      probes[i].name, i))
 			return -1;
 	clock_gettime(CLOCK_REALTIME, &wall);

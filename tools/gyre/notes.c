@@ -98,6 +98,23 @@ static int section_parse(Elf_Data *data, uint64_t base_now, struct gy_note *note
 	return (int)found;
 }
 
+/* Where in the file an address lies; 0 where in no segment. */
+static uint64_t file_offset(Elf *elf, uint64_t address)
+{
+	size_t count = 0;
+
+	if (elf_getphdrnum(elf, &count))
+		return 0;
+	for (size_t i = 0; i < count; i++) {
+		GElf_Phdr header;
+
+		if (gelf_getphdr(elf, (int)i, &header) && header.p_type == PT_LOAD &&
+		    address >= header.p_vaddr && address - header.p_vaddr < header.p_filesz)
+			return address - header.p_vaddr + header.p_offset;
+	}
+	return 0;
+}
+
 int gy_notes_read(const char *path, struct gy_note *notes, size_t capacity)
 {
 	struct elf_file file;
@@ -127,6 +144,11 @@ int gy_notes_read(const char *path, struct gy_note *notes, size_t capacity)
 	}
 	if (note_data)
 		found = section_parse(note_data, base_now, notes, capacity);
+	for (int i = 0; i < found; i++) {
+		notes[i].site_offset = file_offset(file.elf, notes[i].site);
+		notes[i].semaphore_offset =
+			notes[i].semaphore ? file_offset(file.elf, notes[i].semaphore) : 0;
+	}
 	elf_close(&file);
 	return found;
 }

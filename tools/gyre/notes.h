@@ -1,6 +1,6 @@
 /* notes.h - Gyre's probes as an ELF file describes them: SystemTap notes (.note.stapsdt).
  *
- * A note gives, in file addresses, the site of the nop, the semaphore, and how the arguments are
+ * A note gives, as addresses in the file as it was linked, the site of the nop, the semaphore, and how the arguments are
  * passed. Files come from a target and are read by libelf, which checks its bounds; counts are
  * limited here.
  */
@@ -17,7 +17,8 @@
 struct gy_note {
 	char name[48];
 	char arguments[GY_NOTES_TEXT];
-	uint64_t site, semaphore; /* file addresses; semaphore 0: none */
+	uint64_t site, semaphore; /* addresses as linked; semaphore 0: none */
+	uint64_t site_offset, semaphore_offset; /* the same, from the file's begin */
 };
 
 /* gy_notes_read - the notes of provider gyre. Returns their number, or -errno. */

@@ -7,7 +7,8 @@
  *      another's: asking for fresh numbers, for     CAP_SYS_PTRACE and CAP_DAC_OVERRIDE: the folder
  *      a collection, for another option             of its descriptors is its owner's
  *      loading programs that trace                  CAP_BPF and CAP_PERFMON
- *      attaching them to a uprobe                   CAP_SYS_ADMIN
+ *      attaching them to a uprobe (attach.h)        nothing more by a link of uprobes (Linux 6.6),
+ *                                                   CAP_SYS_ADMIN by a perf event
  *
  * RIGHTS-1  Beyond the first user namespace the kernel's refusals concern that one's capabilities,
  *           whatever /proc/self/status says: there we have none of those that tracing takes.

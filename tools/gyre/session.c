@@ -10,6 +10,7 @@
 #include <linux/bpf.h>
 #include <poll.h>
 #include <signal.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/signalfd.h>
 #include <sys/stat.h>
@@ -52,10 +53,7 @@ int gy_session_begin(struct gy_session *session, const struct gy_target *target)
 
 void gy_session_prepare(struct bpf_object *object, bool sleepable)
 {
-	struct bpf_program *program;
-
-	bpf_object__for_each_program(program, object) if (sleepable)
-		bpf_program__set_flags(program, BPF_F_SLEEPABLE);
+	gy_attach_prepare(object, sleepable);
 }
 
 void gy_session_pidns(__u64 *device, __u64 *inode)
@@ -108,38 +106,60 @@ static int attach_error(const struct gy_session *session, const char *probe, int
 				    target->comm,
 				    gy_rights_have(CAP_SYS_ADMIN)
 					    ? strerror(-error)
-					    : "CAP_SYS_ADMIN lacks, which uprobes take");
-	if (error == -ENOTSUP || error == -EOPNOTSUPP)
-		return gy_out_error(
-			"this kernel has no uprobe semaphores (ref_ctr_offset, Linux 4.20)");
+				    : gy_attach_way() == ATTACH_MULTI
+					    ? gy_rights_load_lack()
+					    : "CAP_SYS_ADMIN lacks, which uprobes take where the "
+					      "kernel has no uprobe_multi (Linux 6.6)");
+	if (error == -ENOTSUP)
+		return gy_out_error("process %d (%s) passes the arguments of probe '%s' in a way "
+				    "that this command does not know, or the kernel has no "
+				    "cookies of eBPF programs (Linux 5.15)",
+				    target->pid, target->comm, probe);
 	return gy_out_error("cannot attach to probe '%s' of process %d (%s): %s", probe,
 			    target->pid, target->comm, strerror(-error));
 }
 
-int gy_session_attach(struct gy_session *session, const struct bpf_program *program,
-		      const char *probe, uint64_t cookie)
+/* In one image: how many places it has been attached to, or -errno. */
+static int image_attach(struct gy_session *session, const struct bpf_object *object,
+			const struct bpf_program *program, const char *path, const char *probe,
+			uint64_t cookie)
 {
-	LIBBPF_OPTS(bpf_usdt_opts, options, .usdt_cookie = cookie);
-	int last_error = -ENOENT;
-	size_t attached = 0;
+	struct gy_note *notes = calloc(GY_NOTES_MAX, sizeof(*notes));
+	int count = notes ? gy_notes_read(path, notes, GY_NOTES_MAX) : -ENOMEM;
+	int attached = 0, error = count < 0 ? count : 0;
 
-	for (size_t i = 0; i < session->target->image_count; i++) {
-		struct bpf_link *link;
+	for (int i = 0; !error && i < count; i++) {
+		if (strcmp(notes[i].name, probe))
+			continue;
+		error = session->link_count == GY_SESSION_LINKS
+				? -E2BIG
+				: gy_attach(&session->links[session->link_count], object, program,
+					    (uint32_t)session->link_count, session->target->pid,
+					    path, &notes[i], cookie);
+		session->link_count += !error;
+		attached += !error;
+	}
+	free(notes);
+	return error ? error : attached;
+}
 
-		if (session->link_count == GY_SESSION_LINKS)
-			return gy_out_error("too many probes for one session");
-		link = bpf_program__attach_usdt(program, session->target->pid,
-						session->target->images[i].open_path, "gyre", probe,
-						&options);
-		if (link) {
-			session->links[session->link_count++] = link;
-			attached++;
-		} else if (errno != ENOENT) {
-			last_error = -errno;
-		}
+int gy_session_attach(struct gy_session *session, const struct bpf_object *object,
+		      const struct bpf_program *program, const char *probe, uint64_t cookie)
+{
+	const struct gy_target *target = session->target;
+	int error = -ENOENT;
+	bool attached = false;
+
+	for (size_t i = 0; i < target->image_count; i++) {
+		int got = image_attach(session, object, program, target->images[i].open_path, probe,
+				       cookie);
+
+		attached |= got > 0;
+		if (got < 0)
+			error = got;
 	}
 	session->start_ns = gy_monotonic_ns();
-	return attached ? 0 : attach_error(session, probe, last_error);
+	return attached ? 0 : attach_error(session, probe, error);
 }
 
 static void check_outside(struct gy_session *session)
@@ -188,10 +208,10 @@ static int on_event(void *context, void *data, size_t bytes)
 	return 0;
 }
 
-static void detach(struct gy_session *session)
+void gy_session_detach(struct gy_session *session, size_t left)
 {
-	while (session->link_count)
-		bpf_link__destroy(session->links[--session->link_count]);
+	while (session->link_count > left)
+		gy_detach(&session->links[--session->link_count]);
 }
 
 /* Wait at most `wait_ms`. Returns true when the ring asked for us. */
@@ -227,7 +247,7 @@ int gy_session_run(struct gy_session *session, int ring_fd, uint64_t duration_ns
 	session->context = context;
 	session->ring = ring_buffer__new(ring_fd, on_event, session, NULL);
 	if (!session->ring) {
-		detach(session);
+		gy_session_detach(session, 0);
 		return gy_out_error("cannot map the ring buffer: %s", strerror(errno));
 	}
 	if (duration_ns)
@@ -245,7 +265,7 @@ int gy_session_run(struct gy_session *session, int ring_fd, uint64_t duration_ns
 		wait_for_something(session, wait_ms);
 	}
 	session->end_ns = gy_monotonic_ns();
-	detach(session);
+	gy_session_detach(session, 0);
 	ring_buffer__consume(session->ring);
 	ring_buffer__free(session->ring);
 	session->ring = NULL;
@@ -254,7 +274,7 @@ int gy_session_run(struct gy_session *session, int ring_fd, uint64_t duration_ns
 
 void gy_session_end(struct gy_session *session)
 {
-	detach(session);
+	gy_session_detach(session, 0);
 	if (session->ring)
 		ring_buffer__free(session->ring);
 	session->ring = NULL;

@@ -21,9 +21,10 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "attach.h"
 #include "target.h"
 
-#define GY_SESSION_LINKS 128
+#define GY_SESSION_LINKS GYRE_PLACES
 
 enum gy_session_stop {
 	STOP_NOT,
@@ -39,7 +40,7 @@ struct probe_bpf; /* the skeleton of bpf/probe.bpf.c */
 
 struct gy_session {
 	const struct gy_target *target;
-	struct bpf_link *links[GY_SESSION_LINKS];
+	struct gy_link links[GY_SESSION_LINKS];
 	size_t link_count;
 	struct ring_buffer *ring;
 	int (*reader)(void *context, const void *event, size_t bytes);
@@ -51,7 +52,7 @@ struct gy_session {
 };
 
 int gy_session_begin(struct gy_session *session, const struct gy_target *target);
-/* gy_session_prepare - before load: sleepable or not, and the pid namespace (BPF-3, BPF-4). */
+/* gy_session_prepare - before load: sleepable or not (BPF-3), the way to attach (attach.h). */
 void gy_session_prepare(struct bpf_object *object, bool sleepable);
 void gy_session_pidns(__u64 *device, __u64 *inode);
 /* gy_session_load_probes - the programs that send any probe's arguments. 0 or -errno. */
@@ -59,9 +60,12 @@ int gy_session_load_probes(struct probe_bpf **programs, bool sleepable, bool cou
 /* gy_session_load_error - tell why programs could not be opened or loaded. Returns -1. */
 int gy_session_load_error(int error);
 /* gy_session_attach - attach to a probe in every image of the target. Returns 0, or -1 with the
- * error told; an image that lacks the probe is no error, unless no image has it. */
-int gy_session_attach(struct gy_session *session, const struct bpf_program *program,
-		      const char *probe, uint64_t cookie);
+ * error told; an image that lacks the probe is no error, unless no image has it.
+ * @object   of the program; one object per session, since its table of places is the session's */
+int gy_session_attach(struct gy_session *session, const struct bpf_object *object,
+		      const struct bpf_program *program, const char *probe, uint64_t cookie);
+/* gy_session_detach - the last attached first, until so many are left. */
+void gy_session_detach(struct gy_session *session, size_t left);
 /* gy_session_run - until something stops it, then detach and read the rest. */
 int gy_session_run(struct gy_session *session, int ring_fd, uint64_t duration_ns,
 		   int (*reader)(void *context, const void *event, size_t bytes), void *context);

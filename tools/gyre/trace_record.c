@@ -266,7 +266,7 @@ static int probes_begin(struct recorder *recorder)
 	if (gy_session_begin(&recorder->probe_session, &recorder->target))
 		return -1;
 	for (size_t i = 0; i < PROBES; i++)
-		if (gy_session_attach(&recorder->probe_session,
+		if (gy_session_attach(&recorder->probe_session, recorder->probes->obj,
 				      recorder->probes->progs.gyre_probe_hit, probe_names[i], i))
 			return -1;
 	recorder->probe_ring = ring_buffer__new(bpf_map__fd(recorder->probes->maps.gyre_ring),

@@ -2,12 +2,15 @@
  * words of the command line. */
 #include <criterion/criterion.h>
 
+#include <errno.h>
 #include <stdarg.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "../../../tools/gyre/format.c"
+#include "../../../tools/gyre/place.c"
 #include "../../../tools/gyre/words.c"
 #include "../../../tools/gyre/probes.c"
 
@@ -225,4 +228,62 @@ Test(probes, found_by_name_and_by_the_only_prefix)
 	cr_assert_null(gy_probe_find("heap_"));
 	cr_assert_null(gy_probe_find(""));
 	cr_assert_null(gy_probe_find("nothing"));
+}
+
+/* ---------------------------------------------------------------- places of probes */
+
+static void argument_is(const struct gyre_argument *argument, uint32_t kind, size_t place,
+			uint64_t value)
+{
+	cr_assert_eq(argument->kind, kind);
+	cr_assert_eq(argument->place, place);
+	cr_assert_eq(argument->value, value);
+}
+
+Test(place, an_array_as_optimised_code_passes_it)
+{
+	struct gyre_place place;
+
+	cr_assert_eq(gy_place_parse("8@(%rdi) 8@8(%rdi) 8@16(%rdi)", &place), 0);
+	cr_assert_eq(place.count, 3);
+	cr_assert(place.array);
+	argument_is(&place.arguments[2], GYRE_ARGUMENT_MEMORY, offsetof(struct pt_regs, rdi), 16);
+	cr_assert_eq(gy_place_parse("8@-24(%rbp) 8@-16(%rbp)", &place), 0);
+	cr_assert(place.array);
+	argument_is(&place.arguments[0], GYRE_ARGUMENT_MEMORY, offsetof(struct pt_regs, rbp),
+		    (uint64_t)-24);
+}
+
+Test(place, registers_constants_and_memory_mixed)
+{
+	struct gyre_place place;
+
+	cr_assert_eq(gy_place_parse("8@%rax -8@$-5 8@8(%r12) 8@$0x10 8@%r8", &place), 0);
+	cr_assert_eq(place.count, 5);
+	cr_assert_not(place.array);
+	argument_is(&place.arguments[0], GYRE_ARGUMENT_REGISTER, offsetof(struct pt_regs, rax), 0);
+	argument_is(&place.arguments[1], GYRE_ARGUMENT_CONSTANT, 0, (uint64_t)-5);
+	argument_is(&place.arguments[2], GYRE_ARGUMENT_MEMORY, offsetof(struct pt_regs, r12), 8);
+	argument_is(&place.arguments[3], GYRE_ARGUMENT_CONSTANT, 0, 16);
+	argument_is(&place.arguments[4], GYRE_ARGUMENT_REGISTER, offsetof(struct pt_regs, r8), 0);
+	cr_assert_eq(gy_place_parse("8@(%rdi) 8@16(%rdi)", &place), 0);
+	cr_assert_not(place.array, "a gap");
+	cr_assert_eq(gy_place_parse("8@(%rdi) 8@8(%rsi)", &place), 0);
+	cr_assert_not(place.array, "two registers");
+	cr_assert_eq(gy_place_parse("", &place), 0);
+	cr_assert_eq(place.count, 0);
+	cr_assert_not(place.array);
+}
+
+Test(place, what_is_not_known_is_refused)
+{
+	static const char *const texts[] = {
+		"4@%eax", "8@%xmm0", "8f@%xmm0", "8@%rax,", "8@(%rdi", "8@(%rdi,%rax,8)", "8@sym(%rip)",
+		"8@%rax8@%rdi", "8", "@", "-", "8@", "8@$", "8@%", "8@%ra", "8@%raxx", "8@(", "8@()",
+		"8@$1 8@$1 8@$1 8@$1 8@$1 8@$1 8@$1 8@$1 8@$1 8@$1 8@$1 8@$1 8@$1",
+	};
+	struct gyre_place place;
+
+	for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++)
+		cr_assert_eq(gy_place_parse(texts[i], &place), -ENOTSUP, "%s", texts[i]);
 }
