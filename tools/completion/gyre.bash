@@ -69,7 +69,7 @@ _gyre() {
 		option) _gyre_words list show set help ;;
 		trace) _gyre_words record report export help ;;
 		top) _gyre_words pid name help ;;
-		leak) _gyre_words watch help ;;
+		leak) _gyre_words scan watch help ;;
 		batch) _gyre_words file help ;;
 		esac
 		return
@@ -179,6 +179,16 @@ _gyre() {
 		sort) _gyre_words rate held growth ;;
 		interval | count | sites) ;;
 		*) _gyre_unused interval sort count sites ;;
+		esac
+		;;
+	'leak scan')
+		_gyre_proc && return
+		case $_gyre_previous in
+		proof) _gyre_words concurrent stop ;;
+		format) _gyre_words text pprof folded json svg ;;
+		suppressions | since | save | output) COMPREPLY=($(compgen -f -- "$_gyre_current")) ;;
+		rounds | tag-mask | cpu | memory | stop-after | top) ;;
+		*) _gyre_unused rounds proof exact tag-mask cpu memory stop-after suppressions since save format output top ;;
 		esac
 		;;
 	'leak watch')

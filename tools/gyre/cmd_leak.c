@@ -19,18 +19,20 @@ static int help(int argc, char **argv)
 	if (gy_out_is_json())
 		return 0;
 	fprintf(stderr,
-		"Usage:" GY_LEAK_WATCH_HELP
+		"Usage:%s" GY_LEAK_WATCH_HELP
 		"       gyre leak help\n"
 		"\n"
 		"       " GY_HELP_PROC "\n"
 		"       TIME := seconds, or 250ms, 10s, 5m, 1h\n"
-		"       " GY_HELP_OPTIONS "\n");
+		"       " GY_HELP_OPTIONS "\n",
+		GY_LEAK_SCAN_HELP + 6);
 	return 0;
 }
 
 int gy_cmd_leak(int argc, char **argv)
 {
 	static const struct gy_command commands[] = {
+		{"scan", gy_leak_scan},
 		{"watch", gy_leak_watch},
 		{NULL, NULL},
 	};

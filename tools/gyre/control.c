@@ -362,21 +362,21 @@ static bool ask(struct gy_control *control, unsigned int wait_ms)
 
 /* Claim the mailbox: the odd number that is ours, or 0. A claim that has not moved for so long was
  * left by somebody who died. */
-static uint32_t setting_claim(struct gyre_control_setting *setting)
+static uint32_t mailbox_claim(uint32_t *mailbox, const uint32_t *heard)
 {
 	uint64_t now = now_ns(), give_up_ns = now + 10000000000ull, stale_ns = 0;
 	uint32_t last = 0;
 
 	for (; now < give_up_ns; now = now_ns()) {
-		uint32_t seq = __atomic_load_n(&setting->seq, __ATOMIC_ACQUIRE);
-		bool free = !(seq & 1) && seq == __atomic_load_n(&setting->heard, __ATOMIC_ACQUIRE);
+		uint32_t seq = __atomic_load_n(mailbox, __ATOMIC_ACQUIRE);
+		bool free = !(seq & 1) && seq == __atomic_load_n(heard, __ATOMIC_ACQUIRE);
 
 		if (seq != last || !stale_ns) {
 			last = seq;
 			stale_ns = now + SETTING_STALE_NS;
 		}
 		if ((free || now >= stale_ns) &&
-		    __atomic_compare_exchange_n(&setting->seq, &seq, (seq | 1) + (seq & 1) * 2,
+		    __atomic_compare_exchange_n(mailbox, &seq, (seq | 1) + (seq & 1) * 2,
 						false, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED))
 			return (seq | 1) + (seq & 1) * 2;
 		usleep(500);
@@ -421,7 +421,7 @@ int gy_control_set(struct gy_control *control, const char *name, const char *val
 	setting = &control->shared->setting;
 	if (strlen(name) >= sizeof(setting->name) || strlen(value) >= sizeof(setting->value))
 		return -ENAMETOOLONG;
-	seq = setting_claim(setting);
+	seq = mailbox_claim(&setting->seq, &setting->heard);
 	if (!seq)
 		return -EBUSY;
 	memset(setting->name, 0, sizeof(setting->name));
@@ -443,6 +443,41 @@ int gy_control_set(struct gy_control *control, const char *name, const char *val
 	if (*refused > 0 || *refused < -4095) /* CTL-5 */
 		*refused = -EBADMSG;
 	return 0;
+}
+
+/* As for a setting, but a scan that nobody has begun yet need not be withdrawn with care: its lease
+ * would end it. */
+int gy_control_leak(struct gy_control *control, const struct gyre_control_leak *request,
+		    unsigned int wait_ms, uint32_t *scan)
+{
+	const size_t from = offsetof(struct gyre_control_leak, operation);
+	struct gyre_control_leak *leak;
+	struct gyre_control header;
+	uint32_t seq;
+	int result;
+
+	if (!control->shared)
+		return -EACCES;
+	if (read_at(control, 0, &header, sizeof(header)) ||
+	    header_check(&header, control->bytes, control->pid) || header.abi < 4)
+		return -EPROTO;
+	leak = &control->shared->leak;
+	seq = mailbox_claim(&leak->seq, &leak->heard);
+	if (!seq)
+		return -EBUSY;
+	memcpy((char *)leak + from, (const char *)request + from, sizeof(*leak) - from);
+	__atomic_store_n(&leak->seq, ++seq, __ATOMIC_RELEASE);
+	for (uint64_t end_ns = now_ns() + wait_ms * 1000000ull; now_ns() < end_ns;) {
+		ask(control, wait_ms);
+		if (__atomic_load_n(&leak->done, __ATOMIC_ACQUIRE) == seq)
+			break;
+	}
+	if (__atomic_load_n(&leak->done, __ATOMIC_ACQUIRE) != seq)
+		return -ETIMEDOUT;
+	result = __atomic_load_n(&leak->result, __ATOMIC_RELAXED);
+	*scan = __atomic_load_n(&leak->scan, __ATOMIC_RELAXED);
+	__atomic_store_n(&leak->heard, seq, __ATOMIC_RELEASE);
+	return result > 0 || result < -4095 ? -EBADMSG : result; /* CTL-5 */
 }
 
 /* Copy `count` entries of a table, each `entry_bytes` there and `own_bytes` here. */

@@ -63,6 +63,12 @@ bool gy_control_command(struct gy_control *control, uint32_t commands);
  * @refused  0, or the process's own answer: -ENOENT, -EPERM, -EINVAL, -ERANGE */
 int gy_control_set(struct gy_control *control, const char *name, const char *value,
 		   unsigned int wait_ms, int *refused);
+/* gy_control_leak - ask for a scan (CTL-9), and wait until it is begun or refused.
+ * @request  from `operation` on
+ * @scan     its number
+ * Returns   0, or -errno: as gy_control_set, and what the process answers: -EBUSY a scan is on */
+int gy_control_leak(struct gy_control *control, const struct gyre_control_leak *request,
+		    unsigned int wait_ms, uint32_t *scan);
 void gy_snapshot_free(struct gy_snapshot *snapshot);
 /* gy_control_buckets - the sampled profile: a copy of the buckets, each consistent (CTL-3).
  * @snapshot  of the same process; says where they are

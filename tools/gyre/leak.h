@@ -11,11 +11,19 @@
 
 #include <stdbool.h>
 
+int gy_leak_scan(int argc, char **argv);
 int gy_leak_watch(int argc, char **argv);
 
 /* gy_leak_word - is it that keyword, with or without two dashes before it? */
 bool gy_leak_word(const char *word, const char *full);
 
+#define GY_LEAK_SCAN_HELP                                                                          \
+	"       gyre leak scan PROC [rounds N] [proof { concurrent | stop }] [exact] \\\n"        \
+	"                           [tag-mask MASK] [cpu PERCENT] [memory SIZE] \\\n"             \
+	"                           [stop-after TIME] [suppressions FILE] [since FILE] \\\n"      \
+	"                           [save FILE] [format { text | pprof | folded | json | svg }] "  \
+	"\\\n"                                                                                    \
+	"                           [output FILE] [top N]\n"
 #define GY_LEAK_WATCH_HELP                                                                         \
 	"       gyre leak watch PROC [interval TIME] [duration TIME] [count N] [sites N] \\\n"     \
 	"                            [picture FILE]\n"

@@ -7,13 +7,17 @@
 
 #include "events.h"
 #include "alloc.skel.h"
+#include "attach.h"
+#include "notes.h"
 #include "rights.h"
 #include "session.h"
+
+#define LINKS 8
 
 struct gy_leak_deaths {
 	struct gy_leak_growth *growth;
 	struct alloc_bpf *programs;
-	struct bpf_link *links[GY_TARGET_IMAGES];
+	struct gy_link links[LINKS];
 	size_t link_count;
 	struct ring_buffer *ring;
 };
@@ -56,19 +60,27 @@ static int load(struct gy_leak_deaths *deaths, bool sleepable)
 	return error;
 }
 
+static void image_attach(struct gy_leak_deaths *deaths, const char *path)
+{
+	struct gy_note *notes = calloc(GY_NOTES_MAX, sizeof(*notes));
+	int count = notes ? gy_notes_read(path, notes, GY_NOTES_MAX) : 0;
+
+	for (int i = 0; i < count && deaths->link_count < LINKS; i++)
+		if (!strcmp(notes[i].name, "free_sample") &&
+		    !gy_attach(&deaths->links[deaths->link_count], deaths->programs->obj,
+			       deaths->programs->progs.gyre_free_sample,
+			       (uint32_t)deaths->link_count, deaths->growth->target->pid, path,
+			       &notes[i], 0))
+			deaths->link_count++;
+	free(notes);
+}
+
 static bool attach(struct gy_leak_deaths *deaths)
 {
 	const struct gy_target *target = deaths->growth->target;
-	LIBBPF_OPTS(bpf_usdt_opts, options);
 
-	for (size_t i = 0; i < target->image_count; i++) {
-		struct bpf_link *link = bpf_program__attach_usdt(
-			deaths->programs->progs.gyre_free_sample, target->pid,
-			target->images[i].open_path, "gyre", "free_sample", &options);
-
-		if (link)
-			deaths->links[deaths->link_count++] = link;
-	}
+	for (size_t i = 0; i < target->image_count; i++)
+		image_attach(deaths, target->images[i].open_path);
 	return deaths->link_count;
 }
 
@@ -100,7 +112,7 @@ void gy_leak_deaths_close(struct gy_leak_deaths *deaths)
 	if (!deaths)
 		return;
 	while (deaths->link_count)
-		bpf_link__destroy(deaths->links[--deaths->link_count]);
+		gy_detach(&deaths->links[--deaths->link_count]);
 	if (deaths->ring)
 		ring_buffer__free(deaths->ring);
 	if (deaths->programs)

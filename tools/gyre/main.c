@@ -3,7 +3,8 @@
  *      gyre [OPTIONS] OBJECT { COMMAND | help }
  *
  * The grammar is bpftool's: singular nouns, verbs, keyword-value arguments, any word shortened to
- * any prefix (words.h), -j and -p for JSON, help everywhere, exit status 0 or 255. This file holds
+ * any prefix (words.h), -j and -p for JSON, help everywhere, exit status 0 or 255 (or 1, where a
+ * command found what it looked for and nobody wishes to find: `leak scan`). This file holds
  * the table of objects, the options, `version`, `help` and `batch`; each other object is a
  * cmd_OBJECT.c that adds one line to `objects`.
  */
@@ -140,6 +141,7 @@ static int batch_run(FILE *file)
 	static char line[BATCH_LINE];
 	char *words[BATCH_WORDS];
 	int commands = 0, error = 0;
+	bool found = false;
 
 	gy_out_batch_begin();
 	while (!error && batch_line(file, line)) {
@@ -153,12 +155,14 @@ static int batch_run(FILE *file)
 			error = gy_out_error("a batch cannot call a batch");
 		else
 			error = object_run(count, words);
+		found |= error == GY_RESULT_FOUND;
+		error = error == GY_RESULT_FOUND ? 0 : error;
 		gy_out_batch_command(count < 0 ? 0 : count, words);
 		commands += !error;
 	}
 	if (!error)
 		gy_out_info("processed %d commands", commands);
-	return error;
+	return !error && found ? GY_RESULT_FOUND : error;
 }
 
 static int cmd_batch(int argc, char **argv)
@@ -243,5 +247,5 @@ int main(int argc, char **argv)
 		fprintf(stderr, "Error: cannot write: %s\n", strerror(-option));
 		result = -1;
 	}
-	return result ? 255 : 0;
+	return result == GY_RESULT_FOUND ? 1 : result ? 255 : 0;
 }

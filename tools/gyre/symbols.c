@@ -408,7 +408,7 @@ void gy_symbols_line(struct gy_symbols *symbols, const uint64_t *frames, uint32_
 	line[0] = 0;
 	for (uint32_t i = 0; i < depth && used + 8 < bytes; i++) {
 		const struct gy_symbol *symbol;
-		char name[256];
+		char name[256] = "";
 
 		if (!frames[i]) {
 			snprintf(line + used, bytes - used, "%s[not known]", used ? " <- " : "");
@@ -423,6 +423,9 @@ void gy_symbols_line(struct gy_symbols *symbols, const uint64_t *frames, uint32_
 					  name);
 			used += length > 0 ? (size_t)length : 0;
 		}
+		/* Below these is only libc, the same in every line. */
+		if (!strcmp(name, "main") || !strcmp(name, "start_thread"))
+			return;
 	}
 }
 

@@ -15,6 +15,10 @@ struct gy_command {
 	int (*run)(int argc, char **argv);
 };
 
+/* A command's result besides 0 and -1: it did what it was to do, and found what nobody wishes to
+ * find. The exit status is 1. */
+#define GY_RESULT_FOUND 1000
+
 /* gy_word_is - is `word` `full` or a prefix of it? The empty word is nothing. */
 bool gy_word_is(const char *word, const char *full);
 /* gy_words_run - run the command that argv[0] names; the table's first where nothing is named.
