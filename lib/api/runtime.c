@@ -10,6 +10,8 @@
 #include "heap/heap.h"
 #include "heap/hooks.h"
 #include "mutator/fork.h"
+#include "sync/pool.h"
+#include "sync/wait.h"
 #include "trace/events.h"
 #include "trace/sampler.h"
 
@@ -25,6 +27,12 @@ const struct gy_heap_hooks gy_heap_hooks = {
 	.sample_free = gy_sample_free,
 	.record = gy_events_record,
 	.slow_path = gy_background_slow_path,
+};
+
+const struct gy_cycle_hooks gy_cycle_hooks = {
+	.paused = gy_sync_pool_cycle_paused,
+	.roots = gy_sync_pool_scan_roots,
+	.ended = gy_sync_pool_cycle_ended,
 };
 
 /* The cycle's lock is the outermost; and nothing where the collector never started. */
@@ -57,6 +65,8 @@ static void fork_child(void)
 	gy_background_fork_child();
 	if (collector_forks)
 		gy_cycle_fork_child();
+	gy_wait_fork_child();
+	gy_sync_pool_fork_child();
 }
 
 __attribute__((constructor(101))) static void runtime_init(void)

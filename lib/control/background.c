@@ -32,6 +32,7 @@
 #include "os/native_thread.h"
 #include "os/release.h"
 #include "os/sys.h"
+#include "sync/pool.h"
 #include "trace/events.h"
 
 #include <pthread.h>
@@ -96,6 +97,7 @@ static void run(void)
 		WRITE_RELAXED(gy_heap_tick, (uint32_t)(now_ns / (GY_TICK_MS * MS)));
 		gy_idle_take(now_ns, &idle_waits);
 		gy_space_age(now_ns);
+		gy_sync_pool_age(now_ns);
 		more = gy_scavenger_step(now_ns - last_ns);
 		last_ns = now_ns;
 		recording = gy_events_need_follow() && gy_events_follow(false);

@@ -143,6 +143,7 @@ static void snapshot(struct gy_marker *marker)
 		gy_space_thread_begin_cycle(container_of(at, struct gy_gc_thread, mutator));
 	gy_barrier_begin_cycle();
 	gy_pacer_began();
+	gy_cycle_hooks.paused();
 	enter(GY_GC_MARKING);
 	__atomic_store_n(&gyre_gc_marking, gy_gc_epoch + 1, __ATOMIC_SEQ_CST);
 	gy_workers_roots(true);
@@ -333,6 +334,7 @@ static int run_cycle(enum gy_gc_reason reason)
 		return error;
 	}
 	gy_finalise_scan_roots(marker); /* FIN-5: after the pause */
+	gy_cycle_hooks.roots(marker);
 	mark_until_dry(&marker);
 	end_marking(&marker);
 	dispose(&marker);
@@ -340,6 +342,7 @@ static int run_cycle(enum gy_gc_reason reason)
 	if (reason == GY_GC_FORCED)
 		WRITE_RELAXED(cycle.stats.cycles_forced, cycle.stats.cycles_forced + 1);
 	flip(begin_ns);
+	gy_cycle_hooks.ended();
 	gy_finalise_queue_run();
 	return 0;
 }

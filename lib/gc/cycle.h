@@ -41,6 +41,17 @@ GY_INLINE void gy_gc_step(void)
 		gy_gc_step_slow();
 }
 
+struct gy_marker;
+
+/* What the modules above have done at steps of a cycle: defined once, by api/runtime.c. */
+struct gy_cycle_hooks {
+	void (*paused)(void);			 /* in the pause, by the coordinator */
+	void (*roots)(struct gy_marker *marker); /* between it and termination, as FIN-5 */
+	void (*ended)(void);			 /* after the flip */
+};
+
+extern const struct gy_cycle_hooks gy_cycle_hooks;
+
 /* Around a stop of the world that is not a cycle's: fork waits (CYCLE-3). */
 void gy_cycle_hold(void);
 void gy_cycle_let_go(void);
