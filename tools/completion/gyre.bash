@@ -69,7 +69,7 @@ _gyre() {
 		option) _gyre_words list show set help ;;
 		trace) _gyre_words record report export help ;;
 		top) _gyre_words pid name help ;;
-		leak) _gyre_words scan watch help ;;
+		leak) _gyre_words scan watch why help ;;
 		batch) _gyre_words file help ;;
 		esac
 		return
@@ -189,6 +189,13 @@ _gyre() {
 		suppressions | since | save | output) COMPREPLY=($(compgen -f -- "$_gyre_current")) ;;
 		rounds | tag-mask | cpu | memory | stop-after | top) ;;
 		*) _gyre_unused rounds proof exact tag-mask cpu memory stop-after suppressions since save format output top ;;
+		esac
+		;;
+	'leak why')
+		_gyre_proc && return
+		case $_gyre_previous in
+		tag-mask | cpu | memory | stop-after) ;;
+		*) _gyre_unused exact tag-mask cpu memory stop-after ;;
 		esac
 		;;
 	'leak watch')

@@ -1,6 +1,11 @@
 /* leak.h - `gyre leak`: the commands, and the words they share.
  *
  *      cmd_leak.c        the object: help, which command
+ *      leak_scan.c       scan: what is lost
+ *        leak_client.c   the request, the result         leak_registers.c  of all threads
+ *        leak_findings.c less what is suppressed (leak_suppress.c) or known (leak_base.c)
+ *        leak_report.c   as text and JSON
+ *      leak_why.c        why: who holds a block          leak_places.c     names of addresses
  *      leak_watch.c      watch: what grows, live
  *        leak_growth.c   series of stacks and classes    leak_trend.c   what a series means
  *        leak_deaths.c   survival by age                 leak_picture.c the SVG
@@ -11,11 +16,17 @@
 
 #include <stdbool.h>
 
+#include "control/control_page.h"
+
 int gy_leak_scan(int argc, char **argv);
 int gy_leak_watch(int argc, char **argv);
+int gy_leak_why(int argc, char **argv);
 
 /* gy_leak_word - is it that keyword, with or without two dashes before it? */
 bool gy_leak_word(const char *word, const char *full);
+/* gy_leak_asked_word - one of exact, tag-mask, cpu, memory, stop-after (leak_scan.c): 0, or -1 with
+ * the error told; advances past it. */
+int gy_leak_asked_word(struct gyre_control_leak *asked, int *argc, char ***argv);
 
 #define GY_LEAK_SCAN_HELP                                                                          \
 	"       gyre leak scan PROC [rounds N] [proof { concurrent | stop }] [exact] \\\n"        \
@@ -27,5 +38,8 @@ bool gy_leak_word(const char *word, const char *full);
 #define GY_LEAK_WATCH_HELP                                                                         \
 	"       gyre leak watch PROC [interval TIME] [duration TIME] [count N] [sites N] \\\n"     \
 	"                            [picture FILE]\n"
+#define GY_LEAK_WHY_HELP                                                                           \
+	"       gyre leak why PROC ADDRESS [exact] [tag-mask MASK] [cpu PERCENT] \\\n"             \
+	"                                  [memory SIZE] [stop-after TIME]\n"
 
 #endif

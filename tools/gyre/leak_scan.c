@@ -59,24 +59,24 @@ static int form_read(struct request *request, int *argc, char ***argv)
 	return gy_out_error("'format' needs text, pprof, folded, json or svg behind it");
 }
 
-static int proof_read(struct request *request, int *argc, char ***argv)
+static int proof_read(struct gyre_control_leak *asked, int *argc, char ***argv)
 {
 	if (*argc < 2 ||
 	    !(gy_word_is((*argv)[1], "stop") || gy_word_is((*argv)[1], "concurrent")))
 		return gy_out_error("'proof' needs concurrent or stop behind it");
 	if (gy_word_is((*argv)[1], "stop"))
-		request->asked.flags |= GYRE_LEAK_STOP;
+		asked->flags |= GYRE_LEAK_STOP;
 	*argc -= 2;
 	*argv += 2;
 	return 0;
 }
 
-static int mask_read(struct request *request, int *argc, char ***argv)
+static int mask_read(struct gyre_control_leak *asked, int *argc, char ***argv)
 {
 	char *end = NULL;
 
 	if (*argc > 1)
-		request->asked.tag_mask = strtoull((*argv)[1], &end, 0);
+		asked->tag_mask = strtoull((*argv)[1], &end, 0);
 	if (!end || end == (*argv)[1] || *end || *(*argv)[1] == '-')
 		return gy_out_error("'tag-mask' needs a number behind it, such as "
 				    "0xff00000000000007");
@@ -106,15 +106,10 @@ static int number_read(int *argc, char ***argv, uint64_t least, uint64_t most, u
 	return error;
 }
 
-static int word_read(struct request *request, int *argc, char ***argv)
+int gy_leak_asked_word(struct gyre_control_leak *asked, int *argc, char ***argv)
 {
-	struct gyre_control_leak *asked = &request->asked;
 	const char *word = **argv;
 
-	if (gy_leak_word(word, "rounds"))
-		return number_read(argc, argv, 2, GYRE_LEAK_ROUNDS, 1, &asked->rounds);
-	if (gy_leak_word(word, "proof"))
-		return proof_read(request, argc, argv);
 	if (gy_leak_word(word, "exact")) {
 		asked->flags |= GYRE_LEAK_EXACT;
 		--*argc;
@@ -122,13 +117,24 @@ static int word_read(struct request *request, int *argc, char ***argv)
 		return 0;
 	}
 	if (gy_leak_word(word, "tag-mask"))
-		return mask_read(request, argc, argv);
+		return mask_read(asked, argc, argv);
 	if (gy_leak_word(word, "cpu"))
 		return number_read(argc, argv, 1, 100, 10, &asked->share_permille);
 	if (gy_leak_word(word, "memory"))
 		return gy_words_u64(argc, argv, true, 1 << 20, UINT64_MAX, &asked->memory_bytes);
 	if (gy_leak_word(word, "stop-after"))
 		return milliseconds_read(argc, argv, &asked->stop_after_ms);
+	return gy_out_error("'%s' is no keyword here; 'gyre leak help' lists them", word);
+}
+
+static int word_read(struct request *request, int *argc, char ***argv)
+{
+	const char *word = **argv;
+
+	if (gy_leak_word(word, "rounds"))
+		return number_read(argc, argv, 2, GYRE_LEAK_ROUNDS, 1, &request->asked.rounds);
+	if (gy_leak_word(word, "proof"))
+		return proof_read(&request->asked, argc, argv);
 	if (gy_leak_word(word, "suppressions"))
 		return path_read(argc, argv, &request->suppressions);
 	if (gy_leak_word(word, "since"))
@@ -141,7 +147,7 @@ static int word_read(struct request *request, int *argc, char ***argv)
 		return path_read(argc, argv, &request->output);
 	if (gy_leak_word(word, "top"))
 		return gy_words_u64(argc, argv, false, 0, UINT32_MAX, &request->findings.top);
-	return gy_out_error("'%s' is no keyword here; 'gyre leak help' lists them", word);
+	return gy_leak_asked_word(&request->asked, argc, argv);
 }
 
 /* A name says what the file is; 'format' overrules it. */
