@@ -25,9 +25,10 @@
 	RANK(channel, "a channel; senders, receivers, select: several, by address; fork: not held") \
 	RANK(waiters, "queues of who waits, by address; lock and unlock; fork: not held")	   \
 	RANK(barrier, "a barrier buffer; its thread, the collector; fork: not held")		   \
-	RANK(mark, "shared mark queues; markers; fork: not held")				   \
+	RANK(mark, "shared mark queues; markers; fork: held")					   \
 	RANK(bin, "one layout and size: its blocks; refill of cursors, sweeping; fork: held")	   \
 	RANK(pool, "free pages of the collector; refill, sweeping; fork: held")		   \
+	RANK(leak_ignore, "which blocks no scan for leaks shall name; any thread; fork: held")	   \
 	RANK(trim, "one release pass at a time; background thread and gyre_trim; fork: held")	   \
 	RANK(events, "the buffers of every event; a thread's first, shipping; fork: held")	   \
 	RANK(event_buffer, "shipping one such buffer; its thread, the shipper; fork: not held")	   \

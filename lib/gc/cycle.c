@@ -680,14 +680,18 @@ void gy_cycle_fork_prepare_rest(void)
 	gy_finalise_fork_prepare();
 	gy_world_fork_prepare();
 	gy_roots_fork_prepare();
+	gy_space_fork_prepare_table();
 	gy_pacer_fork_prepare();
+	gy_mark_fork_prepare();
 	gy_space_fork_prepare();
 }
 
 void gy_cycle_fork_parent_rest(void)
 {
 	gy_space_fork_parent();
+	gy_mark_fork_parent();
 	gy_pacer_fork_parent();
+	gy_space_fork_parent_table();
 	gy_roots_fork_parent();
 	gy_world_fork_parent();
 	gy_finalise_fork_parent();

@@ -32,9 +32,9 @@
  *         stack, or of a conservative object, only if it lies in an allocated object. So the free
  *         slots of a block are not brought to life by chance.
  * SCAN-2  Fields are read once, relaxed: what a store puts there meanwhile is shaded by it, or new.
- * SCAN-3  An object of a LARGE block is cut into pieces of GY_MARK_PIECE_BYTES: the entry of a
- *         piece is replaced by the next one's before it is scanned, so another marker may take
- *         that. Words are divided among pieces without regard to array elements.
+ * SCAN-3  An object of a LARGE block is cut into pieces of GY_MARK_PIECE_BYTES: before a piece is
+ *         scanned the next one is given away, so another marker may take that. Pieces go before
+ *         blocks (mark_queue.h). Words are divided among pieces without regard to array elements.
  *
  * Not here: queues and pool (mark_queue.c); barrier buffers (barrier.c); who calls (cycle.c).
  */
@@ -165,10 +165,21 @@ static void scan_element(struct gy_marker *marker, const uintptr_t *words, const
 	}
 }
 
+/* An array of pointers and nothing else. */
+static void scan_pointers(struct gy_marker *marker, const uintptr_t *words, size_t count)
+{
+	for (size_t i = 0; i < count; i++)
+		found(marker, READ_RELAXED(words[i]), 0);
+}
+
 /* Elements of `size` words each from `words` on: those parts that lie in [from, to). */
 static void scan_elements(struct gy_marker *marker, const uintptr_t *words, const uint64_t *map,
 			  size_t size, size_t from, size_t to)
 {
+	if (size == 1 && map[0]) {
+		scan_pointers(marker, words + from, to - from);
+		return;
+	}
 	for (size_t at = from / size * size; at < to; at += size)
 		scan_element(marker, words + at, map, MAX(from, at) - at, MIN(to - at, size));
 }
@@ -205,7 +216,7 @@ static void scan_part(struct gy_marker *marker, const uintptr_t *object,
 	}
 }
 
-/* SCAN-3. The object's other pieces are queued first; without room for them all is scanned here. */
+/* SCAN-3. Without room for the object's other pieces all is scanned here. */
 static void scan_large(struct gy_marker *marker, size_t block, size_t piece)
 {
 	const struct gy_gc_page *record = &gy_gc_pages[block];
@@ -214,7 +225,8 @@ static void scan_large(struct gy_marker *marker, size_t block, size_t piece)
 	size_t pieces = gy_div_round_up(words, PIECE_WORDS), end = piece + 1;
 	size_t from = piece * PIECE_WORDS, to;
 
-	if (end < pieces && !gy_mark_push(marker, block | (uint64_t)end << 32))
+	if (end < pieces && !gy_mark_piece_give(block | (uint64_t)end << 32) &&
+	    !gy_mark_push(marker, block | (uint64_t)end << 32))
 		end = pieces;
 	to = MIN(end * PIECE_WORDS, words);
 	scan_part(marker, (const uintptr_t *)(void *)gy_page_start(block), layout, words, from, to);
@@ -464,6 +476,10 @@ static bool step(struct gy_marker *marker)
 {
 	uint64_t entry;
 
+	if (gy_mark_piece_take(marker, &entry)) {
+		scan_large(marker, (uint32_t)entry, entry >> 32);
+		return true;
+	}
 	if (gy_mark_pop(marker, &entry)) {
 		look_ahead(marker);
 		scan_block(marker, entry);

@@ -20,7 +20,7 @@
 
 #include "gc/record.h"
 
-#define GY_MARK_PIECE_BYTES ((size_t)128 << 10)
+#define GY_MARK_PIECE_BYTES ((size_t)16 << 10)
 
 struct gy_marker; /* one per worker, and one for each thread that assists; mark_queue.h */
 
@@ -63,6 +63,8 @@ struct gy_marker *gy_marker_take_open(void);
 
 void gy_marker_read_stats(const struct gy_marker *marker, struct gy_mark_stats *stats);
 void gy_mark_read_stats(struct gy_mark_stats *stats); /* all markers', since gy_mark_begin */
+void gy_mark_fork_prepare(void);
+void gy_mark_fork_parent(void);
 void gy_mark_fork_child(void); /* a cycle under way is given up: queues are emptied */
 
 #endif

@@ -118,7 +118,7 @@ static struct gy_mark_chunk *shared_take(void)
 
 static bool nothing_shared(void)
 {
-	return !gy_mark_shared.head && !READ_RELAXED(gy_mark_overflowed);
+	return !gy_mark_shared.head && !gy_mark_shared.pieces && !READ_RELAXED(gy_mark_overflowed);
 }
 
 /* ------------------------------------------------------------------ busy; [lock: mark] */
@@ -161,7 +161,40 @@ void gy_mark_become_idle(struct gy_marker *marker)
 		wake_sleepers();
 }
 
-/* ------------------------------------------------------------------ push, pop */
+/* ------------------------------------------------------------------ pieces, push, pop */
+
+bool gy_mark_piece_give(uint64_t entry)
+{
+	struct gy_mark_shared *shared = &gy_mark_shared;
+	bool room;
+
+	gy_lock_acquire(&mark.lock);
+	room = shared->pieces < GY_MARK_PIECES;
+	if (room) {
+		shared->stack[shared->pieces] = entry;
+		WRITE_RELAXED(shared->pieces, shared->pieces + 1);
+	}
+	gy_lock_release(&mark.lock);
+	if (room)
+		wake_sleepers();
+	return room;
+}
+
+bool gy_mark_piece_take_slow(struct gy_marker *marker, uint64_t *entry)
+{
+	struct gy_mark_shared *shared = &gy_mark_shared;
+	bool got;
+
+	gy_lock_acquire(&mark.lock);
+	got = shared->pieces != 0;
+	if (got) {
+		set_busy(marker);
+		WRITE_RELAXED(shared->pieces, shared->pieces - 1);
+		*entry = shared->stack[shared->pieces];
+	}
+	gy_lock_release(&mark.lock);
+	return got;
+}
 
 GY_NOINLINE bool gy_mark_push_slow(struct gy_marker *marker, uint64_t entry)
 {
@@ -410,7 +443,8 @@ bool gy_mark_idle(void)
 
 bool gy_mark_has_work(void)
 {
-	return READ_RELAXED(gy_mark_shared.chunks) || READ_RELAXED(gy_mark_overflowed);
+	return READ_RELAXED(gy_mark_shared.chunks) || READ_RELAXED(gy_mark_shared.pieces) ||
+	       READ_RELAXED(gy_mark_overflowed);
 }
 
 bool gy_mark_wait(uint64_t timeout_ns)
@@ -456,6 +490,7 @@ static void drop_all(void)
 		chunk_drop(marker->queue.in);
 		chunk_drop(marker->queue.out);
 	}
+	WRITE_RELAXED(gy_mark_shared.pieces, 0);
 	WRITE_RELAXED(gy_mark_overflowed, 0); /* a late helper looks */
 }
 
@@ -520,19 +555,27 @@ void gy_mark_read_stats(struct gy_mark_stats *stats)
 	stats->marked_bytes -= mark.before.marked_bytes;
 }
 
-/* The child has the forking thread alone. The lock is not held over fork, so what it protects may
- * be caught in the middle of a change: the lists are made whole first, and free chunks and markers
- * without two chunks of their own given up. Markers that other threads had are free again; what was
- * half marked is the caller's to drop (gy_cycle_fork_child). */
+void gy_mark_fork_prepare(void)
+{
+	gy_lock_acquire(&mark.lock);
+}
+
+void gy_mark_fork_parent(void)
+{
+	gy_lock_release(&mark.lock);
+}
+
+/* The child has the forking thread alone. The lock was held over fork: without it a chunk could be
+ * found on two lists, or in a marker and on a list (QUEUE-1). What markers change without it, their
+ * own two chunks, may be caught in the middle of being exchanged: those are given up. Markers that
+ * other threads had are free again; what was half marked is the caller's to drop
+ * (gy_cycle_fork_child). */
 void gy_mark_fork_child(void)
 {
 	gy_lock_init(&mark.lock, GY_RANK_mark);
-	mark.free = NULL;
-	mark.free_count = 0;
 	for (struct gy_marker *marker = mark.markers; marker; marker = marker->next)
 		marker->taken = false;
 	drop_all();
-	memset(&gy_mark_shared, 0, sizeof(gy_mark_shared));
 	mark.free_markers = NULL;
 	mark.taken = mark.busy = mark.stranded = 0;
 	for (struct gy_marker *marker = mark.markers; marker; marker = marker->next) {

@@ -1,6 +1,12 @@
 /* mark_queue.h - what a marker has in hand, and what markers share. See mark_queue.c.
  *
  *	entry: a block's first page | piece << 32; first in, first out
+ *	pieces: what is left of large objects that are being scanned; last in, first out
+ *
+ * Pieces go before blocks. A table of a hash, or a vector of pointers, leads into many blocks, and
+ * to each of them many times: were a block scanned whenever a piece has led there, it would be
+ * scanned once for every few of its objects, on lines that have left the cache meanwhile. When all
+ * pieces are done the blocks are full of grey objects, and each is scanned once.
  *
  * Each marker has two chunks of its own, `in` that it pushes to and `out` that it pops
  * from; full ones go to the shared list, from which a marker takes whose own are empty. In all that
@@ -27,9 +33,13 @@ struct gy_mark_queue {
 	struct gy_mark_chunk *in, *out;
 };
 
+#define GY_MARK_PIECES 64u
+
 struct gy_mark_shared { /* [lock: mark] */
 	struct gy_mark_chunk *head, *tail;
 	uint32_t chunks; /* [atomic: relaxed to read] */
+	uint32_t pieces; /* [atomic: relaxed to read] on the stack */
+	uint64_t stack[GY_MARK_PIECES];
 };
 
 struct gy_marker {
@@ -51,6 +61,11 @@ extern uint32_t gy_mark_chunks_most GY_HIDDEN; /* chunks that may exist; tests l
 bool gy_mark_push_slow(struct gy_marker *marker, uint64_t entry);
 /* False: nothing, neither own nor shared. */
 bool gy_mark_pop_slow(struct gy_marker *marker, uint64_t *entry);
+/* Another piece of a large object, for whoever comes next. False: no room; scan it now, or push it.
+ * The marker is busy. */
+bool gy_mark_piece_give(uint64_t entry);
+/* False: there is none. The marker becomes busy with it. */
+bool gy_mark_piece_take_slow(struct gy_marker *marker, uint64_t *entry);
 void gy_mark_become_busy(struct gy_marker *marker);
 void gy_mark_become_idle(struct gy_marker *marker);
 /* Others have nothing to do: gives them some of what is in hand. */
@@ -64,6 +79,12 @@ GY_INLINE bool gy_mark_push(struct gy_marker *marker, uint64_t entry)
 		return gy_mark_push_slow(marker, entry);
 	in->entries[in->end++] = entry;
 	return true;
+}
+
+GY_INLINE bool gy_mark_piece_take(struct gy_marker *marker, uint64_t *entry)
+{
+	return unlikely(READ_RELAXED(gy_mark_shared.pieces)) &&
+	       gy_mark_piece_take_slow(marker, entry);
 }
 
 GY_INLINE bool gy_mark_pop(struct gy_marker *marker, uint64_t *entry)
@@ -85,7 +106,8 @@ GY_INLINE bool gy_mark_has_own(const struct gy_marker *marker)
 /* Somebody is idle, and finds nothing shared. */
 GY_INLINE bool gy_mark_should_share(void)
 {
-	return READ_RELAXED(gy_mark_hungry) && !READ_RELAXED(gy_mark_shared.chunks);
+	return READ_RELAXED(gy_mark_hungry) &&
+	       !(READ_RELAXED(gy_mark_shared.chunks) | READ_RELAXED(gy_mark_shared.pieces));
 }
 
 #endif

@@ -15,10 +15,12 @@
  * replacements, median of interleaved rounds: percent 100 1.8 s and 790 MiB, 75 1.5 s and 710 MiB,
  * 60 1.7 s and 690 MiB: what fewer cycles save goes into pages that are new.
  *
- * While a cycle marks, memory that a thread takes costs it work: scan work left / memory left until
- * the goal, per byte. Workers pay first: what they scan is a common credit from which threads draw;
- * only when it is used up does a thread mark by itself (an assist), in slices of at most
- * ASSIST_MOST_BYTES, so that no allocation waits long.
+ * While a cycle marks, memory that a thread takes costs it work, but not before half of what is
+ * left until the goal was taken: most cycles are over by then, and an assist is what the slowest of
+ * a thousand requests would be waiting for. From there on: twice the scan work / the memory that was
+ * left at the start, per byte. Workers pay first: what they scan, from the start on, is a common
+ * credit from which threads draw; only when it is used up does a thread mark by itself (an assist),
+ * in slices of at most ASSIST_MOST_BYTES, so that no allocation waits long.
  *
  * Where that is not enough, because the markers wait for a processor that allocating threads use,
  * or hold all the work there is, these take short naps in their slow paths once the heap is past
@@ -53,7 +55,9 @@ static struct {
 	int64_t percent;       /* [atomic: relaxed] */
 	uint64_t limit_option; /* [atomic: relaxed] 0: the heap's own */
 	struct gy_pace now;    /* PACE-2 */
-	uint64_t taken_at_flip, taken_at_start;
+	uint64_t taken_at_flip;
+	uint64_t taken_free; /* [atomic: relaxed] taken up to here costs no work */
+	uint64_t taken_at_start;
 	uint64_t runway_bytes, scan_bytes; /* of the last cycles */
 	uint64_t ended_ns, duration_ns;	   /* of the last cycle; PACE-3 */
 	uint64_t not_before_ns;		   /* PACE-4; 0: no pause has failed since the last cycle */
@@ -176,7 +180,8 @@ void gy_pacer_began(void)
 
 	pacer.taken_at_start = taken();
 	__atomic_store_n(&pacer.credit, 0, __ATOMIC_RELAXED);
-	WRITE_RELAXED(pacer.ratio, MIN(work * RATIO_ONE / room, (uint64_t)RATIO_ONE * 256));
+	WRITE_RELAXED(pacer.taken_free, pacer.taken_at_start + room / 2);
+	WRITE_RELAXED(pacer.ratio, MIN(work * RATIO_ONE / (room / 2), (uint64_t)RATIO_ONE * 256));
 }
 
 void gy_pacer_ended(uint64_t marked_bytes, uint64_t scanned_bytes, uint64_t duration_ns)
@@ -223,6 +228,8 @@ static int64_t draw(int64_t debt)
 
 size_t gy_pacer_owes(int64_t *credit, size_t bytes)
 {
+	if ((int64_t)(taken() - READ_RELAXED(pacer.taken_free)) < 0)
+		return 0;
 	*credit -= (int64_t)(bytes * READ_RELAXED(pacer.ratio) / RATIO_ONE);
 	if (*credit >= 0)
 		return 0;

@@ -461,9 +461,13 @@ int gy_space_init(void)
 	return 0;
 }
 
-void gy_space_fork_prepare(void)
+void gy_space_fork_prepare_table(void)
 {
 	gy_bin_table_lock();
+}
+
+void gy_space_fork_prepare(void)
+{
 	for (unsigned i = 0; i <= GY_BIN_LOCKS; i++) /* BIN-4 */
 		gy_lock_acquire(&gy_bin_locks[i].lock);
 	gy_pool_lock();
@@ -474,12 +478,17 @@ void gy_space_fork_parent(void)
 	gy_pool_unlock();
 	for (unsigned i = GY_BIN_LOCKS + 1; i-- > 0;)
 		gy_lock_release(&gy_bin_locks[i].lock);
+}
+
+void gy_space_fork_parent_table(void)
+{
 	gy_bin_table_unlock();
 }
 
 void gy_space_fork_child(void)
 {
 	gy_space_fork_parent();
+	gy_space_fork_parent_table();
 	gy_bin_table_fork_child();
 	for (unsigned i = 0; i <= GY_BIN_LOCKS; i++)
 		gy_lock_init(&gy_bin_locks[i].lock, GY_RANK_bin);

@@ -126,8 +126,10 @@ void gy_space_each_block(void (*visit)(size_t block, void *argument), void *argu
 /* Bytes of free slots in blocks taken, and of large objects, since start, all threads: what the
  * pacer watches. [atomic: relaxed] */
 extern uint64_t gy_space_taken_bytes GY_HIDDEN;
+void gy_space_fork_prepare_table(void); /* in the order of ranks */
 void gy_space_fork_prepare(void);
 void gy_space_fork_parent(void);
+void gy_space_fork_parent_table(void);
 void gy_space_fork_child(void);
 /* CHECK=full: SPACE-1, REC-1, REC-2. No cycle marks, nothing allocates. */
 void gy_space_check(void);
