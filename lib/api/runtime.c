@@ -9,6 +9,7 @@
 #include "gc/cycle.h"
 #include "heap/heap.h"
 #include "heap/hooks.h"
+#include "leak/leak.h"
 #include "mutator/fork.h"
 #include "sync/pool.h"
 #include "sync/wait.h"
@@ -47,10 +48,12 @@ static void fork_prepare(void)
 	gy_control_fork_prepare();
 	if (collector_forks)
 		gy_cycle_fork_prepare_rest();
+	gy_leak_ignore_fork_prepare();
 }
 
 static void fork_parent(void)
 {
+	gy_leak_ignore_fork_parent();
 	if (collector_forks)
 		gy_cycle_fork_parent_rest();
 	gy_control_fork_parent();
@@ -62,6 +65,7 @@ static void fork_parent(void)
 static void fork_child(void)
 {
 	gy_control_fork_child();
+	gy_leak_fork_child();
 	gy_background_fork_child();
 	if (collector_forks)
 		gy_cycle_fork_child();

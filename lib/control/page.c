@@ -18,6 +18,7 @@
 
 #include "base/bits.h"
 #include "base/config.h"
+#include "control/leak_request.h"
 #include "control/setting.h"
 #include "control/stats.h"
 #include "gc/cycle.h"
@@ -188,8 +189,9 @@ void gy_control_publish(void)
 	static struct gyre_control_class classes[GY_STATS_CLASSES]; /* [lock: control] */
 	static struct gyre_control_gc gc;                           /* [lock: control] */
 	static struct gyre_control_events events;                   /* [lock: control] */
+	struct gyre_control_leak leak;
 	uint32_t request;
-	bool collect;
+	bool collect, scan;
 
 	if (!page)
 		return;
@@ -200,6 +202,7 @@ void gy_control_publish(void)
 	gy_setting_take(&page->setting); /* before the snapshot, which shows it */
 	gy_stats_gather(&totals, classes);
 	collect = take_commands(page, &gc);
+	scan = gy_leak_request_take(&page->leak, &leak);
 	gy_stats_gather_events(&events);
 	totals.background_runs = READ_RELAXED(control.background_runs);
 	/* CTL-2, PAGE-4 */
@@ -220,6 +223,8 @@ void gy_control_publish(void)
 	gy_lock_release(&control.lock);
 	if (collect)
 		gy_cycle_request(GY_GC_FORCED); /* PAGE-5 */
+	if (unlikely(scan))
+		gy_leak_request_begin(&page->leak, &leak);
 }
 
 uint64_t gy_control_published_ns(void)
@@ -266,5 +271,6 @@ void gy_control_fork_child(void)
 	control.background_tid = 0;
 	control.background_runs = 0;
 	control.commanded_cycle = 0;
+	gy_leak_request_fork_child();
 	gy_memory_file_forget(&control.file);
 }

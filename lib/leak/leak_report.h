@@ -1,4 +1,4 @@
-/* leak_report.h - what a scan for lost blocks found, and how an observer takes part in it, as bytes.
+/* leak_report.h - a scan for lost blocks: what it found, and how an observer takes part; as bytes.
  *
  * A scan is asked for in the control page (control_page.h, CTL-9). Its result is a sealed memfd
  * named GYRE_LEAK_NAME, made at the first scan and kept, found below /proc/PID/fd like the control
@@ -63,9 +63,9 @@ enum gyre_leak_operation {
 };
 
 /* flags of a request */
-#define GYRE_LEAK_EXACT 1u     /* a pointer counts only if it points to a block's start (or 8 or 16
-				* bytes behind it, as C++ arrays and the loader's tables have them) */
-#define GYRE_LEAK_STOP 2u      /* every round in one stop of all threads, by the collector's signal */
+#define GYRE_LEAK_EXACT 1u     /* a pointer counts only if it points to a block's start (or 8 or
+				* 16 bytes behind it: C++ arrays, the loader's tables) */
+#define GYRE_LEAK_STOP 2u      /* one round, in a stop of all threads by the collector's signal */
 #define GYRE_LEAK_REGISTERS 4u /* the asker supplies registers */
 
 enum gyre_leak_state {
@@ -121,10 +121,11 @@ struct gyre_leak_header {
 	uint32_t registers_wanted; /* [library] counts up */
 	uint32_t registers_given;  /* [asker] = registers_wanted once threads[] is filled */
 	uint32_t register_count;   /* [asker] entries of threads[] */
-	int32_t error; /* [library] of the scan: 0, or -errno. ECANCELED given up by the asker or for
-			* want of him, ETIME stop_after_ms is over, ENOMEM, EDEADLK and others: the
-			* threads did not stop, ENOENT (why) no block there. The rest of the result is
-			* whole all the same for ETIME if rounds_done is not 0: `uncertain`. */
+	int32_t error; /* [library] of the scan: 0, or -errno. ECANCELED given up by the asker or
+			* for want of him, ETIME stop_after_ms is over, ENOMEM, EDEADLK and others:
+			* the threads did not stop, ENOENT (why) no block there. The rest of the
+			* result is whole all the same for ETIME if rounds_done is not 0:
+			* `uncertain`. */
 
 	/* what was asked for, as it was understood */
 	uint32_t operation, flags;
@@ -187,7 +188,7 @@ struct gyre_leak_group {
 	uint64_t direct_weight_bytes, direct_weight_sixteenths;
 	uint64_t error_bytes;
 	uint64_t youngest_ns, oldest_ns; /* age */
-	uint64_t live_samples; /* of this stack, lost or not */
+	uint64_t live_bytes; /* estimate of all that is live of this stack, lost or not */
 	uint64_t example;      /* address of the oldest */
 	uint64_t frames[GYRE_LEAK_FRAMES]; /* return addresses, the caller of malloc first */
 };
@@ -201,8 +202,8 @@ struct gyre_leak_block {
 	uint32_t flags;
 	uint32_t group; /* index + 1, or 0: not a sample */
 	uint64_t age_ns;
-	uint64_t held_blocks, held_bytes; /* direct: what is lost with it, itself included; indirect:
-					   * 0 */
+	uint64_t held_blocks, held_bytes; /* direct: what is lost with it, itself included;
+					   * indirect: 0 */
 	uint64_t head; /* the direct block that this one is lost with; direct: itself */
 };
 
