@@ -17,10 +17,10 @@
  *
  * While a cycle marks, memory that a thread takes costs it work, but not before half of what is
  * left until the goal was taken: most cycles are over by then, and an assist is what the slowest of
- * a thousand requests would be waiting for. From there on: twice the scan work / the memory that was
- * left at the start, per byte. Workers pay first: what they scan, from the start on, is a common
- * credit from which threads draw; only when it is used up does a thread mark by itself (an assist),
- * in slices of at most ASSIST_MOST_BYTES, so that no allocation waits long.
+ * a thousand requests would be waiting for. From there on: twice the scan work / the memory that
+ * was left at the start, per byte. Workers pay first: what they scan, from the start on, is a
+ * common credit from which threads draw; only when it is used up does a thread mark by itself (an
+ * assist), in slices of at most ASSIST_MOST_BYTES, so that no allocation waits long.
  *
  * Where that is not enough, because the markers wait for a processor that allocating threads use,
  * or hold all the work there is, these take short naps in their slow paths once the heap is past

@@ -230,7 +230,7 @@ Test(mark_graph, one_marker)
 
 Test(mark_graph, in_small_slices_that_change_hands)
 {
-	uint64_t random = 2; /* not the graph's: roots must not depend on how many slices there are */
+	uint64_t random = 2; /* not the graph's: its roots must not depend on the slices */
 
 	made_graph(2, 2000);
 	for (unsigned round = 0; round < ROUNDS; round++) {
