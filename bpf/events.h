@@ -21,6 +21,7 @@ enum gyre_event_kind {
 	GYRE_EVENT_LARGE_FREE = 4,
 	GYRE_EVENT_PROBE = 5, /* any probe, shown raw: struct gyre_probe_event */
 	GYRE_EVENT_BATCH = 6, /* records of the probe `events`: struct gyre_batch */
+	GYRE_EVENT_VICTIM = 7, /* struct gyre_victim */
 };
 
 /* How every record begins. */
@@ -99,6 +100,15 @@ struct gyre_place {
 	__u32 count;
 	__u32 array; /* they lie in memory, one behind the other */
 	struct gyre_argument arguments[GYRE_EVENT_ARGUMENTS];
+};
+
+/* A process that the kernel kills for want of memory. */
+struct gyre_victim {
+	__u32 kind, pid; /* pid: in the first pid namespace */
+	__u64 time_ns;
+	__u32 known; /* 1: the rest is */
+	__s32 score_adjust;
+	__u64 total_bytes, anonymous_bytes, file_bytes, shared_bytes;
 };
 
 /* A birth that waits for its end, or (ended) an end that came before its birth. */

@@ -69,7 +69,7 @@ _gyre() {
 		option) _gyre_words list show set help ;;
 		trace) _gyre_words record report export help ;;
 		top) _gyre_words pid name help ;;
-		leak) _gyre_words scan watch why help ;;
+		leak) _gyre_words scan watch why guard help ;;
 		batch) _gyre_words file help ;;
 		esac
 		return
@@ -189,6 +189,16 @@ _gyre() {
 		suppressions | since | save | output) COMPREPLY=($(compgen -f -- "$_gyre_current")) ;;
 		rounds | tag-mask | cpu | memory | stop-after | top) ;;
 		*) _gyre_unused rounds proof exact tag-mask cpu memory stop-after suppressions since save format output top ;;
+		esac
+		;;
+	'leak guard')
+		case $_gyre_previous in
+		directory) COMPREPLY=($(compgen -d -- "$_gyre_current")); return ;;
+		esac
+		_gyre_proc && return
+		case $_gyre_previous in
+		interval | duration | count) ;;
+		*) _gyre_unused directory interval duration count ;;
 		esac
 		;;
 	'leak why')

@@ -19,7 +19,7 @@ static int help(int argc, char **argv)
 	if (gy_out_is_json())
 		return 0;
 	fprintf(stderr,
-		"Usage:%s" GY_LEAK_WATCH_HELP GY_LEAK_WHY_HELP
+		"Usage:%s" GY_LEAK_WATCH_HELP GY_LEAK_WHY_HELP GY_LEAK_GUARD_HELP
 		"       gyre leak help\n"
 		"\n"
 		"       " GY_HELP_PROC "\n"
@@ -35,6 +35,7 @@ int gy_cmd_leak(int argc, char **argv)
 		{"scan", gy_leak_scan},
 		{"watch", gy_leak_watch},
 		{"why", gy_leak_why},
+		{"guard", gy_leak_guard},
 		{NULL, NULL},
 	};
 

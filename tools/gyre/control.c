@@ -37,6 +37,7 @@
 
 struct gy_control {
 	int pid;
+	uint32_t inside; /* the same as the process itself knows it; kept, since it may end */
 	enum gy_control_way way;
 	int fd;          /* -1 for CONTROL_MEMORY */
 	uint64_t remote; /* CONTROL_MEMORY: where the target has it mapped */
@@ -113,7 +114,7 @@ static size_t header_least(uint32_t abi)
 			  : sizeof(struct gyre_control);
 }
 
-static int header_check(const struct gyre_control *header, uint64_t bytes, int pid)
+static int header_check(const struct gyre_control *header, uint64_t bytes, uint32_t inside)
 {
 	static const char zero[8];
 
@@ -126,7 +127,7 @@ static int header_check(const struct gyre_control *header, uint64_t bytes, int p
 	if (header->header_bytes < header_least(header->abi) || header->header_bytes > bytes ||
 	    header->total_bytes > bytes)
 		return -EBADMSG;
-	if (header->pid != pid_inside(pid))
+	if (header->pid != inside)
 		return -ECHILD;
 	return 0;
 }
@@ -136,7 +137,7 @@ static int control_check(struct gy_control *control)
 	struct gyre_control header;
 	int error = read_at(control, 0, &header, sizeof(header));
 
-	return error ? error : header_check(&header, control->bytes, control->pid);
+	return error ? error : header_check(&header, control->bytes, control->inside);
 }
 
 static int find_descriptor(struct gy_control *control)
@@ -238,6 +239,7 @@ struct gy_control *gy_control_open(int pid, int *error)
 		return NULL;
 	}
 	control->pid = pid;
+	control->inside = pid_inside(pid);
 	control->fd = -1;
 	*error = find_descriptor(control);
 	/* CAP_SYS_PTRACE alone opens maps and memory, but not another user's folder of descriptors.
@@ -331,7 +333,7 @@ bool gy_control_command(struct gy_control *control, uint32_t commands)
 
 	/* The words behind an older page's header are another thing's. */
 	if (!control->shared || read_at(control, 0, &header, sizeof(header)) ||
-	    header_check(&header, control->bytes, control->pid) || header.abi < 2)
+	    header_check(&header, control->bytes, control->inside) || header.abi < 2)
 		return false;
 	__atomic_or_fetch(&control->shared->commands, commands, __ATOMIC_ACQ_REL);
 	return true;
@@ -416,7 +418,7 @@ int gy_control_set(struct gy_control *control, const char *name, const char *val
 	if (!control->shared)
 		return -EACCES;
 	if (read_at(control, 0, &header, sizeof(header)) ||
-	    header_check(&header, control->bytes, control->pid) || header.abi < 3)
+	    header_check(&header, control->bytes, control->inside) || header.abi < 3)
 		return -EPROTO;
 	setting = &control->shared->setting;
 	if (strlen(name) >= sizeof(setting->name) || strlen(value) >= sizeof(setting->value))
@@ -459,7 +461,7 @@ int gy_control_leak(struct gy_control *control, const struct gyre_control_leak *
 	if (!control->shared)
 		return -EACCES;
 	if (read_at(control, 0, &header, sizeof(header)) ||
-	    header_check(&header, control->bytes, control->pid) || header.abi < 4)
+	    header_check(&header, control->bytes, control->inside) || header.abi < 4)
 		return -EPROTO;
 	leak = &control->shared->leak;
 	seq = mailbox_claim(&leak->seq, &leak->heard);
@@ -514,7 +516,7 @@ static int copy_once(struct gy_control *control, struct gy_snapshot *snapshot)
 	int error = read_at(control, 0, header, sizeof(*header));
 
 	if (!error)
-		error = header_check(header, control->bytes, control->pid);
+		error = header_check(header, control->bytes, control->inside);
 	if (error)
 		return error;
 	if (header->header_bytes < sizeof(*header)) /* CTL-7 */

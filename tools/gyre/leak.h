@@ -6,6 +6,7 @@
  *        leak_findings.c less what is suppressed (leak_suppress.c) or known (leak_base.c)
  *        leak_report.c   as text and JSON
  *      leak_why.c        why: who holds a block          leak_places.c     names of addresses
+ *      leak_guard.c      guard: what did it hold when it was killed?
  *      leak_watch.c      watch: what grows, live
  *        leak_growth.c   series of stacks and classes    leak_trend.c   what a series means
  *        leak_deaths.c   survival by age                 leak_picture.c the SVG
@@ -21,6 +22,7 @@
 int gy_leak_scan(int argc, char **argv);
 int gy_leak_watch(int argc, char **argv);
 int gy_leak_why(int argc, char **argv);
+int gy_leak_guard(int argc, char **argv);
 
 /* gy_leak_word - is it that keyword, with or without two dashes before it? */
 bool gy_leak_word(const char *word, const char *full);
@@ -41,5 +43,8 @@ int gy_leak_asked_word(struct gyre_control_leak *asked, int *argc, char ***argv)
 #define GY_LEAK_WHY_HELP                                                                           \
 	"       gyre leak why PROC ADDRESS [exact] [tag-mask MASK] [cpu PERCENT] \\\n"             \
 	"                                  [memory SIZE] [stop-after TIME]\n"
+#define GY_LEAK_GUARD_HELP                                                                         \
+	"       gyre leak guard [PROC] [directory DIR] [interval TIME] [duration TIME] \\\n"       \
+	"                              [count N]\n"
 
 #endif
