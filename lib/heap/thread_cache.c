@@ -548,6 +548,8 @@ void gy_thread_cache_fork_child(void)
 			register_cache(cache);
 			continue;
 		}
+		cache->next = gy_registry.orphans;
+		gy_registry.orphans = cache;
 		gy_large_count_lost(&cache->large);
 		for (unsigned c = 1; c < GY_CLASS_COUNT; c++) {
 			const struct gy_bin *bin = &cache->bins[c];

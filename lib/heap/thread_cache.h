@@ -186,6 +186,8 @@ extern struct gy_registry {
 	struct gy_lock lock;
 	struct gy_thread_cache *first;  /* [lock] */
 	struct gy_thread_cache *unused; /* [lock] structures of ended threads, by next */
+	/* [lock] of threads that a fork left behind, by next: nobody's; read by leak/ alone */
+	struct gy_thread_cache *orphans;
 	uint64_t count;                 /* [lock] */
 	uint64_t capacity_bytes;        /* [atomic: relaxed] of all caches */
 } gy_registry;

@@ -22,6 +22,8 @@
  *        harmless, and the floor has changed.)
  * BIN-2  If not, it is tried again; a bin that is never at rest is read as it is, and the scan says
  *        so (GYRE_LEAK_UNCERTAIN_CACHES). What is wrongly taken for cached only hides a lost block.
+ * BIN-4  A forked child has copies of the caches of threads that it does not have. What lies there
+ *        belongs to nobody, and is no more lost than what a running thread has cached.
  * BIN-3  The registry's lock keeps threads from ending, and the idle taker out, meanwhile.
  *
  * Nobody holds the block of a batch on the way between bin and central list but under the class's
@@ -268,12 +270,30 @@ static void clear_cache(struct gy_leak_scan *scan, uint64_t *map,
 	}
 }
 
+/* Of a thread that a fork left behind: as it was at that instant. Amid a slow path, all slots. */
+GY_LEAK_READER static void clear_orphan(struct gy_leak_scan *scan, uint64_t *map,
+					const struct gy_thread_cache *cache)
+{
+	for (unsigned c = 1; c < GY_CLASS_COUNT; c++) {
+		const struct gy_bin *bin = &cache->bins[c];
+		size_t slots = cache->cold[c].slots_log2
+				       ? ((size_t)1 << cache->cold[c].slots_log2) / sizeof(void *)
+				       : 0;
+		size_t held = (size_t)(bin->top - bin->floor) + 1; /* CACHE-3: one on its way */
+
+		for (size_t i = 0; i < (cache->busy ? slots : MIN(held, slots)); i++)
+			clear_one(scan, map, bin->floor[i]);
+	}
+}
+
 void gy_leak_clear_cached(struct gy_leak_scan *scan, uint64_t *map)
 {
 	scan->uncertain &= ~GYRE_LEAK_UNCERTAIN_CACHES; /* the last time counts */
 	gy_lock_acquire(&gy_registry.lock); /* BIN-3 */
 	for (const struct gy_thread_cache *cache = gy_registry.first; cache; cache = cache->next)
 		clear_cache(scan, map, cache);
+	for (const struct gy_thread_cache *cache = gy_registry.orphans; cache; cache = cache->next)
+		clear_orphan(scan, map, cache);
 	gy_lock_release(&gy_registry.lock);
 	for (unsigned sampled = 0; sampled < 2; sampled++)
 		for (unsigned c = 1; c < GY_CLASS_COUNT; c++)

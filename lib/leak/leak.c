@@ -95,7 +95,7 @@ bool gy_leak_pace(struct gy_leak_scan *scan, size_t bytes)
 
 	pace->work += bytes;
 	if (likely(pace->work < WORK_BYTES))
-		return !pace->error;
+		return !pace->error && !scan->enough;
 	pace->work = 0;
 	if (pace->error || pace->stopped)
 		return !pace->error;
@@ -107,7 +107,7 @@ bool gy_leak_pace(struct gy_leak_scan *scan, size_t bytes)
 	gy_leak_rest(scan, (cpu_ns - pace->cpu_seen_ns) * (1000 - share) / share);
 	pace->cpu_seen_ns = clock_ns(CLOCK_THREAD_CPUTIME_ID);
 	WRITE_RELAXED(scan->header->cpu_ns, pace->cpu_seen_ns - pace->cpu_began_ns);
-	return !pace->error;
+	return !pace->error && !scan->enough;
 }
 
 void gy_leak_phase(struct gy_leak_scan *scan, enum gyre_leak_phase phase)
@@ -140,7 +140,7 @@ static void end_round(struct gy_leak_scan *scan)
 }
 
 /* The queue is as long as memory allows: at most an entry a block. */
-static int make_queue(struct gy_leak_scan *scan)
+int gy_leak_make_queue(struct gy_leak_scan *scan)
 {
 	size_t blocks = scan->frame.words * 64 + 1;
 	size_t most = (scan->request.memory_bytes - MIN(scan->request.memory_bytes,
@@ -161,7 +161,7 @@ static int census_and_mark(struct gy_leak_scan *scan)
 	gy_leak_phase(scan, GYRE_LEAK_PHASE_CENSUS);
 	error = gy_leak_census(scan);
 	if (!error)
-		error = make_queue(scan);
+		error = gy_leak_make_queue(scan);
 	if (error)
 		return error;
 	gy_leak_phase(scan, GYRE_LEAK_PHASE_MARK);
@@ -315,6 +315,9 @@ static void free_scan(struct gy_leak_scan *scan)
 	if (scan->queue)
 		gy_vm_unmap(scan->queue, gy_round_up(scan->queue_room * sizeof(*scan->queue),
 						     GY_KERNEL_PAGE_BYTES));
+	if (scan->parents)
+		gy_vm_unmap(scan->parents, gy_round_up(MAX(scan->parents_bytes, 1),
+						       GY_KERNEL_PAGE_BYTES));
 	if (scan->maps.mappings)
 		gy_vm_unmap(scan->maps.mappings,
 			    scan->maps.capacity * sizeof(*scan->maps.mappings));
@@ -375,6 +378,7 @@ static void run(void)
 	uint32_t number = READ_RELAXED(leak.number), lease_ms = scan->request.lease_ms;
 
 	gy_thread_cache_forbid();
+	scan->round = &header->rounds[0];
 	scan->pace.cpu_began_ns = scan->pace.cpu_seen_ns = clock_ns(CLOCK_THREAD_CPUTIME_ID);
 	scan->pagemap = gy_sys_open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
 	finish(scan, run_scan(scan));

@@ -20,7 +20,7 @@
 
 #define GROUPS GY_LEAK_GROUPS_MOST
 #define BLOCKS GY_LEAK_BLOCKS_MOST
-#define STEPS 256u
+#define STEPS GY_LEAK_STEPS_MOST
 
 _Static_assert(sizeof(struct gyre_leak_header) <= 4096, "a page");
 

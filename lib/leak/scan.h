@@ -31,6 +31,7 @@
 #define GY_LEAK_OWN_MOST 4096u
 #define GY_LEAK_GROUPS_MOST 4096u
 #define GY_LEAK_BLOCKS_MOST 65536u
+#define GY_LEAK_STEPS_MOST 256u
 
 /* Not instrumented: they read what others write, and what is no object of any C type. */
 #if GY_TSAN
@@ -112,8 +113,14 @@ struct gy_leak_scan {
 	uint32_t group_count, block_count; /* of the report's tables */
 	uint64_t held_blocks, held_bytes;  /* sort.c */
 	double variances[GY_LEAK_GROUPS_MOST]; /* of the groups' estimates */
-	uint32_t *parents; /* path.c: who reached a block; NULL: nobody asks */
+
+	/* path.c */
+	uint32_t *parents; /* number + 1 of what reached a block, 0: a root; NULL: nobody asks */
+	size_t parents_bytes;
 	uint32_t parent;
+	uintptr_t find_low, find_high, found_word, found_address;
+	struct gy_leak_place found_place;
+	bool enough; /* found: gy_leak_pace ends what is under way */
 
 	uint64_t pagemap_entries[GY_LEAK_PAGEMAP_ENTRIES];
 	uint64_t kernel_entries[GY_LEAK_PAGEMAP_ENTRIES]; /* look.c: of one huge page */
@@ -121,7 +128,9 @@ struct gy_leak_scan {
 	uintptr_t buffer[GY_LEAK_BUFFER_BYTES / sizeof(uintptr_t)];
 };
 
-/* leak.c: `bytes` more were looked at. False: give up (pace.error). May sleep. */
+/* leak.c */
+int gy_leak_make_queue(struct gy_leak_scan *scan);
+/* `bytes` more were looked at. False: give up (pace.error). May sleep. */
 bool gy_leak_pace(struct gy_leak_scan *scan, size_t bytes);
 /* Sleeps that long, or until the scan is cancelled; as gy_leak_pace. */
 bool gy_leak_rest(struct gy_leak_scan *scan, uint64_t ns);
@@ -172,6 +181,7 @@ bool gy_leak_look(struct gy_leak_scan *scan, bool backwards);
 
 /* sort.c */
 void gy_leak_sort(struct gy_leak_scan *scan);
+bool gy_leak_is_sample(const struct gy_leak_page *page, uintptr_t block);
 /* path.c */
 int gy_leak_path(struct gy_leak_scan *scan);
 

@@ -103,7 +103,7 @@ static bool each_lost(struct gy_leak_scan *scan,
 
 /* ------------------------------------------------------------------ the table of blocks */
 
-static bool is_sample(const struct gy_leak_page *page, uintptr_t block)
+bool gy_leak_is_sample(const struct gy_leak_page *page, uintptr_t block)
 {
 	if (page->kind & GY_LEAK_PAGE_SAMPLED)
 		return true;
@@ -278,7 +278,7 @@ static bool lose(struct gy_leak_scan *scan, const struct gy_leak_page *page, siz
 	}
 	entry.held_blocks = scan->held_blocks;
 	entry.held_bytes = scan->held_bytes;
-	if (is_sample(page, block))
+	if (gy_leak_is_sample(page, block))
 		count_sample(scan, &entry);
 	count_class(scan, page, true);
 	store_block(scan, &entry);
@@ -307,7 +307,7 @@ static bool note_indirect(struct gy_leak_scan *scan, const struct gy_leak_page *
 		return true;
 	if (head)
 		entry.head = gy_leak_block_of(&scan->frame, head - 1);
-	if (is_sample(page, block))
+	if (gy_leak_is_sample(page, block))
 		count_sample(scan, &entry);
 	count_class(scan, page, false);
 	store_block(scan, &entry);
