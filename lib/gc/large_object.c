@@ -11,7 +11,11 @@
  *          only its page's number, is in a register or on the stack, or the snapshot would miss it.
  */
 #include "gc/bin.h"
+
+#include "base/bits.h"
+#include "base/config.h"
 #include "gc/cycle.h"
+#include "os/vm.h"
 
 #include <string.h>
 
@@ -142,6 +146,23 @@ static void publish(uint32_t block, size_t bytes)
 	ADD_RELAXED(gy_space_taken_bytes, bytes);
 }
 
+/* A large object with pointers is walked by every cycle, and hit here and there by its program: a
+ * hash's table, a vector. On small pages nearly each such access is a walk through page tables: a
+ * tenth of a cache service's time. Mere bytes are left alone, as malloc's large blocks are: they may
+ * be sparse (heap/page_heap.c). */
+static void want_hugepages(uint32_t block, size_t pages)
+{
+	size_t first = gy_div_round_up(block, GY_HUGEPAGE_PAGES);
+	size_t end = (block + pages) / GY_HUGEPAGE_PAGES;
+
+	if (first >= end || !gy_option(GY_OPT_hugepage))
+		return;
+	for (size_t index = first; index < end; index++)
+		gy_page_heap_collapsed(index);
+	gy_vm_want_hugepages(gy_page_start(first * GY_HUGEPAGE_PAGES),
+			     (end - first) * GY_HUGEPAGE_BYTES);
+}
+
 void *gy_large_new(struct gy_gc_thread *thread, const struct gy_layout *layout, size_t bytes)
 {
 	size_t pages = (bytes + GY_PAGE_BYTES - 1) >> GY_PAGE_SHIFT;
@@ -157,6 +178,8 @@ void *gy_large_new(struct gy_gc_thread *thread, const struct gy_layout *layout, 
 	block = gy_pages_take(pages, &zeroed);
 	if (!block)
 		return NULL;
+	if (layout->index != 0)
+		want_hugepages(block, pages);
 	if (!zeroed && layout->index != 0)
 		memset(gy_page_start(block), 0, bytes);
 	write_records(layout, block, (uint32_t)pages);

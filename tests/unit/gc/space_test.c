@@ -397,6 +397,32 @@ Test(space, large_objects_are_found_from_anywhere_and_go)
 	}
 }
 
+/* How many of the huge pages that an object fills were asked to be that. */
+static size_t hugepages_asked(const void *object, size_t bytes)
+{
+	size_t first = where(object).block, asked = 0;
+
+	for (size_t index = gy_div_round_up(first, GY_HUGEPAGE_PAGES);
+	     index < (first + bytes / GY_PAGE_BYTES) / GY_HUGEPAGE_PAGES; index++)
+		asked += gy_map.hugepages[index].advised;
+	return asked;
+}
+
+/* A table of pointers is on huge pages, wherever the heap has it; mere bytes may be sparse. */
+Test(space, large_objects_with_pointers_are_on_huge_pages)
+{
+	const size_t bytes = 3 * GY_HUGEPAGE_BYTES;
+	void *table = make_sized(&node_type, true, bytes), *buffer = make_leaf(bytes);
+
+	cr_expect_geq(hugepages_asked(table, bytes), 2);
+	cr_expect_eq(hugepages_asked(buffer, bytes), 0);
+	cycle_begin();
+	cycle_flip();
+	gy_space_sweep_all();
+	cr_expect(is_zero(make_sized(&node_type, true, bytes), bytes), "the table's pages anew");
+	gy_space_check();
+}
+
 Test(space, a_type_of_large_objects)
 {
 	static const uint64_t map[100000 / 8 / 64 + 1] = {1};
