@@ -202,18 +202,23 @@ static int more_rounds(struct gy_leak_scan *scan)
 	return 0;
 }
 
-/* Does the program use the collector's signal for something else? */
+/* Does the program use the collector's signal for something else? The handler of an earlier scan
+ * that stopped is ours. */
 static int prepare_stop(void)
 {
+	static bool prepared; /* one scan at a time */
 	struct gy_signal_action action;
 	int error = 0;
 
-	if (gy_gc_started())
+	if (gy_gc_started() || prepared)
 		return 0;
 	error = gy_sys_sigaction((int)gy_option(GY_OPT_gc_signal), NULL, &action);
 	if (!error && action.handler) /* not SIG_DFL */
 		return -EBUSY;
-	return error ? error : gy_world_init();
+	if (!error)
+		error = gy_world_init();
+	prepared = !error;
+	return error;
 }
 
 /* Everything in one stop of the world. */

@@ -26,7 +26,7 @@
 #define FILE_NAME "/memfd:" GYRE_LEAK_NAME
 #define FILE_BYTES_MAX (1ull << 36)
 #define BEGIN_WAIT_MS 5000
-#define LEASE_MS 10000 /* we may be stopped for a while, by a debugger or for want of a processor */
+#define LEASE_MS 4000 /* we may be stopped for a while, by a debugger or for want of a processor */
 #define LOOK_NS 5000000
 #define QUIET_NS 1000000000ull /* between two lines of progress */
 
