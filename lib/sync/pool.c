@@ -32,6 +32,8 @@
  * POOL-3  A chunk's generation is written only while the chunk is empty.
  * POOL-4  What was put while a cycle marks was in a register at its pause, or is new, or was shaded
  *         when it left where it was: the marker need not see it.
+ * POOL-6  A shard's list is in the order of generations: its thread puts chunks at the front as it
+ *         has done with them, and each has one that is not before the last one's.
  * POOL-5  Chunks, shards and pools are never given back: another thread's slots may know them. A
  *         freed pool serves the next gyre_pool_new, each shard its thread, or the next without.
  *
@@ -72,7 +74,7 @@ struct shard {
 	struct shard *next_of_thread;	/* [self] or of those without a thread [lock: pool] */
 	struct chunk *current, *spare;	/* [self] spare: empty, or NULL */
 	struct gy_lock lock;
-	struct chunk *shared; /* [lock; looked at without] newest generation first */
+	struct chunk *shared; /* [lock; looked at without] newest generation first: POOL-6 */
 };
 
 struct gyre_pool {
@@ -88,6 +90,7 @@ struct gyre_pool {
 	struct chunk *empty;	   /* [lock] */
 	struct chunk *chunks;	   /* [atomic: pushed with release] all */
 	uint64_t misses;	   /* [atomic: relaxed] */
+	uint32_t trimmed;	   /* [atomic] generation in which old chunks were last looked for */
 };
 
 _Static_assert(sizeof(struct chunk) == 1u << CHUNK_LOG2, "a whole block");
@@ -342,6 +345,36 @@ static void *shard_take(struct shard *shard, struct shard *from, struct chunk **
 	return item;
 }
 
+/* Once a generation: what is too old goes from all shards' lists, onto *dropped. */
+static void trim(struct gyre_pool *pool, struct chunk **dropped)
+{
+	uint32_t now = generation_now(), before = READ_RELAXED(pool->trimmed);
+	struct shard *shard;
+
+	if (likely(before == now) ||
+	    !__atomic_compare_exchange_n(&pool->trimmed, &before, now, false, __ATOMIC_RELAXED,
+					 __ATOMIC_RELAXED))
+		return;
+	shard = __atomic_load_n(&pool->shards, __ATOMIC_ACQUIRE);
+	for (; shard; shard = shard->next) {
+		struct chunk **at = &shard->shared, *old;
+
+		gy_lock_acquire(&shard->lock);
+		while (*at && now - (*at)->generation <= 1)
+			at = &(*at)->next;
+		old = *at;
+		WRITE_RELAXED(*at, NULL);
+		gy_lock_release(&shard->lock);
+		while (old) {
+			struct chunk *next = old->next;
+
+			old->next = *dropped;
+			*dropped = old;
+			old = next;
+		}
+	}
+}
+
 static void drop_all(struct shard *shard, struct chunk *chain)
 {
 	while (chain) {
@@ -382,6 +415,7 @@ static GY_NOINLINE void *get_slow(struct gyre_pool *pool)
 	gy_sync_pool_age(gy_now_ns());
 	shard = shard_of(pool);
 	if (shard) {
+		trim(pool, &dropped);
 		if (shard->current->generation != generation_now())
 			shard_share_current(shard);
 		if (shard->current->count)
@@ -416,10 +450,15 @@ GY_EXPORT void *gyre_pool_get(struct gyre_pool *pool)
 
 static GY_NOINLINE void put_slow(struct gyre_pool *pool, void *item)
 {
+	struct chunk *dropped = NULL;
 	struct shard *shard;
 
 	gy_sync_pool_age(gy_now_ns());
 	shard = shard_of(pool);
+	if (shard) {
+		trim(pool, &dropped);
+		drop_all(shard, dropped);
+	}
 	if (shard && (shard->current->generation != generation_now() ||
 		      shard->current->count == CHUNK_ITEMS) &&
 	    !shard_share_current(shard))
