@@ -148,8 +148,8 @@ static void publish(uint32_t block, size_t bytes)
 
 /* A large object with pointers is walked by every cycle, and hit here and there by its program: a
  * hash's table, a vector. On small pages nearly each such access is a walk through page tables: a
- * tenth of a cache service's time. Mere bytes are left alone, as malloc's large blocks are: they may
- * be sparse (heap/page_heap.c). */
+ * tenth of a cache service's time. Mere bytes are left alone, as malloc's large blocks are: they
+ * may be sparse (heap/page_heap.c). */
 static void want_hugepages(uint32_t block, size_t pages)
 {
 	size_t first = gy_div_round_up(block, GY_HUGEPAGE_PAGES);

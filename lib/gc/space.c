@@ -55,7 +55,7 @@ GY_INLINE void set_bits(uint32_t block, unsigned word, uint64_t mask, bool black
 {
 	uint64_t *allocated = &gy_gc_bits[block].allocated[word];
 
-	if (unlikely(black) && !~mask) { /* all: no other's bit to lose, and no wait for the zeroes */
+	if (unlikely(black) && !~mask) { /* no other's bit to lose, no wait for the zeroes */
 		__atomic_store_n(gy_scanned_word(block, word), mask, __ATOMIC_RELAXED);
 		__atomic_store_n(gy_marks_word(block, word), mask, __ATOMIC_RELEASE);
 	} else if (unlikely(black)) {
