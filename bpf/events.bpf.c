@@ -175,7 +175,9 @@ static __always_inline bool is_wanted(const struct gyre_record *record, __u32 op
 
 	if (!(gyre_operations >> (operation & 31) & 1))
 		return false;
-	if (gyre_class != ~0u && GYRE_RECORD_CLASS(record->where) != gyre_class)
+	/* The collector's are of no class; a barrier hit has its slot's type there. */
+	if (gyre_class != ~0u &&
+	    (operation == GYRE_RECORD_BARRIER ? 0 : GYRE_RECORD_CLASS(record->where)) != gyre_class)
 		return false;
 	/* A birth says what was asked for, an end what the block had: lifetimes go by the birth. */
 	if (gyre_by_lifetime && operation == GYRE_RECORD_FREE)

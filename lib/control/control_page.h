@@ -169,8 +169,7 @@ struct gyre_control_leak {
 	uint32_t rounds;    /* at least so many, 2 to GYRE_LEAK_ROUNDS; default 3 */
 	uint32_t registers_wait_ms; /* default 1000 */
 	uint64_t memory_bytes; /* that the scan may take; default: 1/8 of the heap + 64 MiB */
-	uint64_t tag_mask;     /* bits of a word that are cleared before it is taken for a pointer, in
-				* addition to the word as it is */
+	uint64_t tag_mask;     /* a word counts as it is, and without these bits */
 	uint64_t address;      /* GYRE_LEAK_WHY */
 	uint64_t spare[4];
 };
@@ -191,7 +190,10 @@ struct gyre_control_events {
 	uint64_t ticks_then, ticks_then_ns;
 	uint64_t stack_entries;    /* of the stack table; 0: there is none yet */
 	uint64_t stacks_used, stacks_full; /* as its header has them */
-	uint64_t spare[6];
+	/* The names of types (trace/event_record.h): where in the process's memory, and how many,
+	 * from number 1 on. 0 in processes whose Gyre does not tell types. */
+	uint64_t type_names, type_count;
+	uint64_t spare[4];
 };
 
 #define GYRE_CONTROL_COLLECT 1u /* commands: ask for a cycle */

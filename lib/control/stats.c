@@ -19,6 +19,7 @@
 #include "base/config.h"
 #include "gc/barrier.h"
 #include "gc/cycle.h"
+#include "gc/layout.h"
 #include "heap/large.h"
 #include "heap/misuse.h"
 #include "heap/sampled.h"
@@ -229,8 +230,13 @@ void gy_stats_gather_events(struct gyre_control_events *events)
 		.stacks_used = stacks.used,
 		.stacks_full = stacks.full,
 	};
-	if (collector_used())
+	if (collector_used()) {
+		const struct gyre_type_name *names;
+
 		events->barrier_hits = gy_barrier_hits();
+		events->type_count = gy_layout_type_names(&names);
+		events->type_names = (uintptr_t)names;
+	}
 	if (stats.recording || stats.buffers)
 		events->ticks_hz = gy_ticks_hz(&events->ticks_then, &events->ticks_then_ns);
 }

@@ -235,7 +235,8 @@ static bool is_marking(void)
 	return __atomic_load_n(&gyre_gc_marking, __ATOMIC_ACQUIRE) != 0;
 }
 
-/* The record's bytes: of the object that is about to lose a pointer; 0: it is none. */
+/* The record's bytes: of the object that is about to lose a pointer; 0: it is none. Its class: the
+ * type of the object that the slot lies in. */
 static GY_NOINLINE void record_hit(void **slot, uintptr_t caller_pc)
 {
 	const void *old = __atomic_load_n(slot, __ATOMIC_RELAXED);
@@ -244,7 +245,8 @@ static GY_NOINLINE void record_hit(void **slot, uintptr_t caller_pc)
 
 	if (old && gy_object_find((uintptr_t)old, &found))
 		bytes = gy_object_bytes(found);
-	gy_events_record(GYRE_RECORD_BARRIER, 0, slot, bytes, caller_pc);
+	gy_events_record(GYRE_RECORD_BARRIER, gy_layout_type_number((uintptr_t)slot), slot, bytes,
+			 caller_pc);
 }
 
 /* A store has come to the slow half. */

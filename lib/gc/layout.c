@@ -58,10 +58,13 @@ struct gy_layout **gy_layouts;
 
 static struct {
 	struct gy_lock lock;
-	uint32_t count;                  /* [lock] */
+	uint32_t count; /* [lock to write; atomic: release, acquire in gy_layout_type_names] */
 	struct entry *buckets[BUCKETS];  /* [lock to write; atomic: acquire] */
 	struct made_type *made[BUCKETS]; /* the same */
 } table = {.lock = GY_LOCK_INIT(GY_RANK_layout)};
+
+/* By type number - 1. Written before the layout is found anywhere; then never again. */
+static struct gyre_type_name type_names[GYRE_TYPE_OTHERS - 1];
 
 static uint64_t mix(uint64_t hash, uint64_t value)
 {
@@ -185,6 +188,20 @@ static const char *text_copy(char **at, const char *text)
 	return copy;
 }
 
+/* [lock: layout] */
+static void type_name_locked(uint32_t index, const struct shape *shape)
+{
+	struct gy_text text;
+
+	if (index >= GYRE_TYPE_OTHERS - 1)
+		return;
+	text = (struct gy_text){.bytes = type_names[index].text,
+				.capacity = sizeof(type_names[index].text)};
+	gy_text_add(&text, *shape->name ? shape->name : "(no name)");
+	if (shape->kind == GY_LAYOUT_ARRAY)
+		gy_text_add(&text, "[]");
+}
+
 /* One piece of memory: the entry, its map, its offsets, its names. [lock: layout] */
 static struct entry *add_locked(const struct shape *shape, const struct gyre_type *type)
 {
@@ -222,9 +239,10 @@ static struct entry *add_locked(const struct shape *shape, const struct gyre_typ
 					   .field_offsets = field_offsets};
 	entry->layout.name = text_copy(&text, shape->name);
 	entry->layout.field_names = text_copy(&text, shape->field_names);
+	type_name_locked(table.count, shape);
 	/* LAYOUT-1; the number first: whoever finds the entry may use it. */
 	__atomic_store_n(&gy_layouts[table.count], &entry->layout, __ATOMIC_RELEASE);
-	table.count++;
+	__atomic_store_n(&table.count, table.count + 1, __ATOMIC_RELEASE);
 	__atomic_store_n(bucket, entry, __ATOMIC_RELEASE);
 	return entry;
 }
@@ -372,6 +390,23 @@ const struct gyre_type *gy_type_make(const char *name, size_t bytes, size_t alig
 }
 
 /* ------------------------------------------------------------------ names */
+
+unsigned gy_layout_type_number(uintptr_t address)
+{
+	struct gy_object object;
+	unsigned index;
+
+	if (!gy_object_find(address, &object))
+		return GYRE_TYPE_NONE;
+	index = READ_RELAXED(gy_gc_pages[object.block].layout);
+	return MIN(index + 1, GYRE_TYPE_OTHERS);
+}
+
+unsigned gy_layout_type_names(const struct gyre_type_name **names)
+{
+	*names = type_names;
+	return MIN(__atomic_load_n(&table.count, __ATOMIC_ACQUIRE), GYRE_TYPE_OTHERS - 1);
+}
 
 /* Item `index` of "left, right". */
 static void add_field(struct gy_text *text, const char *names, unsigned index)

@@ -9,6 +9,8 @@
 
 #include "base/compiler.h"
 
+#include "trace/event_record.h"
+
 #include <gyre/gc.h>
 
 #define GY_LAYOUTS_MAX 65535u
@@ -47,6 +49,12 @@ const struct gyre_type *gy_type_make(const char *name, size_t bytes, size_t alig
 				     const uint64_t *bitmap);
 /* Name of the field of an object of this layout that holds byte `offset`, into `text`. */
 void gy_layout_field_name(const struct gy_layout *layout, size_t offset, char *text, size_t bytes);
+/* A type's number in records of barrier hits (trace/event_record.h): GYRE_TYPE_NONE where there is
+ * no object. */
+unsigned gy_layout_type_number(uintptr_t address);
+/* The names of types, from number 1 on. Returns how many. */
+unsigned gy_layout_type_names(const struct gyre_type_name **names);
+
 int gy_layout_init(void);
 void gy_layout_fork_child(void);
 

@@ -41,8 +41,8 @@ enum gyre_record_operation {
 	GYRE_RECORD_OPERATIONS
 };
 
-/* where: bits 63..56 operation, 55..48 size class (0: a large block, or not malloc's),
- *        47..0 address.
+/* where: bits 63..56 operation, 55..48 size class (0: a large block, or not malloc's) or, of a
+ *        barrier hit, the slot's type; 47..0 address.
  * bytes: below 2^31 as it is; above, bit 31 is set and the rest counts pages of 8 KiB, rounded
  *        up. */
 struct gyre_record {
@@ -58,6 +58,15 @@ struct gyre_record {
 #define GYRE_RECORD_PAGES 0x80000000u /* bytes: in pages */
 #define GYRE_RECORD_BYTES(bytes)                                                                   \
 	((bytes) & GYRE_RECORD_PAGES ? (uint64_t)((bytes) & ~GYRE_RECORD_PAGES) << 13 : (bytes))
+
+/* The type of the object that a slot lies in, as the collector numbers its first types. Their names
+ * are an array in the process's memory, which the control page gives; a name never changes. */
+#define GYRE_TYPE_NONE 0u     /* in no object of the collector's: a global, a stack, malloc's */
+#define GYRE_TYPE_OTHERS 255u /* any behind these */
+
+struct gyre_type_name {
+	char text[64]; /* terminated; cut where it is longer */
+};
 
 /* A batch holds at most so many: half a buffer. */
 #define GYRE_BATCH_RECORDS 512u

@@ -11,7 +11,7 @@
  *      thread                a thread that stays; done TID
  *      by N BYTES            that thread allocates and frees N blocks
  *      graph N               N objects of the collector's, linked, held by a global
- *      barrier THREADS N     threads store into them N times each while cycles run; done STORES
+ *      barrier THREADS N     threads store into them, each at least N times, while cycles run
  *      quit
  */
 #include <pthread.h>
@@ -212,8 +212,10 @@ struct node {
 };
 
 static const struct gyre_type node_type = GYRE_TYPE(struct node, next, other);
+#define SHADES_LEAST 1000 /* of one `barrier`, on however busy a machine */
 static struct node *list;
 static atomic_uint storing;
+static atomic_bool enough;
 
 static void graph(size_t count)
 {
@@ -238,20 +240,35 @@ __attribute__((noinline)) void store_into(uint64_t stores)
 
 static void *store_run(void *argument)
 {
-	store_into((uint64_t)(uintptr_t)argument);
+	do {
+		store_into((uint64_t)(uintptr_t)argument);
+	} while (!atomic_load(&enough));
 	atomic_fetch_sub(&storing, 1);
 	return NULL;
 }
 
+static uint64_t shades(void)
+{
+	struct gyre_gc_stats stats;
+
+	gyre_gc_stats_read(&stats, sizeof(stats));
+	return stats.barrier_shades;
+}
+
 static void barrier(size_t threads, uint64_t stores)
 {
+	uint64_t before;
+
 	threads = threads < THREADS_MAX ? threads : THREADS_MAX;
 	atomic_store(&storing, (unsigned int)threads);
+	atomic_store(&enough, false);
+	before = shades();
 	for (size_t i = 0; i < threads; i++)
 		if (pthread_create(&handles[i], NULL, store_run, (void *)(uintptr_t)stores))
 			_exit(2);
 	while (atomic_load(&storing))
-		gyre_gc_run();
+		if (gyre_gc_run() || shades() - before >= SHADES_LEAST)
+			atomic_store(&enough, true);
 	for (size_t i = 0; i < threads; i++)
 		pthread_join(handles[i], NULL);
 	answer("done", threads * stores, 0);

@@ -100,12 +100,18 @@ static struct gyre_cell cells_sum(const struct gyre_cell *cells, size_t count)
 
 static void cells_read(struct hist *hist, struct gyre_cell *cells)
 {
-	if (hist->by == BY_SIZE)
+	struct gyre_cell *barrier = &cells[GYRE_RECORD_BARRIER * GYRE_CELL_CLASSES];
+
+	if (hist->by == BY_SIZE) {
 		gy_event_sizes(hist->session, cells);
-	else if (hist->by == BY_CLASS)
+	} else if (hist->by == BY_CLASS) {
 		gy_event_classes(hist->session, cells);
-	else
+		/* There a hit has its slot's type (type_table.c); of classes it has none. */
+		barrier[0] = cells_sum(barrier, GYRE_CELL_CLASSES);
+		memset(barrier + 1, 0, (GYRE_CELL_CLASSES - 1) * sizeof(*barrier));
+	} else {
 		gy_event_lifetimes(hist->session, cells);
+	}
 }
 
 static void row_text(const struct hist *hist, const char *title, const char *heading,

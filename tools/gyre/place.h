@@ -5,8 +5,8 @@
  *      8@%rdi       the register
  *      8@-16(%rbp)  memory, so far from what the register holds
  *
- * Of all that a SystemTap note may say, these three kinds of 64-bit integers are what compilers make
- * of Gyre's own probes (probes.def); mostly `8@(%rdi) 8@8(%rdi) ...`, an array.
+ * Of all that a SystemTap note may say, these three kinds of 64-bit integers are what compilers
+ * make of Gyre's own probes (probes.def); mostly `8@(%rdi) 8@8(%rdi) ...`, an array.
  */
 #ifndef GYRE_TOOLS_PLACE_H
 #define GYRE_TOOLS_PLACE_H

@@ -19,16 +19,20 @@
 #include "output.h"
 #include "site_table.h"
 #include "stack_names.h"
+#include "type_table.h"
 #include "words.h"
 
 #define ROWS_DEFAULT 20
 #define LINES_BESIDE 4 /* heads and the cursor's line */
+#define TYPE_ROWS 6    /* on a screen */
+#define TYPE_LINES (TYPE_ROWS + 3) /* with head, "more" and an empty line */
 
 struct top {
 	struct gy_target target;
 	struct gy_event_session *session;
 	struct gy_stack_names *names;
 	struct gy_site_table *sites;
+	struct gy_type_table *types; /* NULL: of allocations there are none */
 	struct gy_event_words words;
 	enum gy_site_order order;
 	uint64_t looks, last_ns;
@@ -40,6 +44,16 @@ static size_t screen_lines(void)
 	struct winsize window;
 
 	return ioctl(STDOUT_FILENO, TIOCGWINSZ, &window) ? 0 : window.ws_row;
+}
+
+static void tables_text(struct top *top, bool all, double seconds)
+{
+	if (top->types) {
+		gy_type_table_text(top->types, top->screen ? TYPE_ROWS : top->words.rows, all,
+				   seconds);
+		gy_out_line("%s", "");
+	}
+	gy_site_table_text(top->sites, top->names, all, seconds);
 }
 
 static void look_text(struct top *top, double seconds)
@@ -61,7 +75,7 @@ static void look_text(struct top *top, double seconds)
 		    gy_out_bytes(bytes, (uint64_t)((double)sum.bytes / seconds)),
 		    gy_out_count(count, (uint64_t)((double)sum.count / seconds)),
 		    gy_out_count(lost, gy_event_lost(&books)));
-	gy_site_table_text(top->sites, top->names, false, seconds);
+	tables_text(top, false, seconds);
 }
 
 static void look_json(struct top *top, uint64_t now_ns, double seconds)
@@ -73,9 +87,19 @@ static void look_json(struct top *top, uint64_t now_ns, double seconds)
 	json_object_set_new(event, "seconds", json_real(seconds));
 	json_object_set_new(event, "count", gy_out_json_u64(sum.count));
 	json_object_set_new(event, "bytes", gy_out_json_u64(sum.bytes));
+	if (top->types)
+		json_object_set_new(event, "types", gy_type_table_json(top->types, top->words.rows,
+								       false, seconds));
 	json_object_set_new(event, "sites",
 			    gy_site_table_json(top->sites, top->names, false, seconds));
 	gy_out_stream_event(event);
+}
+
+static void tables_look(struct top *top)
+{
+	gy_site_table_look(top->sites, top->session);
+	if (top->types)
+		gy_type_table_look(top->types, top->session);
 }
 
 static int on_tick(void *context)
@@ -85,7 +109,7 @@ static int on_tick(void *context)
 	double seconds = (double)(now_ns - top->last_ns) / 1e9;
 
 	top->last_ns = now_ns;
-	gy_site_table_look(top->sites, top->session);
+	tables_look(top);
 	if (gy_out_is_json())
 		look_json(top, now_ns, seconds);
 	else
@@ -118,9 +142,12 @@ static void sum_up(struct top *top)
 	struct gyre_cell sum;
 
 	gy_event_books(top->session, &books);
-	gy_site_table_look(top->sites, top->session);
+	tables_look(top);
 	sum = gy_site_table_sum(top->sites, true);
 	gy_out_stream_end();
+	if (top->types)
+		gy_out_json("types", gy_type_table_json(top->types, top->words.rows, true,
+							(double)duration_ns / 1e9));
 	gy_out_json("sites", gy_site_table_json(top->sites, top->names, true,
 						(double)duration_ns / 1e9));
 	gy_out_u64("event_count", NULL, OUT_COUNT, sum.count);
@@ -176,19 +203,26 @@ static int parse_words(struct top *top, int argc, char **argv, bool choose)
 static int top_run(struct top *top)
 {
 	struct gy_event_plan plan = {.context = top, .begin = on_begin, .tick = on_tick};
-	size_t lines = screen_lines();
+	size_t lines = screen_lines(), beside = LINES_BESIDE;
 	int error = gy_event_words_target(&top->target);
 
 	if (!error)
 		error = gy_event_words_end(&top->words, &top->target);
 	if (error)
 		return error;
+	if (top->words.filter.operations == 1u << GYRE_RECORD_BARRIER) {
+		top->types = gy_type_table_open(&top->target, top->order == SITES_BY_BYTES);
+		if (!top->types)
+			return -1;
+		beside += TYPE_LINES;
+		plan.count_by |= GY_EVENT_BY_CLASS;
+	}
 	top->screen = lines && !gy_out_is_json() && isatty(STDOUT_FILENO);
 	if (!top->words.rows)
-		top->words.rows = lines > LINES_BESIDE + 1 ? lines - LINES_BESIDE : ROWS_DEFAULT;
+		top->words.rows = lines > beside + 1 ? lines - beside : ROWS_DEFAULT;
 	gy_event_words_plan(&top->words, &plan);
 	plan.stacks = true;
-	plan.count_by = GY_EVENT_BY_SITE;
+	plan.count_by |= GY_EVENT_BY_SITE;
 	top->names = gy_stack_names_open(top->target.pid);
 	top->sites = gy_site_table_open(top->words.rows, top->words.filter.operations, top->order);
 	if (!top->names || !top->sites)
@@ -219,6 +253,7 @@ int gy_site_top(int argc, char **argv, uint32_t operations, bool choose)
 		gy_event_session_close(top->session);
 		gy_target_close(&top->target);
 	}
+	gy_type_table_close(top->types);
 	gy_site_table_close(top->sites);
 	gy_stack_names_close(top->names);
 	free(top);

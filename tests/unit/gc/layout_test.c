@@ -127,6 +127,39 @@ Test(layout, equal_types_share_one)
 	cr_expect_neq(gy_layout_of(&other, false), gy_layout_of(&node_type, false));
 }
 
+Test(layout, type_names_for_records_of_hits)
+{
+	static char long_name[] = "struct of_a_name_that_is_much_longer_than_the_record_of_"
+				  "names_has_room_for";
+	const struct gyre_type_name *names;
+	struct gyre_type other = node_type;
+	unsigned first = gy_layout_type_names(&names);
+
+	cr_expect_eq(first, 2u);
+	cr_expect_str_eq(names[0].text, "(leaf)");
+	gy_layout_of(&node_type, false);
+	gy_layout_of(&node_type, true);
+	other.name = long_name;
+	gy_layout_of(&other, false);
+	other.name = "";
+	gy_layout_of(&other, false);
+	cr_expect_eq(gy_layout_type_names(&names), first + 4);
+	cr_expect_str_eq(names[first].text, "struct node");
+	cr_expect_str_eq(names[first + 1].text, "struct node[]");
+	cr_expect_eq(strncmp(names[first + 2].text, long_name, 60), 0);
+	cr_expect_lt(strlen(names[first + 2].text), sizeof(names[0].text));
+	cr_expect_str_eq(names[first + 3].text, "(no name)");
+	for (int i = 0; i < 300; i++) {
+		char name[16];
+
+		snprintf(name, sizeof(name), "type %d", i);
+		other.name = name;
+		cr_assert_not_null(gy_layout_of(&other, false));
+	}
+	cr_expect_eq(gy_layout_type_names(&names), GYRE_TYPE_OTHERS - 1);
+	cr_expect_eq(gy_layout_type_number((uintptr_t)&names), GYRE_TYPE_NONE, "a stack's slot");
+}
+
 Test(layout, nothing_of_the_type_is_kept)
 {
 	struct gyre_type type = node_type;

@@ -278,8 +278,9 @@ Test(place, registers_constants_and_memory_mixed)
 Test(place, what_is_not_known_is_refused)
 {
 	static const char *const texts[] = {
-		"4@%eax", "8@%xmm0", "8f@%xmm0", "8@%rax,", "8@(%rdi", "8@(%rdi,%rax,8)", "8@sym(%rip)",
-		"8@%rax8@%rdi", "8", "@", "-", "8@", "8@$", "8@%", "8@%ra", "8@%raxx", "8@(", "8@()",
+		"4@%eax", "8@%xmm0", "8f@%xmm0", "8@%rax,", "8@(%rdi", "8@(%rdi,%rax,8)",
+		"8@sym(%rip)", "8@%rax8@%rdi", "8", "@", "-", "8@", "8@$", "8@%", "8@%ra",
+		"8@%raxx", "8@(", "8@()",
 		"8@$1 8@$1 8@$1 8@$1 8@$1 8@$1 8@$1 8@$1 8@$1 8@$1 8@$1 8@$1 8@$1",
 	};
 	struct gyre_place place;

@@ -12,6 +12,7 @@
 #include "control/page.h"
 #include "control/stats.h"
 #include "gc/barrier.h"
+#include "gc/layout.h"
 #include "heap/gate.h"
 #include "heap/heap.h"
 #include "heap/sampled.h"
@@ -923,6 +924,8 @@ static void collected(void *argument)
 	const struct gyre_type *type = gyre_type_make("pair", sizeof(struct pair), 8, map);
 	struct pair *pairs[100];
 	uint64_t hits = gy_barrier_hits(), other = heard->records[GYRE_RECORD_MALLOC];
+	const struct gyre_type_name *names;
+	unsigned number;
 
 	(void)argument;
 	gyre_gc_pause();
@@ -950,6 +953,10 @@ static void collected(void *argument)
 	child_check(gy_barrier_hits() - hits == 400);
 	child_check(heard->records[GYRE_RECORD_BARRIER] == 400);
 	child_check(heard->bytes[GYRE_RECORD_BARRIER] == 200 * gyre_object_bytes(pairs[0]));
+	number = gy_layout_type_number((uintptr_t)pairs[0]);
+	child_check(gy_layout_type_names(&names) >= number);
+	child_check(!strcmp(names[number - 1].text, "pair"));
+	child_check(heard->by_class[GYRE_RECORD_BARRIER][number] == 400);
 	child_check(heard->records[GYRE_RECORD_MALLOC] == other);
 	child_check(!heard->errors);
 }
