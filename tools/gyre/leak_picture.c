@@ -22,7 +22,7 @@
 #define LINES 8
 #define WIDTH 1000
 #define LEFT 90
-#define RIGHT 20
+#define RIGHT 40
 #define PLOT_WIDTH (WIDTH - LEFT - RIGHT)
 #define HELD_TOP 70
 #define HELD_HEIGHT 300
@@ -82,7 +82,10 @@ static void marks_x(const struct picture *picture, int bottom, const char *after
 	for (int i = 0; i <= 4; i++) {
 		char text[GY_OUT_TEXT];
 
-		gy_out_ns(text, (uint64_t)(picture->span_s * i / 4 * 1e9));
+		if (i)
+			gy_out_ns(text, (uint64_t)(picture->span_s * i / 4 * 1e9));
+		else
+			strcpy(text, *after ? "now" : "0");
 		fprintf(picture->out, "<text class=\"x\" x=\"%.1f\" y=\"%d\">%s%s</text>\n",
 			x_of(picture, i / 4.0), bottom + 16, text, i == 4 ? after : "");
 	}

@@ -232,13 +232,13 @@ static enum gy_trend_verdict verdict_of(const struct gy_trend_series *series,
 								       : TREND_SHRINKING;
 	if (trend->z < 1.96)
 		return swings(series, trend->fall) ? TREND_SWINGING : TREND_STEADY;
-	if (turns_over(series))
-		return TREND_SWINGING;
 	if (trend->fall * 1.5 > rise) /* TREND-4 */
 		return lows_rise(lows, trend->lows, trend->fall / 8) ? TREND_GROWING
 								     : TREND_SWINGING;
 	if (stands(series, trend, recent))
 		return TREND_FULL;
+	if (turns_over(series))
+		return TREND_SWINGING;
 	return slows(series) ? TREND_FILLING : TREND_GROWING;
 }
 
