@@ -85,8 +85,9 @@ DEPGEN  = -MMD -MP -MF $(@:.o=.d)
 LIB_SRC  := $(sort $(wildcard lib/*/*.c))
 LIB_OBJ  := $(LIB_SRC:%.c=$(O)/%.o)
 # The archive leaves operator new to the C++ library of the program (lib/interpose/cxx_new.c), and the
-# dynamic loader alone (lib/os/loader.h, lib/interpose/signal_mask.c).
-ARCHIVE_OBJ := $(filter-out $(addprefix $(O)/lib/,interpose/cxx_new.o interpose/signal_mask.o os/loader.o),$(LIB_OBJ))
+# dynamic loader alone (lib/os/loader.h, lib/interpose/signal_*.c and waits.c).
+ARCHIVE_OBJ := $(filter-out $(addprefix $(O)/lib/,interpose/cxx_new.o interpose/signal_action.o interpose/signal_mask.o interpose/waits.o \
+	os/loader.o),$(LIB_OBJ))
 CORE_OBJ := $(filter-out $(O)/lib/interpose/%,$(LIB_OBJ))
 BPF_SRC  := $(sort $(wildcard bpf/*.bpf.c))
 BPF_OBJ  := $(BPF_SRC:bpf/%.bpf.c=$(O)/bpf/%.bpf.o)

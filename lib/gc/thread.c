@@ -17,6 +17,11 @@
  *           thread of each record, and takes back those whose thread does not exist.
  * ATTACH-6  A thread that uses the collector takes its signal: if it was blocked before, it is not
  *           from the first use on.
+ * ATTACH-7  A thread that only waits is attached by its first wait, so that the wait can be a
+ *           blocking region (interpose/waits.c). That may happen in a signal handler, over anything
+ *           but a lock of ours: nothing on the way allocates from the heap. A thread that shares
+ *           its parent's thread-local storage (vfork, a raw clone) would take the parent's record
+ *           for its own: it gets none, its tid tells.
  */
 #include "gc/thread.h"
 
@@ -31,11 +36,13 @@
 #include <string.h>
 #include <unistd.h>
 
+#define KEYS_IN_THREAD 32u /* glibc's PTHREAD_KEY_2NDLEVEL_SIZE */
+
 __thread struct gy_gc_thread *gy_gc_self;
+uint32_t gy_gc_is_up;
 
 static struct {
 	struct gy_lock lock;
-	uint32_t up; /* [atomic: release] */
 	unsigned steps_done;
 	bool end_key_made;
 	pthread_key_t end_key;
@@ -48,11 +55,6 @@ static int end_key_init(void)
 {
 	collector.end_key_made = !pthread_key_create(&collector.end_key, thread_end);
 	return collector.end_key_made ? 0 : -EAGAIN;
-}
-
-bool gy_gc_started(void)
-{
-	return __atomic_load_n(&collector.up, __ATOMIC_ACQUIRE);
 }
 
 /* Everything of the collector, in the order of the layers; what failed is tried again by the next
@@ -72,7 +74,7 @@ static bool collector_start(void)
 	while (collector.steps_done < ARRAY_SIZE(steps) && !steps[collector.steps_done]())
 		collector.steps_done++;
 	if (collector.steps_done == ARRAY_SIZE(steps))
-		__atomic_store_n(&collector.up, 1, __ATOMIC_RELEASE);
+		__atomic_store_n(&gy_gc_is_up, 1, __ATOMIC_RELEASE);
 	gy_lock_release(&collector.lock);
 	return gy_gc_started();
 }
@@ -100,19 +102,20 @@ static void record_give(struct gy_gc_thread *thread)
 	gy_lock_release(&collector.lock);
 }
 
-struct gy_gc_thread *gy_gc_thread_attach(void)
+static struct gy_gc_thread *attach(bool brief)
 {
 	struct gy_gc_thread *thread = NULL;
 	uint64_t before;
 
-	if (gy_gc_self)
-		return gy_gc_self;
 	before = gy_sys_signals_block(0); /* ATTACH-1 */
 	if (collector_start())
 		thread = record_take();
 	if (thread) {
 		gy_barrier_thread_init(&thread->barrier);
-		gy_mutator_add(&thread->mutator);
+		if (brief)
+			gy_mutator_add_brief(&thread->mutator);
+		else
+			gy_mutator_add(&thread->mutator);
 		gy_gc_self = thread;
 		before &= ~(1ull << (gy_option(GY_OPT_gc_signal) - 1)); /* ATTACH-6 */
 	}
@@ -125,6 +128,37 @@ struct gy_gc_thread *gy_gc_thread_attach(void)
 	return thread;
 }
 
+struct gy_gc_thread *gy_gc_thread_attach(void)
+{
+	return gy_gc_self ? gy_gc_self : attach(false);
+}
+
+/* The C library's idea of the calling thread's tid, out of its clock's number (clock_getcpuclockid
+ * in the kernel's encoding); 0: it has none. */
+static pid_t tid_of_storage(void)
+{
+	clockid_t clock;
+
+	return pthread_getcpuclockid(pthread_self(), &clock) ? 0 : ~(clock >> 3);
+}
+
+/* ATTACH-7 */
+struct gy_mutator *gy_gc_waiter(void)
+{
+	struct gy_gc_thread *thread = gy_gc_self;
+
+	if (READ_RELAXED(gy_hold.depth)) /* a handler over a lock of ours: no region (BUSY-1) */
+		return NULL;
+	if (unlikely(!thread)) {
+		/* Keys from the 32nd on are kept in memory of their own. */
+		if (collector.end_key >= KEYS_IN_THREAD || tid_of_storage() != gy_sys_gettid())
+			return NULL;
+		thread = attach(true);
+		return thread ? &thread->mutator : NULL;
+	}
+	return thread->mutator.tid == gy_sys_gettid() ? &thread->mutator : NULL;
+}
+
 static void thread_end(void *argument)
 {
 	struct gy_gc_thread *thread = argument;
@@ -132,10 +166,8 @@ static void thread_end(void *argument)
 
 	if (thread != gy_gc_self)
 		return;
-	if (thread->mutator.depth) { /* ATTACH-4 */
-		thread->mutator.depth = 1;
-		gy_blocking_end(&thread->mutator);
-	}
+	if (thread->mutator.depth || thread->mutator.blocked) /* ATTACH-4 */
+		gy_blocking_abandon(&thread->mutator);
 	gy_mutator_enter(&thread->mutator);
 	gy_space_thread_end(thread);
 	gy_barrier_thread_end(&thread->barrier);

@@ -24,8 +24,18 @@ extern __thread struct gy_gc_thread *gy_gc_self GY_TLS_INITIAL_EXEC GY_HIDDEN;
 /* Makes it, once a thread; starts the collector with the first. NULL: memory lacks. */
 struct gy_gc_thread *gy_gc_thread_attach(void);
 
+/* For a wait of the program's, once the collector has started: the calling thread's record, made if
+ * there is none; NULL: the wait cannot be a blocking region. Async-signal-safe. */
+struct gy_mutator *gy_gc_waiter(void);
+
 /* Has any thread used the collector? */
-bool gy_gc_started(void);
+extern uint32_t gy_gc_is_up GY_HIDDEN; /* [atomic: release in collector_start] */
+
+GY_INLINE bool gy_gc_started(void)
+{
+	return __atomic_load_n(&gy_gc_is_up, __ATOMIC_ACQUIRE);
+}
+
 /* Between cycles, by the coordinator: takes back the records of threads that are gone (ATTACH-5).
  */
 void gy_gc_threads_reap(void);

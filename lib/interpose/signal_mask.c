@@ -26,7 +26,7 @@
  * GC_pthread_sigmask.
  */
 #include "base/config.h"
-#include "gc/thread.h"
+#include "interpose/waits.h"
 #include "os/sys.h"
 
 #include <dlfcn.h>
@@ -124,10 +124,15 @@ static int look_at_object(struct dl_phdr_info *object, size_t bytes, void *unuse
 	return program_asks;
 }
 
+bool gy_program_collects(void)
+{
+	return program_asks || gy_gc_started();
+}
+
 /* The signal to be left out; 0: none. */
 static int left_out(void)
 {
-	return program_asks || gy_gc_started() ? (int)gy_option(GY_OPT_gc_signal) : 0;
+	return gy_program_collects() ? (int)gy_option(GY_OPT_gc_signal) : 0;
 }
 
 /* `set` without the signal; *copy is room for that. */
@@ -161,10 +166,7 @@ static struct {
 	int (*setsigmask)(pthread_attr_t *, const sigset_t *);
 } next;
 
-static const struct {
-	const char *name;
-	void *at;
-} names[] = {
+static const struct gy_next names[] = {
 	{"pthread_sigmask", &next.pthread_sigmask},
 	{"sigprocmask", &next.sigprocmask},
 	{"sigtimedwait", &next.sigtimedwait},
@@ -179,19 +181,9 @@ static const struct {
 
 /* All of them at once, where that is allowed: some are called from signal handlers. Constructors
  * that ran before ours may want one sooner. */
-static GY_NOINLINE void find_next(void)
-{
-	for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
-		void *found = dlsym(RTLD_NEXT, names[i].name);
-
-		if (found)
-			__atomic_store_n((void **)names[i].at, found, __ATOMIC_RELAXED);
-	}
-}
-
 __attribute__((constructor)) static void signal_mask_init(void)
 {
-	find_next();
+	gy_next_find(names, ARRAY_SIZE(names));
 	dl_iterate_phdr(look_at_object, NULL);
 }
 
@@ -199,7 +191,7 @@ __attribute__((constructor)) static void signal_mask_init(void)
 #define NEXT(name)                                                                                 \
 	({                                                                                         \
 		if (unlikely(!READ_RELAXED(next.name)))                                            \
-			find_next();                                                               \
+			gy_next_find(names, ARRAY_SIZE(names));                                    \
 		READ_RELAXED(next.name);                                                           \
 	})
 
@@ -230,49 +222,73 @@ GY_EXPORT int pthread_attr_setsigmask_np(pthread_attr_t *attributes, const sigse
 
 GY_EXPORT int sigsuspend(const sigset_t *mask)
 {
+	struct gy_mutator *mutator = gy_wait_begin();
 	sigset_t copy;
+	int result;
 
-	return NEXT(sigsuspend)(without(mask, &copy));
+	GY_WAIT(mutator, result, mask,
+		NEXT(sigsuspend)(without(mask, &copy)));
+	return result;
 }
 
 GY_EXPORT int ppoll(struct pollfd *fds, nfds_t count, const struct timespec *timeout,
 		    const sigset_t *mask)
 {
+	struct gy_mutator *mutator = gy_wait_begin();
 	sigset_t copy;
+	int result;
 
-	return NEXT(ppoll)(fds, count, timeout, without(mask, &copy));
+	GY_WAIT(mutator, result, fds,
+		NEXT(ppoll)(fds, count, timeout, without(mask, &copy)));
+	return result;
 }
 
 GY_EXPORT int __ppoll_chk(struct pollfd *fds, nfds_t count, const struct timespec *timeout,
 			  const sigset_t *mask, size_t fds_bytes)
 {
+	struct gy_mutator *mutator = gy_wait_begin();
 	sigset_t copy;
+	int result;
 
-	return NEXT(ppoll_chk)(fds, count, timeout, without(mask, &copy), fds_bytes);
+	GY_WAIT(mutator, result, fds,
+		NEXT(ppoll_chk)(fds, count, timeout, without(mask, &copy), fds_bytes));
+	return result;
 }
 
 GY_EXPORT int pselect(int count, fd_set *read, fd_set *write, fd_set *except,
 		      const struct timespec *timeout, const sigset_t *mask)
 {
+	struct gy_mutator *mutator = gy_wait_begin();
 	sigset_t copy;
+	int result;
 
-	return NEXT(pselect)(count, read, write, except, timeout, without(mask, &copy));
+	GY_WAIT(mutator, result, read,
+		NEXT(pselect)(count, read, write, except, timeout, without(mask, &copy)));
+	return result;
 }
 
 GY_EXPORT int epoll_pwait(int epoll, struct epoll_event *events, int most, int timeout_ms,
 			  const sigset_t *mask)
 {
+	struct gy_mutator *mutator = gy_wait_begin();
 	sigset_t copy;
+	int result;
 
-	return NEXT(epoll_pwait)(epoll, events, most, timeout_ms, without(mask, &copy));
+	GY_WAIT(mutator, result, events,
+		NEXT(epoll_pwait)(epoll, events, most, timeout_ms, without(mask, &copy)));
+	return result;
 }
 
 GY_EXPORT int epoll_pwait2(int epoll, struct epoll_event *events, int most,
 			   const struct timespec *timeout, const sigset_t *mask)
 {
+	struct gy_mutator *mutator = gy_wait_begin();
 	sigset_t copy;
+	int result;
 
-	return NEXT(epoll_pwait2)(epoll, events, most, timeout, without(mask, &copy));
+	GY_WAIT(mutator, result, events,
+		NEXT(epoll_pwait2)(epoll, events, most, timeout, without(mask, &copy)));
+	return result;
 }
 
 /* ---- waits for signals ---- */
@@ -291,6 +307,15 @@ static const struct timespec *left_until(uint64_t end_ns, struct timespec *left)
 	left->tv_sec = (time_t)(ns / SECOND_NS);
 	left->tv_nsec = (long)(ns % SECOND_NS);
 	return left;
+}
+
+static int wait_once(const sigset_t *set, siginfo_t *info, const struct timespec *timeout)
+{
+	struct gy_mutator *mutator = gy_wait_begin();
+	int got;
+
+	GY_WAIT(mutator, got, info, NEXT(sigtimedwait)(set, info, timeout));
+	return got;
 }
 
 static int wait_for_signal(const sigset_t *set, siginfo_t *info, const struct timespec *timeout)
@@ -312,8 +337,8 @@ static int wait_for_signal(const sigset_t *set, siginfo_t *info, const struct ti
 
 		if (number)
 			gy_sys_signal_open(number);
-		got = NEXT(sigtimedwait)(set ? without(set, &copy) : set, info,
-					 end_ns ? left_until(end_ns, &left) : timeout);
+		got = wait_once(set ? without(set, &copy) : set, info,
+				end_ns ? left_until(end_ns, &left) : timeout);
 		if (got < 0) {
 			if (errno != EINTR || taken == READ_RELAXED(gy_world_signals_taken))
 				return got; /* MASK-3 */

@@ -10,6 +10,14 @@
  *
  * Only the outermost begin stores: an inner region's frames go before the outer one ends, and what
  * a callee had pushed for its caller goes with them.
+ *
+ * BLOCK-2  A handler of the program's that runs in a region is not in it: gy_blocking_interrupt
+ *          leaves, gy_blocking_resume comes back, and around the handler as around any other code
+ *          the thread is stopped by the signal. A handler that does not return (siglongjmp) has
+ *          left the region for good; an end without a begin does nothing, for the frames that such
+ *          a jump or an exception passes.
+ * BLOCK-3  What a handler interrupts may be the middle of begin or end: it gets the record with
+ *          depth 0, and what it overwrites there is put back before it returns.
  */
 #include "mutator/world.h"
 
@@ -44,11 +52,10 @@ static void find_stack(struct gy_mutator *mutator)
 	pthread_attr_destroy(&attributes);
 }
 
-void gy_mutator_add(struct gy_mutator *mutator)
+void gy_mutator_add_brief(struct gy_mutator *mutator)
 {
 	mutator->tid = gy_sys_gettid();
 	mutator->fs_base = gy_own_fs_base();
-	find_stack(mutator);
 	gy_lock_acquire(&gy_mutators_lock);
 	mutator->prev = NULL;
 	mutator->next = gy_mutators;
@@ -57,6 +64,13 @@ void gy_mutator_add(struct gy_mutator *mutator)
 	gy_mutators = mutator;
 	gy_lock_release(&gy_mutators_lock);
 	gy_mutator_self = mutator;
+}
+
+void gy_mutator_add(struct gy_mutator *mutator)
+{
+	mutator->tid = gy_sys_gettid();
+	find_stack(mutator);
+	gy_mutator_add_brief(mutator);
 }
 
 void gy_mutator_remove(struct gy_mutator *mutator)
@@ -123,10 +137,9 @@ static void order(void)
 			__ATOMIC_SEQ_CST); /* the stopper's membarrier does the rest */
 }
 
-void gy_blocking_begin_stored(struct gy_mutator *mutator)
+/* BLOCK-1 */
+GY_INLINE void come(struct gy_mutator *mutator)
 {
-	if (mutator->depth++)
-		return;
 	__atomic_store_n(&mutator->blocked, 1, __ATOMIC_RELEASE);
 	order();
 	/* If the stopper has not seen the 1 its signal is on its way: let it come here. */
@@ -134,10 +147,8 @@ void gy_blocking_begin_stored(struct gy_mutator *mutator)
 		gy_world_wait_start();
 }
 
-void gy_blocking_end(struct gy_mutator *mutator)
+GY_INLINE void leave(struct gy_mutator *mutator)
 {
-	if (--mutator->depth)
-		return;
 	for (;;) {
 		__atomic_store_n(&mutator->blocked, 0, __ATOMIC_RELEASE);
 		order();
@@ -147,6 +158,64 @@ void gy_blocking_end(struct gy_mutator *mutator)
 		__atomic_store_n(&mutator->blocked, 1, __ATOMIC_RELEASE);
 		gy_world_wait_start();
 	}
+}
+
+void gy_blocking_begin_stored(struct gy_mutator *mutator)
+{
+	if (!mutator->depth++)
+		come(mutator);
+}
+
+void gy_blocking_end(struct gy_mutator *mutator)
+{
+	if (unlikely(!mutator->depth) || --mutator->depth) /* BLOCK-2 */
+		return;
+	leave(mutator);
+}
+
+void gy_blocking_abandon(struct gy_mutator *mutator)
+{
+	WRITE_RELAXED(mutator->depth, 0);
+	leave(mutator);
+}
+
+/* ---- handlers of the program's ---- */
+
+void gy_blocking_interrupt(struct gy_blocking_saved *saved)
+{
+	struct gy_mutator *mutator = gy_mutator_self;
+
+	/* Who shares its parent's thread-local storage (vfork, a raw clone) has no record. */
+	saved->mutator = mutator && mutator->tid == gy_sys_gettid() ? mutator : NULL;
+	if (!saved->mutator)
+		return;
+	for (unsigned i = 0; i < ARRAY_SIZE(saved->registers); i++)
+		saved->registers[i] = mutator->blocked_registers[i];
+	saved->sp = mutator->blocked_sp;
+	saved->depth = mutator->depth;
+	saved->blocked = mutator->blocked;
+	__atomic_signal_fence(__ATOMIC_SEQ_CST);
+	if (saved->blocked)
+		leave(mutator);
+	WRITE_RELAXED(mutator->depth, 0);
+	__atomic_signal_fence(__ATOMIC_SEQ_CST);
+}
+
+void gy_blocking_resume(const struct gy_blocking_saved *saved)
+{
+	struct gy_mutator *mutator = saved->mutator;
+
+	/* A handler may have attached its thread, or brought its frames to another. */
+	if (!mutator || mutator != gy_mutator_self)
+		return;
+	__atomic_signal_fence(__ATOMIC_SEQ_CST);
+	for (unsigned i = 0; i < ARRAY_SIZE(saved->registers); i++)
+		mutator->blocked_registers[i] = saved->registers[i];
+	mutator->blocked_sp = saved->sp;
+	WRITE_RELAXED(mutator->depth, saved->depth);
+	__atomic_signal_fence(__ATOMIC_SEQ_CST);
+	if (saved->blocked)
+		come(mutator);
 }
 
 /* ---- fork ---- */

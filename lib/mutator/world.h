@@ -94,6 +94,8 @@ extern uintptr_t (*gy_world_fixup)(uintptr_t pc) GY_HIDDEN;
 /* The list of threads that use the collector. It changes only in threads that have all signals
  * blocked, so it is whole while the world is stopped. */
 void gy_mutator_add(struct gy_mutator *mutator); /* fills in what is [const]; calling thread */
+/* The same without the bounds of the stack: to ask for them may allocate. */
+void gy_mutator_add_brief(struct gy_mutator *mutator);
 void gy_mutator_remove(struct gy_mutator *mutator); /* the calling thread's */
 void gy_mutator_remove_other(struct gy_mutator *mutator); /* of a thread that is gone */
 extern struct gy_lock gy_mutators_lock GY_HIDDEN;
@@ -123,6 +125,18 @@ GY_INLINE void gy_mutator_leave(struct gy_mutator *mutator)
  * stay on the stack until gy_blocking_end, or have reached this function by a jump. */
 void gy_blocking_begin(struct gy_mutator *mutator);
 void gy_blocking_end(struct gy_mutator *mutator);
+/* Out of all regions at once: for a thread that is cancelled in one, or ends. */
+void gy_blocking_abandon(struct gy_mutator *mutator);
+
+/* BLOCK-2: around a signal handler of the program's, in whatever it interrupts. */
+struct gy_blocking_saved {
+	struct gy_mutator *mutator; /* NULL: nothing to come back to */
+	uintptr_t registers[6], sp;
+	uint32_t depth, blocked;
+};
+
+void gy_blocking_interrupt(struct gy_blocking_saved *saved);
+void gy_blocking_resume(const struct gy_blocking_saved *saved);
 
 void gy_world_fork_prepare(void);
 void gy_world_fork_parent(void);

@@ -52,6 +52,33 @@ sigtimedwait
 sigwait
 sigwaitinfo
 LIST
+# waits that are blocking regions, and what sets the handlers that may come there
+cat >"$TMPDIR/waits" <<'LIST'
+__poll_chk
+__sysv_signal
+accept
+accept4
+bsd_signal
+clock_nanosleep
+epoll_wait
+nanosleep
+pause
+poll
+pthread_cond_clockwait
+pthread_cond_timedwait
+pthread_cond_wait
+select
+sem_clockwait
+sem_timedwait
+sem_wait
+sigaction
+signal
+sigset
+sleep
+ssignal
+sysv_signal
+usleep
+LIST
 # new and delete: plain, nothrow, sized, aligned, in the forms that C++17 has
 for op in nw na; do
 	printf '%s\n' "_Z${op}m" "_Z${op}mRKSt9nothrow_t" "_Z${op}mSt11align_val_t" "_Z${op}mSt11align_val_tRKSt9nothrow_t"
@@ -65,7 +92,7 @@ cat "$GYRE_SRC"/lib/include/gyre/*.h | grep -vE '^(static|template|inline) ?' |
 	sed -n 's/^[a-z].*[ *]\(gyre_[a-z0-9_]*\)(.*/\1/p; s/^extern .*[ *]\(gyre_[a-z0-9_]*\);.*/\1/p' >"$TMPDIR/public"
 
 nm -D --defined-only "$GYRE_LIB" | awk '{ sub(/@.*/, "", $3); if ($2 ~ /[TWVDBRi]/) print $3 }' | sort -u >"$TMPDIR/exported"
-sort -u "$TMPDIR/family" "$TMPDIR/public" "$TMPDIR/masks" >"$TMPDIR/wanted"
+sort -u "$TMPDIR/family" "$TMPDIR/public" "$TMPDIR/masks" "$TMPDIR/waits" >"$TMPDIR/wanted"
 sort -u "$TMPDIR/wanted" "$TMPDIR/optional" >"$TMPDIR/allowed"
 
 missing=$(comm -13 "$TMPDIR/exported" "$TMPDIR/wanted" | tr '\n' ' ')
