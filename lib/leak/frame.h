@@ -43,7 +43,7 @@ struct gy_leak_frame {
 	size_t span_count;
 	size_t words; /* of live, marks, pointed */
 	uint64_t *live;
-	uint64_t *marks; /* reached; after the first round: candidates */
+	uint64_t *marks; /* white: live and not reached; after the first round: candidates */
 	uint64_t *pointed; /* sort.c: another candidate points to it */
 	uint64_t *hot;	 /* a bit a page: its span may have candidates */
 	uint32_t *notes; /* a word a block: what it read like (look.c), who holds it (sort.c) */

@@ -44,31 +44,60 @@ static void take_off(struct gy_leak_scan *scan, size_t bit, uintptr_t block)
 	gy_leak_push(scan, block);
 }
 
-GY_LEAK_READER static void look_words(struct gy_leak_scan *scan, const uintptr_t *words,
-				      size_t count, uintptr_t address)
+/* A word that lies in the frame's part of the heap. */
+static void look_at_word(struct gy_leak_scan *scan, uintptr_t word)
 {
 	const struct gy_leak_frame *frame = &scan->frame;
-	const uintptr_t base = gy_map.base;
-	const uintptr_t masks[2] = {~(uintptr_t)0, ~scan->tag_mask};
+	const struct gy_leak_page *page;
+	size_t bit;
 
-	(void)address;
-	for (unsigned pass = 0; pass < (scan->tag_mask ? 2u : 1u); pass++) {
-		for (size_t i = 0; i < count; i++) {
-			uintptr_t word = READ_RELAXED(words[i]) & masks[pass];
-			size_t number = (word - base) >> GY_PAGE_SHIFT, bit;
-			const struct gy_leak_page *page;
+	if (likely(!gy_leak_bit_get(frame->hot, (word - gy_map.base) >> GY_PAGE_SHIFT)))
+		return;
+	bit = gy_leak_bit_of(frame, word, scan->exact, &page);
+	if (bit != GY_LEAK_NO_BIT && gy_leak_bit_get(frame->marks, bit))
+		take_off(scan, bit,
+			 gy_leak_block_start(page, (unsigned)(bit - (size_t)page->bits_at * 64)));
+}
 
-			if (likely(number >= frame->page_count) ||
-			    likely(!gy_leak_bit_get(frame->hot, number)))
-				continue;
-			bit = gy_leak_bit_of(frame, word, scan->exact, &page);
-			if (bit == GY_LEAK_NO_BIT || !gy_leak_bit_get(frame->marks, bit))
-				continue;
-			take_off(scan, bit,
-				 gy_leak_block_start(
-					 page, (unsigned)(bit - (size_t)page->bits_at * 64)));
-		}
+/* Most words are no pointers, and most memory has long rows of such: four in one branch. */
+GY_LEAK_READER static void look_plain(struct gy_leak_scan *scan, const uintptr_t *words,
+				      size_t count, uintptr_t mask)
+{
+	const uintptr_t base = gy_map.base, bytes = scan->frame.page_count << GY_PAGE_SHIFT;
+	size_t i = 0;
+
+	for (; i + 4 <= count; i += 4) {
+		uintptr_t a = (READ_RELAXED(words[i]) & mask) - base;
+		uintptr_t b = (READ_RELAXED(words[i + 1]) & mask) - base;
+		uintptr_t c = (READ_RELAXED(words[i + 2]) & mask) - base;
+		uintptr_t d = (READ_RELAXED(words[i + 3]) & mask) - base;
+
+		if (likely(!((a < bytes) | (b < bytes) | (c < bytes) | (d < bytes))))
+			continue;
+		if (a < bytes)
+			look_at_word(scan, a + base);
+		if (b < bytes)
+			look_at_word(scan, b + base);
+		if (c < bytes)
+			look_at_word(scan, c + base);
+		if (d < bytes)
+			look_at_word(scan, d + base);
 	}
+	for (; i < count; i++) {
+		uintptr_t word = READ_RELAXED(words[i]) & mask;
+
+		if (word - base < bytes)
+			look_at_word(scan, word);
+	}
+}
+
+static void look_words(struct gy_leak_scan *scan, const uintptr_t *words, size_t count,
+		       uintptr_t address)
+{
+	(void)address;
+	look_plain(scan, words, count, ~(uintptr_t)0);
+	if (unlikely(scan->tag_mask))
+		look_plain(scan, words, count, ~scan->tag_mask);
 	*(scan->in_heap ? &scan->heap_bytes : &scan->root_bytes) += count * sizeof(*words);
 }
 
@@ -351,10 +380,6 @@ static void look_at_caches(struct gy_leak_scan *scan)
 
 void gy_leak_candidates(struct gy_leak_scan *scan)
 {
-	struct gy_leak_frame *frame = &scan->frame;
-
-	for (size_t w = 0; w < frame->words; w++)
-		frame->marks[w] = frame->live[w] & ~frame->marks[w];
 	scan->words = look_words;
 	scan->queued = 0;
 	look_at_caches(scan);

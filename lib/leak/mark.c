@@ -3,12 +3,14 @@
  * Roots first, then blocks off a stack of addresses. As in the collector's marker (gc/mark.c) what
  * bounds it is memory latency, so everything is asked for some steps ahead:
  *
- *	word found -> ring of targets -> test and mark -> stack -> ring of blocks -> read its words
- *	        prefetch: page's record                     prefetch: the block's first lines
+ *	word found -> ring of targets -> ring of bits -> stack -> ring of blocks -> read its words
+ *	   prefetch: page's record    the bit                  the block's first lines
  *
- * One thread marks: bits are changed without atomics.
+ * One thread marks: bits are changed without atomics. In `marks` a live block's bit is 1 while it is
+ * white and 0 once it is reached: one look tells both that it is there and that it is new, and what
+ * is left at the end are the candidates.
  *
- * MARKER-1  A block is pushed once, when its mark is set, and read once. A block that holds the
+ * MARKER-1  A block is pushed once, when it stops being white, and read once. A block that holds the
  *           freed mark is free and not read: what lies in it is of before.
  * MARKER-2  Where the stack is full, nothing is lost: blocks that are marked but perhaps not read
  *           are found again by reading all that are marked, until none had to be left out.
@@ -20,6 +22,8 @@
 #include "heap/thread_cache.h"
 
 #include <string.h>
+
+#define LINES_AHEAD ((size_t)4) /* of a block */
 
 static void push(struct gy_leak_scan *scan, uintptr_t block)
 {
@@ -35,52 +39,44 @@ void gy_leak_push(struct gy_leak_scan *scan, uintptr_t block)
 	push(scan, block);
 }
 
-static void mark_target(struct gy_leak_scan *scan, uintptr_t address)
+/* The block of that number, if it is white: not any more, and to be read. */
+GY_INLINE void mark_bit(struct gy_leak_scan *scan, size_t bit, const struct gy_leak_page *page)
 {
-	struct gy_leak_frame *frame = &scan->frame;
-	const struct gy_leak_page *page;
-	size_t bit = gy_leak_bit_of(frame, address, scan->exact, &page);
+	uint64_t *word = &scan->frame.marks[bit / 64], mask = 1ull << bit % 64;
 
-	if (bit == GY_LEAK_NO_BIT || gy_leak_bit_get(frame->marks, bit) ||
-	    !gy_leak_bit_get(frame->live, bit))
+	if (!(*word & mask))
 		return;
-	gy_leak_bit_set(frame->marks, bit);
+	*word &= ~mask;
 	if (unlikely(scan->parents != NULL))
 		scan->parents[bit] = scan->parent;
 	push(scan, gy_leak_block_start(page, (unsigned)(bit - (size_t)page->bits_at * 64)));
 }
 
-GY_INLINE void found(struct gy_leak_scan *scan, uintptr_t word)
+/* Second stage: the page's record is here, its bit is asked for; the oldest such bit is marked. */
+static void find_bit(struct gy_leak_scan *scan, uintptr_t address)
 {
-	size_t number = (word - gy_map.base) >> GY_PAGE_SHIFT;
-	uintptr_t oldest;
+	struct gy_leak_target *at = &scan->bits[scan->bit_at], oldest = *at;
 
-	if (likely(number >= scan->frame.page_count))
-		return;
-	if (unlikely(scan->parents != NULL)) { /* the parent is known now */
-		mark_target(scan, word);
-		return;
-	}
-	__builtin_prefetch(&scan->frame.pages[number]);
-	oldest = scan->targets[scan->target_at];
-	scan->targets[scan->target_at] = word;
-	scan->target_at = (scan->target_at + 1) % GY_LEAK_TARGETS;
-	if (oldest)
-		mark_target(scan, oldest);
+	at->bit = gy_leak_bit_of(&scan->frame, address, scan->exact, &at->page);
+	scan->bit_at = (scan->bit_at + 1) % GY_LEAK_TARGETS;
+	if (at->bit == GY_LEAK_NO_BIT)
+		at->page = NULL;
+	else
+		__builtin_prefetch(&scan->frame.marks[at->bit / 64], 1);
+	if (oldest.page)
+		mark_bit(scan, oldest.bit, oldest.page);
 }
 
-GY_LEAK_READER static void mark_words(struct gy_leak_scan *scan, const uintptr_t *words,
-				      size_t count, uintptr_t address)
+/* First stage. An address in a page of the frame. */
+GY_INLINE void found(struct gy_leak_scan *scan, uintptr_t address, size_t number)
 {
-	(void)address;
-	for (size_t i = 0; i < count; i++) {
-		uintptr_t word = READ_RELAXED(words[i]);
+	uintptr_t oldest = scan->targets[scan->target_at];
 
-		found(scan, word);
-		if (unlikely(scan->tag_mask) && word & scan->tag_mask)
-			found(scan, word & ~scan->tag_mask);
-	}
-	*(scan->in_heap ? &scan->heap_bytes : &scan->root_bytes) += count * sizeof(*words);
+	__builtin_prefetch(&scan->frame.pages[number]);
+	scan->targets[scan->target_at] = address;
+	scan->target_at = (scan->target_at + 1) % GY_LEAK_TARGETS;
+	if (oldest)
+		find_bit(scan, oldest);
 }
 
 static void flush_targets(struct gy_leak_scan *scan)
@@ -90,8 +86,40 @@ static void flush_targets(struct gy_leak_scan *scan)
 
 		scan->targets[i] = 0;
 		if (target)
-			mark_target(scan, target);
+			find_bit(scan, target);
 	}
+	for (unsigned i = 0; i < GY_LEAK_TARGETS; i++) {
+		struct gy_leak_target target = scan->bits[i];
+
+		scan->bits[i].page = NULL;
+		if (target.page)
+			mark_bit(scan, target.bit, target.page);
+	}
+}
+
+GY_LEAK_READER static void mark_words(struct gy_leak_scan *scan, const uintptr_t *words,
+				      size_t count, uintptr_t address)
+{
+	const uintptr_t base = gy_map.base, tags = scan->tag_mask;
+	const size_t pages = scan->frame.page_count;
+
+	(void)address;
+	for (size_t i = 0; i < count; i++) {
+		uintptr_t word = READ_RELAXED(words[i]);
+		size_t number = (word - base) >> GY_PAGE_SHIFT;
+
+		if (unlikely(number < pages))
+			found(scan, word, number);
+		if (likely(!(word & tags)))
+			continue;
+		word &= ~tags;
+		number = (word - base) >> GY_PAGE_SHIFT;
+		if (number < pages)
+			found(scan, word, number);
+	}
+	if (unlikely(scan->parents != NULL)) /* while the parent is known */
+		flush_targets(scan);
+	*(scan->in_heap ? &scan->heap_bytes : &scan->root_bytes) += count * sizeof(*words);
 }
 
 GY_LEAK_READER bool gy_leak_read_block(struct gy_leak_scan *scan, uintptr_t block, size_t bytes)
@@ -131,6 +159,15 @@ static uintptr_t take(struct gy_leak_scan *scan)
 	return block;
 }
 
+/* Its page's record was just used, when it was pushed. */
+GY_INLINE void prefetch_block(const struct gy_leak_scan *scan, uintptr_t block)
+{
+	size_t bytes = gy_leak_block_bytes(&scan->frame.pages[gy_page_of((const void *)block)]);
+
+	for (size_t at = 0; at < MIN(bytes, LINES_AHEAD * 64); at += 64)
+		__builtin_prefetch((const char *)block + at);
+}
+
 /* Reads what is on the stack, and what that leads to. */
 static bool drain(struct gy_leak_scan *scan)
 {
@@ -149,8 +186,7 @@ static bool drain(struct gy_leak_scan *scan)
 		ahead[at] = 0;
 		if (scan->queued) {
 			ahead[at] = take(scan);
-			__builtin_prefetch((void *)ahead[at]);
-			__builtin_prefetch(&scan->frame.pages[gy_page_of((void *)ahead[at])]);
+			prefetch_block(scan, ahead[at]);
 			waiting++;
 		}
 		at = (at + 1) % GY_LEAK_BLOCKS_AHEAD;
@@ -171,7 +207,10 @@ static GY_COLD bool read_all_marked(struct gy_leak_scan *scan)
 		const struct gy_leak_page *page = &frame->pages[frame->spans[s]];
 
 		for (unsigned i = 0; i < page->objects; i++) {
-			if (!gy_leak_bit_get(frame->marks, (size_t)page->bits_at * 64 + i))
+			size_t bit = (size_t)page->bits_at * 64 + i;
+
+			if (!gy_leak_bit_get(frame->live, bit) ||
+			    gy_leak_bit_get(frame->marks, bit))
 				continue;
 			if (!read_marked(scan, gy_leak_block_start(page, i)))
 				return false;
@@ -184,16 +223,22 @@ static GY_COLD bool read_all_marked(struct gy_leak_scan *scan)
 
 bool gy_leak_mark(struct gy_leak_scan *scan)
 {
+	bool whole;
+
 	scan->words = mark_words;
 	scan->overflowed = false;
 	scan->parent = 0;
 	memset(scan->targets, 0, sizeof(scan->targets));
-	if (!gy_leak_roots(scan) || !gy_leak_collected_all(scan) || !drain(scan))
+	memset(scan->bits, 0, sizeof(scan->bits));
+	memcpy(scan->frame.marks, scan->frame.live, scan->frame.words * 8);
+	if (!gy_leak_roots(scan) || !gy_leak_collected_all(scan))
 		return false;
-	while (scan->overflowed) {
+	scan->in_heap = true;
+	whole = drain(scan);
+	while (whole && scan->overflowed) {
 		scan->overflowed = false;
-		if (!read_all_marked(scan))
-			return false;
+		whole = read_all_marked(scan);
 	}
-	return true;
+	scan->in_heap = false;
+	return whole;
 }

@@ -170,7 +170,7 @@ static int answer(struct gy_leak_scan *scan)
 		return scan->pace.error;
 	gy_leak_phase(scan, GYRE_LEAK_PHASE_PATH);
 	header->why_group = group_of(scan, block);
-	header->why_found = gy_leak_bit_get(scan->frame.marks, bit);
+	header->why_found = !gy_leak_bit_get(scan->frame.marks, bit);
 	if (header->why_found) {
 		header->why_length = path_length(scan, bit) + 2;
 		write_steps(scan, bit, header->why_length - 2);

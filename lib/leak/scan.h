@@ -26,7 +26,7 @@
 #define GY_LEAK_BUFFER_BYTES ((size_t)64 << 10)
 #define GY_LEAK_PAGEMAP_ENTRIES 512u
 #define GY_LEAK_TARGETS 16u
-#define GY_LEAK_BLOCKS_AHEAD 8u
+#define GY_LEAK_BLOCKS_AHEAD 12u
 #define GY_LEAK_THREADS_MOST 4096u
 #define GY_LEAK_OWN_MOST 4096u
 #define GY_LEAK_GROUPS_MOST 4096u
@@ -62,6 +62,11 @@ struct gy_leak_task {
 	uintptr_t stack_top; /* 0: not known */
 	uint64_t switches;   /* how often it was switched out, when sp was read */
 	uintptr_t dead_low, dead_high; /* of its stack, below sp; equal: nothing is known */
+};
+
+struct gy_leak_target {
+	size_t bit;
+	const struct gy_leak_page *page; /* NULL: none */
 };
 
 struct gy_leak_pace {
@@ -104,7 +109,8 @@ struct gy_leak_scan {
 
 	/* mark, look */
 	uintptr_t targets[GY_LEAK_TARGETS];
-	unsigned target_at;
+	struct gy_leak_target bits[GY_LEAK_TARGETS];
+	unsigned target_at, bit_at;
 	uintptr_t *queue;
 	size_t queued, queue_first, queue_room; /* queue_first: 0 but for path.c */
 	bool overflowed;

@@ -13,7 +13,7 @@ int main(void)
 	if (length <= 0)
 		return 3;
 	path[length] = '\0';
-	strcpy(strrchr(path, '/'), "/holder_lib.so");
+	strcpy(strrchr(path, '/'), "/holder_lib");
 	library = dlopen(path, RTLD_NOW);
 	blocks = library ? dlsym(library, "holder_blocks") : NULL;
 	if (!blocks)
