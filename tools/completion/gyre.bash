@@ -212,8 +212,8 @@ _gyre() {
 		_gyre_proc && return
 		case $_gyre_previous in
 		picture) COMPREPLY=($(compgen -f -- "$_gyre_current")) ;;
-		interval | duration | count | sites) ;;
-		*) _gyre_unused interval duration count sites picture ;;
+		interval | duration | count | sites | stacks) ;;
+		*) _gyre_unused interval duration count sites stacks picture ;;
 		esac
 		;;
 	'probe show')

@@ -10,7 +10,7 @@
  *      leak_watch.c      watch: what grows, live
  *        leak_growth.c   series of stacks and classes    leak_trend.c   what a series means
  *        leak_deaths.c   survival by age                 leak_picture.c the SVG
- *        leak_screen.c   on a terminal
+ *        leak_screen.c   on a terminal                   leak_every.c   every block, for a while
  */
 #ifndef GYRE_TOOLS_LEAK_H
 #define GYRE_TOOLS_LEAK_H
@@ -39,7 +39,7 @@ int gy_leak_asked_word(struct gyre_control_leak *asked, int *argc, char ***argv)
 	"                           [output FILE] [top N]\n"
 #define GY_LEAK_WATCH_HELP                                                                         \
 	"       gyre leak watch PROC [interval TIME] [duration TIME] [count N] [sites N] \\\n"     \
-	"                            [picture FILE]\n"
+	"                            [stacks TIME] [picture FILE]\n"
 #define GY_LEAK_WHY_HELP                                                                           \
 	"       gyre leak why PROC ADDRESS [exact] [tag-mask MASK] [cpu PERCENT] \\\n"             \
 	"                                  [memory SIZE] [stop-after TIME]\n"

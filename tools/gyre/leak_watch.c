@@ -4,6 +4,7 @@
  *      on a terminal       a table, drawn anew at each look (leak_screen.c)
  *      elsewhere           the same as lines, look after look
  *      under -j            an array of looks
+ *      stacks TIME         then, every block of the size classes that grow (leak_every.h)
  *      picture FILE        at the end, an SVG of the curves and of survival by age
  *
  * The process is asked for no more than its numbers; where we may, one probe is attached that fires
@@ -18,6 +19,7 @@
 #include <unistd.h>
 
 #include "leak.h"
+#include "leak_every.h"
 #include "output.h"
 #include "output_file.h"
 #include "session.h"
@@ -87,6 +89,7 @@ static int run_lines(struct gy_leak_watch *watch)
 	uint64_t end_ns = watch->duration_ns ? next_ns + watch->duration_ns : UINT64_MAX;
 	int error = 0;
 
+	gy_out_begin(NULL, NULL);
 	if (gy_out_is_json())
 		gy_out_stream("looks");
 	while (!gy_top_stopped() && next_ns <= end_ns && (!watch->count || shown < watch->count)) {
@@ -108,6 +111,35 @@ static int run_lines(struct gy_leak_watch *watch)
 	if (gy_out_is_json())
 		gy_out_stream_end();
 	return error;
+}
+
+/* ---------------------------------------------------------------- every block, for a while */
+
+static int stacks_run(struct gy_leak_watch *watch)
+{
+	const struct gy_leak_growth *growth = &watch->growth;
+	size_t count = gy_leak_growth_count(growth->classes, growth->class_count);
+	uint64_t *sizes = calloc(growth->class_count + 1, sizeof(*sizes));
+	struct gy_leak_every *every;
+
+	for (size_t i = 0; sizes && i < count; i++)
+		sizes[i] = growth->classes[i]->class_bytes;
+	if (!count) {
+		free(sizes);
+		gy_out_line("No size class grows: no block is followed.");
+		gy_out_json("every", json_null());
+		return 0;
+	}
+	every = sizes ? gy_leak_every_run(&watch->target, sizes, count, watch->stacks_ns) : NULL;
+	free(sizes);
+	if (!every)
+		return -1;
+	if (gy_out_is_json())
+		gy_out_json("every", gy_leak_every_json(every, watch->sites));
+	else
+		gy_leak_every_text(every, watch->sites);
+	gy_leak_every_close(every);
+	return 0;
 }
 
 /* ---------------------------------------------------------------- the command */
@@ -139,6 +171,8 @@ static int words_read(struct gy_leak_watch *watch, int argc, char **argv)
 			error = gy_words_u64(&argc, &argv, false, 1, UINT32_MAX, &watch->count);
 		} else if (gy_leak_word(*argv, "sites")) {
 			error = gy_words_u64(&argc, &argv, false, 0, UINT32_MAX, &watch->sites);
+		} else if (gy_leak_word(*argv, "stacks")) {
+			error = gy_words_seconds(&argc, &argv, &watch->stacks_ns);
 		} else if (gy_leak_word(*argv, "picture")) {
 			if (argc < 2 || !*argv[1])
 				return gy_out_error("'picture' needs a path behind it");
@@ -146,8 +180,8 @@ static int words_read(struct gy_leak_watch *watch, int argc, char **argv)
 			argc -= 2;
 			argv += 2;
 		} else {
-			return gy_out_error("expected 'interval', 'duration', 'count', 'sites' or "
-					    "'picture', got: '%s'?",
+			return gy_out_error("expected 'interval', 'duration', 'count', 'sites', "
+					    "'stacks' or 'picture', got: '%s'?",
 					    *argv);
 		}
 	}
@@ -171,11 +205,11 @@ static int watch_run(struct gy_leak_watch *watch)
 		error = gy_leak_screen_run(watch);
 	else
 		error = run_lines(watch);
-	if (!error || watch->growth.looked)
-		error = look_error(watch, error) || (watch->picture && picture_write(watch)) ? -1
-											    : 0;
-	else
-		error = look_error(watch, error);
+	error = look_error(watch, error);
+	if (!error && watch->stacks_ns && !gy_target_ended(&watch->target))
+		error = stacks_run(watch);
+	if (!error && watch->picture && watch->growth.looked)
+		error = picture_write(watch);
 	return error;
 }
 

@@ -18,6 +18,7 @@ struct gy_leak_watch {
 	struct gy_symbols *symbols;
 	struct gy_top_view view; /* interval, first row, held, ended, help */
 	uint64_t duration_ns, count, sites; /* 0: no bound */
+	uint64_t stacks_ns; /* then follow every block of what grows for so long; 0: do not */
 	const char *picture;
 };
 
