@@ -185,8 +185,9 @@ static void show_options(const struct gy_snapshot *snapshot)
 	gy_out_end();
 }
 
-static int show_target(struct gy_target *target, bool options)
+static int show_target(struct gy_target *target, void *context)
 {
+	const bool *options = context;
 	const struct gyre_control_gc *gc;
 	struct gy_snapshot snapshot;
 
@@ -203,7 +204,7 @@ static int show_target(struct gy_target *target, bool options)
 		show_cycles(gc);
 		show_work(gc);
 	}
-	if (options)
+	if (*options)
 		show_options(&snapshot);
 	gy_out_end();
 	gy_snapshot_free(&snapshot);
@@ -212,11 +213,11 @@ static int show_target(struct gy_target *target, bool options)
 
 static int cmd_show(int argc, char **argv)
 {
-	struct gy_target target;
+	struct gy_targets targets;
 	bool options = false;
 	int error = 0;
 
-	if (gy_target_arguments(&argc, &argv, &target, TARGET_CONTROL))
+	if (gy_targets_arguments(&argc, &argv, &targets, TARGET_CONTROL))
 		return -1;
 	for (; argc && !error; argc--, argv++) {
 		if (gy_word_is(*argv, "options"))
@@ -225,8 +226,8 @@ static int cmd_show(int argc, char **argv)
 			error = gy_out_error("expected 'options', got: '%s'?", *argv);
 	}
 	if (!error)
-		error = show_target(&target, options);
-	gy_target_close(&target);
+		error = gy_targets_each(&targets, show_target, &options);
+	gy_targets_close(&targets);
 	return error;
 }
 
@@ -401,7 +402,7 @@ static int cmd_gc_help(int argc, char **argv)
 	(void)argv;
 	if (gy_out_is_json())
 		return 0;
-	fprintf(stderr, "Usage: gyre gc show PROC [options]\n"
+	fprintf(stderr, "Usage: gyre gc show PROC... [options]\n"
 			"       gyre gc run PROC [wait TIME]\n"
 			"       gyre gc trace PROC [duration TIME] [count N]\n"
 			"       gyre gc phases PROC [duration TIME] [count N]\n"

@@ -342,8 +342,13 @@ static void show_head(const struct gy_target *target, const struct gy_snapshot *
 		    snapshot->header.version, gy_out_ns(up, gy_snapshot_uptime_ns(snapshot)), age);
 }
 
-static int show_target(struct gy_target *target, bool classes, bool options)
+struct parts {
+	bool classes, options;
+};
+
+static int show_target(struct gy_target *target, void *context)
 {
+	const struct parts *parts = context;
 	struct gy_snapshot snapshot;
 	struct kernel_view kernel;
 	int error = gy_control_read(target->control, GY_SNAPSHOT_WAIT_MS, &snapshot);
@@ -358,8 +363,8 @@ static int show_target(struct gy_target *target, bool classes, bool options)
 	show_fragmentation(&snapshot);
 	show_huge_pages(&snapshot, &kernel);
 	show_rest(&snapshot);
-	show_classes(&snapshot, classes);
-	if (options)
+	show_classes(&snapshot, parts->classes);
+	if (parts->options)
 		show_options(&snapshot);
 	gy_out_end();
 	gy_snapshot_free(&snapshot);
@@ -368,23 +373,23 @@ static int show_target(struct gy_target *target, bool classes, bool options)
 
 static int cmd_show(int argc, char **argv)
 {
-	bool classes = false, options = false;
-	struct gy_target target;
+	struct parts parts = {false, false};
+	struct gy_targets targets;
 	int error = 0;
 
-	if (gy_target_arguments(&argc, &argv, &target, TARGET_CONTROL))
+	if (gy_targets_arguments(&argc, &argv, &targets, TARGET_CONTROL))
 		return -1;
 	for (; argc && !error; argc--, argv++) {
 		if (gy_word_is(*argv, "classes"))
-			classes = true;
+			parts.classes = true;
 		else if (gy_word_is(*argv, "options"))
-			options = true;
+			parts.options = true;
 		else
 			error = gy_out_error("expected 'classes' or 'options', got: '%s'?", *argv);
 	}
 	if (!error)
-		error = show_target(&target, classes, options);
-	gy_target_close(&target);
+		error = gy_targets_each(&targets, show_target, &parts);
+	gy_targets_close(&targets);
 	return error;
 }
 
@@ -394,7 +399,7 @@ static int cmd_heap_help(int argc, char **argv)
 	(void)argv;
 	if (gy_out_is_json())
 		return 0;
-	fprintf(stderr, "Usage: gyre heap show PROC [classes] [options]\n" GY_HEAP_PROFILE_HELP
+	fprintf(stderr, "Usage: gyre heap show PROC... [classes] [options]\n" GY_HEAP_PROFILE_HELP
 			"       gyre heap help\n"
 			"\n"
 			"       " GY_HELP_PROC "\n"

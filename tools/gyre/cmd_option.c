@@ -124,33 +124,42 @@ static void row_out(const struct gy_snapshot *snapshot, const struct gyre_contro
 	}
 }
 
-static int cmd_list(int argc, char **argv)
+static int list(struct gy_target *target, void *context)
 {
 	struct gy_snapshot snapshot;
-	struct gy_target target;
+
+	(void)context;
+	if (snapshot_read(target, &snapshot))
+		return -1;
+	gy_out_begin(NULL, NULL);
+	if (gy_out_is_json()) {
+		gy_out_u64("pid", NULL, OUT_COUNT, (uint64_t)target->pid);
+		gy_out_text("comm", NULL, target->comm);
+		gy_out_text("version", NULL, snapshot.header.version);
+		gy_snapshot_age_out(&snapshot, target->control);
+	} else if (gy_out_is_many()) {
+		gy_out_line("%s (pid %d)", target->comm, target->pid);
+	}
+	gy_out_list("options", NULL, columns, sizeof(columns) / sizeof(columns[0]));
+	for (size_t i = 0; i < snapshot.option_count; i++)
+		row_out(&snapshot, &snapshot.options[i]);
+	gy_out_list_end();
+	gy_out_end();
+	gy_snapshot_free(&snapshot);
+	return 0;
+}
+
+static int cmd_list(int argc, char **argv)
+{
+	struct gy_targets targets;
 	int error;
 
-	if (gy_target_arguments(&argc, &argv, &target, TARGET_CONTROL))
+	if (gy_targets_arguments(&argc, &argv, &targets, TARGET_CONTROL))
 		return -1;
 	error = gy_words_end(argc, argv);
 	if (!error)
-		error = snapshot_read(&target, &snapshot);
-	if (!error) {
-		gy_out_begin(NULL, NULL);
-		if (gy_out_is_json()) {
-			gy_out_u64("pid", NULL, OUT_COUNT, (uint64_t)target.pid);
-			gy_out_text("comm", NULL, target.comm);
-			gy_out_text("version", NULL, snapshot.header.version);
-			gy_snapshot_age_out(&snapshot, target.control);
-		}
-		gy_out_list("options", NULL, columns, sizeof(columns) / sizeof(columns[0]));
-		for (size_t i = 0; i < snapshot.option_count; i++)
-			row_out(&snapshot, &snapshot.options[i]);
-		gy_out_list_end();
-		gy_out_end();
-		gy_snapshot_free(&snapshot);
-	}
-	gy_target_close(&target);
+		error = gy_targets_each(&targets, list, NULL);
+	gy_targets_close(&targets);
 	return error;
 }
 
@@ -228,10 +237,12 @@ static const char *full_name(const struct gy_snapshot *snapshot, const char *nam
 	return found && *found ? found : name;
 }
 
-static int set(struct gy_target *target, const char *word, const char *value)
+/* @context  the words behind the process: name, value */
+static int set(struct gy_target *target, void *context)
 {
+	char **words = context;
+	const char *word = words[0], *value = words[1], *name, *was, *is;
 	struct gy_snapshot before, after;
-	const char *name, *was, *is;
 	int error, answer;
 
 	if (snapshot_read(target, &before))
@@ -267,18 +278,18 @@ static int set(struct gy_target *target, const char *word, const char *value)
 
 static int cmd_set(int argc, char **argv)
 {
-	struct gy_target target;
+	struct gy_targets targets;
 	int error;
 
-	if (gy_target_arguments(&argc, &argv, &target, TARGET_CONTROL))
+	if (gy_targets_arguments(&argc, &argv, &targets, TARGET_CONTROL))
 		return -1;
 	if (argc < 2)
 		error = gy_out_error("'set' needs a name and a value behind the process");
 	else
 		error = gy_words_end(argc - 2, argv + 2);
 	if (!error)
-		error = set(&target, argv[0], argv[1]);
-	gy_target_close(&target);
+		error = gy_targets_each(&targets, set, argv);
+	gy_targets_close(&targets);
 	return error;
 }
 
@@ -290,8 +301,8 @@ static int cmd_option_help(int argc, char **argv)
 	(void)argv;
 	if (gy_out_is_json())
 		return 0;
-	fprintf(stderr, "Usage: gyre option { list | show } PROC\n"
-			"       gyre option set PROC NAME VALUE\n"
+	fprintf(stderr, "Usage: gyre option { list | show } PROC...\n"
+			"       gyre option set PROC... NAME VALUE\n"
 			"       gyre option help\n"
 			"\n"
 			"       " GY_HELP_PROC "\n"

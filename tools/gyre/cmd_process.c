@@ -144,27 +144,35 @@ static int show_control(struct gy_target *target)
 	return 0;
 }
 
+static int show(struct gy_target *target, void *context)
+{
+	int error;
+
+	(void)context;
+	gy_out_begin(NULL, NULL);
+	pid_out(target->pid);
+	gy_out_text("comm", "comm", target->comm);
+	gy_out_text("exe", "program", target->exe);
+	show_images(target);
+	rss_out(target->pid);
+	error = show_control(target);
+	gy_out_end();
+	return error;
+}
+
 static int cmd_show(int argc, char **argv)
 {
-	struct gy_target target;
+	struct gy_targets targets;
 	int error;
 
 	if (!argc)
 		return cmd_list(argc, argv);
-	if (gy_target_arguments(&argc, &argv, &target, TARGET_GYRE))
+	if (gy_targets_arguments(&argc, &argv, &targets, TARGET_GYRE))
 		return -1;
 	error = gy_words_end(argc, argv);
-	if (!error) {
-		gy_out_begin(NULL, NULL);
-		pid_out(target.pid);
-		gy_out_text("comm", "comm", target.comm);
-		gy_out_text("exe", "program", target.exe);
-		show_images(&target);
-		rss_out(target.pid);
-		error = show_control(&target);
-		gy_out_end();
-	}
-	gy_target_close(&target);
+	if (!error)
+		error = gy_targets_each(&targets, show, NULL);
+	gy_targets_close(&targets);
 	return error;
 }
 
@@ -174,7 +182,7 @@ static int cmd_process_help(int argc, char **argv)
 	(void)argv;
 	if (gy_out_is_json())
 		return 0;
-	fprintf(stderr, "Usage: gyre process { show | list } [PROC]\n"
+	fprintf(stderr, "Usage: gyre process { show | list } [PROC...]\n"
 			"       gyre process help\n"
 			"\n"
 			"       " GY_HELP_PROC "\n"

@@ -45,6 +45,9 @@ static struct {
 	struct libscols_table *table;
 	struct libscols_line *row;
 	bool row_open;
+	/* several documents in one: whose turn it is */
+	bool many;
+	int many_pid;
 	/* the open stream */
 	bool streaming, stream_closed, document_open;
 	size_t stream_events, members_written;
@@ -274,7 +277,7 @@ void gy_out_line(const char *format, ...)
 	out.wrote_section = true;
 }
 
-/* ---------------------------------------------------------------- sections, tables, values */
+/* ---------------------------------------------------------------- sections, tables */
 
 void gy_out_begin(const char *key, const char *title)
 {
@@ -386,6 +389,47 @@ void gy_out_list_end(void)
 	out.columns = NULL;
 	out.column_count = 0;
 }
+
+/* ---------------------------------------------------------------- several documents */
+
+void gy_out_many_begin(void)
+{
+	out.many = true;
+	out.many_pid = 0;
+	if (out.json)
+		out.root = out.stack[0] = json_array();
+}
+
+void gy_out_many_next(int pid)
+{
+	json_t *object;
+
+	out.many_pid = pid;
+	if (!out.json) {
+		section_flush();
+		if (out.wrote_section)
+			putchar('\n');
+		out.wrote_section = false;
+		return;
+	}
+	object = json_object();
+	json_array_append_new(out.root, object);
+	out.depth = 1;
+	out.stack[1] = object;
+}
+
+void gy_out_many_end(void)
+{
+	out.many = false;
+	out.depth = 0;
+}
+
+bool gy_out_is_many(void)
+{
+	return out.many;
+}
+
+/* ---------------------------------------------------------------- values */
 
 void gy_out_u64(const char *key, const char *label, enum gy_out_kind kind, uint64_t value)
 {
@@ -569,6 +613,7 @@ int gy_out_flush(void)
 
 static void document_reset(void)
 {
+	out.many = false;
 	json_decref(out.root);
 	out.root = NULL;
 	out.depth = 0;
@@ -619,7 +664,13 @@ int gy_out_error(const char *format, ...)
 	if (out.json) {
 		json_t *message = gy_out_json_text(text);
 
-		if (out.streaming) { /* OUT-1: what was written stays, the error joins it */
+		if (out.many && out.many_pid) {
+			json_object_clear(out.stack[1]);
+			json_object_set_new(out.stack[1], "pid", json_integer(out.many_pid));
+			json_object_set_new(out.stack[1], "error", message);
+			out.depth = 1;
+			out.row_open = false;
+		} else if (out.streaming) { /* OUT-1: what was written stays, the error joins it */
 			gy_out_stream_end();
 			json_object_set_new(out.root, "error", message);
 		} else {

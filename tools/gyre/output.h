@@ -50,6 +50,14 @@ void gy_out_list(const char *key, const char *title, const struct gy_out_column 
 void gy_out_row(void);
 void gy_out_list_end(void);
 
+/* Several documents of one kind in one: as JSON an array of what each would be alone, as text one
+ * behind the other. An error between two calls of gy_out_many_next is that one's alone: the member
+ * "error" of its object. */
+void gy_out_many_begin(void);
+void gy_out_many_next(int pid);
+void gy_out_many_end(void);
+bool gy_out_is_many(void);
+
 void gy_out_u64(const char *key, const char *label, enum gy_out_kind kind, uint64_t value);
 void gy_out_percent(const char *key, const char *label, double part, double whole);
 void gy_out_bool(const char *key, const char *label, bool value);

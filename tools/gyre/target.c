@@ -314,11 +314,12 @@ int gy_target_open_error(int pid, int error)
 	return gy_out_error("cannot look into process %d (%s): %s", pid, comm, strerror(-error));
 }
 
+#define TARGETS_MAX 256
+
 struct name_search {
 	const char *name;
-	int pid;
+	int pids[TARGETS_MAX];
 	size_t matches;
-	char pids[160];
 };
 
 static bool name_matches(const struct gy_target *target, const char *name)
@@ -334,15 +335,9 @@ static bool name_matches(const struct gy_target *target, const char *name)
 static int name_visit(struct gy_target *target, void *context)
 {
 	struct name_search *search = context;
-	size_t used = strlen(search->pids);
 
-	if (!name_matches(target, search->name))
-		return 0;
-	search->pid = target->pid;
-	if (used < sizeof(search->pids) - 16)
-		snprintf(search->pids + used, sizeof(search->pids) - used, "%s%d", used ? ", " : "",
-			 target->pid);
-	search->matches++;
+	if (name_matches(target, search->name) && search->matches < TARGETS_MAX)
+		search->pids[search->matches++] = target->pid;
 	return 0;
 }
 
@@ -374,22 +369,16 @@ static int name_without_gyre(const char *name, bool *refused)
 	return found;
 }
 
-static int name_to_pid(const char *name, int *pid)
+/* All that have the name; at least one, or -1 with the error told. */
+static int name_to_pids(const char *name, struct name_search *search)
 {
-	struct name_search search = {.name = name};
 	bool refused = false;
 	int other;
 
-	gy_target_each(name_visit, &search);
-	if (search.matches == 1) {
-		*pid = search.pid;
+	*search = (struct name_search){.name = name};
+	gy_target_each(name_visit, search);
+	if (search->matches)
 		return 0;
-	}
-	if (search.matches)
-		return gy_out_error(
-			"name '%s' is ambiguous: %zu processes with Gyre have it (pid %s); "
-			"use 'pid PID'",
-			name, search.matches, search.pids);
 	other = name_without_gyre(name, &refused);
 	if (other && refused)
 		return gy_out_error(
@@ -417,12 +406,23 @@ static int need_check(const struct gy_target *target, enum gy_target_need need)
 	return 0;
 }
 
-int gy_target_arguments(int *argc, char ***argv, struct gy_target *target, enum gy_target_need need)
+static int ambiguous(const struct name_search *search)
 {
-	int pid = 0, error;
+	char pids[160] = "";
+	size_t used = 0;
 
-	target->pid_fd = -1;
-	target->control = NULL;
+	for (size_t i = 0; i < search->matches && used < sizeof(pids) - 16; i++)
+		used += (size_t)snprintf(pids + used, sizeof(pids) - used, "%s%d", i ? ", " : "",
+					 search->pids[i]);
+	return gy_out_error("name '%s' is ambiguous: %zu processes with Gyre have it (pid %s); use "
+			    "'pid PID'",
+			    search->name, search->matches, pids);
+}
+
+/* One PROC: whom it means. 0, or -1 with the error told. */
+static int proc_parse(int *argc, char ***argv, struct name_search *search)
+{
+	*search = (struct name_search){0};
 	if (*argc < 1)
 		return gy_out_error("a process is missing: expected 'pid PID' or 'name COMM'");
 	if (gy_word_is(**argv, "pid")) {
@@ -434,25 +434,125 @@ int gy_target_arguments(int *argc, char ***argv, struct gy_target *target, enum 
 		number = strtol((*argv)[1], &end, 10);
 		if (*end || end == (*argv)[1] || number <= 0 || number > INT_MAX)
 			return gy_out_error("'%s' is not a process id", (*argv)[1]);
-		pid = (int)number;
+		search->pids[search->matches++] = (int)number;
 	} else if (gy_word_is(**argv, "name")) {
 		if (*argc < 2)
 			return gy_out_error("'name' needs a process name behind it");
-		if (name_to_pid((*argv)[1], &pid))
+		if (name_to_pids((*argv)[1], search))
 			return -1;
 	} else {
 		return gy_out_error("expected 'pid' or 'name', got: '%s'?", **argv);
 	}
 	*argc -= 2;
 	*argv += 2;
-	error = gy_target_open(target, pid);
+	return 0;
+}
+
+int gy_target_arguments(int *argc, char ***argv, struct gy_target *target, enum gy_target_need need)
+{
+	struct name_search search;
+	int error;
+
+	target->pid_fd = -1;
+	target->control = NULL;
+	if (proc_parse(argc, argv, &search))
+		return -1;
+	if (search.matches > 1)
+		return ambiguous(&search);
+	error = gy_target_open(target, search.pids[0]);
 	if (error)
-		return gy_target_open_error(pid, error);
+		return gy_target_open_error(search.pids[0], error);
 	if (need_check(target, need)) {
 		gy_target_close(target);
 		return -1;
 	}
 	return 0;
+}
+
+/* ---------------------------------------------------------------- several */
+
+static int targets_add(struct gy_targets *targets, int pid, bool named)
+{
+	int error;
+
+	for (size_t i = 0; i < targets->count; i++)
+		if (targets->list[i].pid == pid)
+			return 0;
+	if (targets->count == TARGETS_MAX)
+		return gy_out_error("more than %d processes", TARGETS_MAX);
+	error = gy_target_open(&targets->list[targets->count], pid);
+	if (!error)
+		targets->count++;
+	else if (!named) /* found by name, it was there a moment ago */
+		return gy_target_open_error(pid, error);
+	return 0;
+}
+
+static int pid_compare(const void *a, const void *b)
+{
+	return *(const int *)a - *(const int *)b;
+}
+
+int gy_targets_arguments(int *argc, char ***argv, struct gy_targets *targets,
+			 enum gy_target_need need)
+{
+	struct name_search *search = calloc(1, sizeof(*search));
+	int error = 0;
+
+	*targets = (struct gy_targets){.need = need};
+	/* A target is some tens of KiB, mostly never touched. */
+	targets->list = calloc(TARGETS_MAX, sizeof(*targets->list));
+	if (!search || !targets->list)
+		error = gy_out_error("no memory");
+	while (!error) {
+		error = proc_parse(argc, argv, search);
+		if (error)
+			break;
+		qsort(search->pids, search->matches, sizeof(search->pids[0]), pid_compare);
+		for (size_t i = 0; !error && i < search->matches; i++)
+			error = targets_add(targets, search->pids[i], search->name != NULL);
+		if (!*argc || (!gy_word_is(**argv, "pid") && !gy_word_is(**argv, "name")))
+			break;
+	}
+	if (!error && !targets->count)
+		error = gy_out_error("no process is named '%s' any more", search->name);
+	free(search);
+	if (error)
+		gy_targets_close(targets);
+	return error;
+}
+
+int gy_targets_each(struct gy_targets *targets,
+		    int (*one)(struct gy_target *target, void *context), void *context)
+{
+	bool many = targets->count > 1;
+	int result = 0;
+
+	if (many)
+		gy_out_many_begin();
+	for (size_t i = 0; i < targets->count; i++) {
+		struct gy_target *target = &targets->list[i];
+		int error;
+
+		if (many)
+			gy_out_many_next(target->pid);
+		error = need_check(target, targets->need);
+		if (!error)
+			error = one(target, context);
+		if (error)
+			result = -1;
+	}
+	if (many)
+		gy_out_many_end();
+	return result;
+}
+
+void gy_targets_close(struct gy_targets *targets)
+{
+	for (size_t i = 0; i < targets->count; i++)
+		gy_target_close(&targets->list[i]);
+	free(targets->list);
+	*targets = (struct gy_targets){0};
 }
 
 int gy_memory_file_read(const struct gy_memory_file *file, uint64_t offset, void *to, size_t bytes)

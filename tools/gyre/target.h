@@ -5,6 +5,9 @@
  * copies before checks, no path opened that is not reached through /proc/PID.
  *
  *      PROC := { pid PID | name COMM }
+ *
+ * Commands that show what there is take several, and a name that several processes have; those that
+ * trace take one (gy_target_arguments), and list the processes of an ambiguous name.
  */
 #ifndef GYRE_TOOLS_TARGET_H
 #define GYRE_TOOLS_TARGET_H
@@ -54,6 +57,24 @@ enum gy_target_need {
  * Returns       0, or -1 with the error told */
 int gy_target_arguments(int *argc, char ***argv, struct gy_target *target,
 			enum gy_target_need need);
+/* struct gy_targets - of a command that takes several: PROC again and again, and a name that
+ * several have. */
+struct gy_targets {
+	struct gy_target *list;
+	size_t count;
+	enum gy_target_need need;
+};
+
+/* gy_targets_arguments - as gy_target_arguments; close it where 0 was returned. */
+int gy_targets_arguments(int *argc, char ***argv, struct gy_targets *targets,
+			 enum gy_target_need need);
+/* gy_targets_each - run `one` for each: alone as it is, else each with a place of its own in the
+ * output (gy_out_many_next). One that cannot be served does not keep the others from it.
+ * Returns       0, or -1 if any failed, with the errors told */
+int gy_targets_each(struct gy_targets *targets,
+		    int (*one)(struct gy_target *target, void *context), void *context);
+void gy_targets_close(struct gy_targets *targets);
+
 /* gy_target_open - 0, or -errno: -ESRCH no such process, -EACCES no right to look into it. */
 int gy_target_open(struct gy_target *target, int pid);
 void gy_target_close(struct gy_target *target);
