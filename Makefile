@@ -146,7 +146,7 @@ help:
 	'  bench         bench-alloc and bench-instr: against glibc, jemalloc, tcmalloc, mimalloc' \
 	'  bench-gc      the collector against bdwgc, Go and malloc/free' \
 	'  bench-trace   what tracing costs the traced: every event, and the ways of today (as root)' \
-	'  soak          the stress tests and the fuzzers for SOAK_SECONDS (default 600) each' \
+	'  soak          the stress tests and the fuzzers for SOAK_SECONDS (default 600) each; ten million meetings' \
 	'  kernel-notes  build and run the measurements that kernel-notes/ quotes' \
 	'  install uninstall   below DESTDIR, in PREFIX (/usr/local)' \
 	'  clean format tidy   as they say' '' \
@@ -291,7 +291,7 @@ demo: deps-demo all $(if $(LIB_OBJ),$(EXAMPLE_BIN))
 	@GYRE_SRC='$(SRC)' GYRE_BUILD='$(ABS_O)' sh tests/examples/demo.sh
 SOAK_SECONDS ?= 600
 soak: deps-test all tests-build
-	@GYRE_SRC='$(SRC)' GYRE_BUILD='$(ABS_O)' GYRE_SOAK_SECONDS='$(SOAK_SECONDS)' sh tests/run stress faults/inject.sh fuzz
+	@GYRE_SRC='$(SRC)' GYRE_BUILD='$(ABS_O)' GYRE_SOAK_SECONDS='$(SOAK_SECONDS)' sh tests/run stress faults/inject.sh fuzz sync model/sync.test
 kernel-notes: $(MEASURE_BIN)
 	@for program in $(MEASURE_BIN); do echo "== $$(basename $$program)"; $$program || exit 1; done
 

@@ -5,9 +5,10 @@
  *	       WOKEN    one of them was woken, and is on its way to take it
  *
  * As in Go's, a thread that is woken competes with those that are just coming: they have the
- * processor, and where a lock is held briefly it goes round ten times before the woken one runs. One
- * that comes to nothing goes back to the queue's front. But once it has waited for a millisecond,
- * the next unlock hands the lock over: LOCKED never goes down, so nobody gets in between.
+ * processor, and where a lock is held briefly it goes round ten times before the woken one runs.
+ * One that comes to nothing goes back to the queue's front. But once it has waited for a
+ * millisecond, the next unlock hands the lock over: LOCKED never goes down, so nobody gets in
+ * between.
  *
  * MUTEX-1  LOCKED is cleared by the unlock alone; handed over, it stays.
  * MUTEX-2  PARKED is set and cleared under the queue's lock. While it is clear the queue is empty,

@@ -18,9 +18,9 @@
  * ---- Items that are objects
  *
  * Chunks are the library's memory, which no root leads to. The collector marks their items once
- * between pause and termination (gy_sync_pool_scan_roots): of chunks of the generation that was at the
- * pause, and of the one before. Those of older ones it passes over: they are collected, and what
- * stands in such a chunk is only bits. Nobody may use them, and nobody does:
+ * between pause and termination (gy_sync_pool_scan_roots): of chunks of the generation that was at
+ * the pause, and of the one before. Those of older ones it passes over: they are collected, and
+ * what stands in such a chunk is only bits. Nobody may use them, and nobody does:
  *
  * POOL-1  An item is loaded from its slot first; then the generation is read; it is used only if
  *         that is the chunk's, or the one after. It was then in a register from before the read on.
@@ -90,7 +90,7 @@ struct gyre_pool {
 	struct chunk *empty;	   /* [lock] */
 	struct chunk *chunks;	   /* [atomic: pushed with release] all */
 	uint64_t misses;	   /* [atomic: relaxed] */
-	uint32_t trimmed;	   /* [atomic] generation in which old chunks were last looked for */
+	uint32_t trimmed;	   /* [atomic] when old chunks were last looked for */
 };
 
 _Static_assert(sizeof(struct chunk) == 1u << CHUNK_LOG2, "a whole block");
@@ -313,8 +313,8 @@ static void thread_end(void *unused)
 	}
 }
 
-/* An item out of what `from` shares, perhaps with the whole chunk for `shard`. What is too old comes
- * onto *dropped. */
+/* An item out of what `from` shares, perhaps with the whole chunk for `shard`. What is too old
+ * comes onto *dropped. */
 static void *shard_take(struct shard *shard, struct shard *from, struct chunk **dropped)
 {
 	struct chunk *chunk, *emptied = NULL;
@@ -539,8 +539,8 @@ GY_EXPORT void gyre_pool_free(struct gyre_pool *pool)
 
 	if (!pool)
 		return;
-	/* Every item is in some chunk. Those that are shared stay so, empty: they are taken out when
-	 * they are come by. */
+	/* Every item is in some chunk. Those that are shared stay so, empty: they are taken out
+	 * when they are come by. */
 	chunk = __atomic_load_n(&pool->chunks, __ATOMIC_ACQUIRE);
 	for (; chunk; chunk = chunk->next_all)
 		chunk_drop(pool, chunk);

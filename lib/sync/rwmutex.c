@@ -3,8 +3,8 @@
  *	state: bit 31  WRITER: one holds it, or waits for the readers of before to leave
  *	       else    readers: those that hold it, and those that came while WRITER was set
  *
- * As Go's. A reader adds 1; if there was no WRITER it holds the lock. If there was, it waits for its
- * turn, which the writer's unlock gives to all who came by then. A writer takes the mutex among
+ * As Go's. A reader adds 1; if there was no WRITER it holds the lock. If there was, it waits for
+ * its turn, which the writer's unlock gives to all who came by then. A writer takes the mutex among
  * writers, then sets WRITER; of the readers there were, each that leaves counts `leaving` down,
  * and the last gives the writer its turn.
  *

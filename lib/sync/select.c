@@ -1,7 +1,7 @@
 /* select.c - do one of several sends and receives, whichever can be done first.
  *
- *	1  look at all channels without their locks; choose by chance among those where something can
- *	   be done; try that one under its lock; again, a few times
+ *	1  look at all channels without their locks; choose by chance among those where something
+ *	   can be done; try that one under its lock; again, a few times
  *	2  lock all, in the order of their addresses; choose again, now for certain
  *	3  nothing: a place in each queue; let go of all locks; sleep		(CHAN-3)
  *	4  woken by whoever served one place: take the others out, one lock at a time

@@ -1,7 +1,7 @@
 /* task_group.c - threads that work on parts of one thing, and stop together.
  *
- *	go	hand the task to a thread of the group that waits for one; if none does, make another,
- *		up to the limit; then wait until one takes it
+ *	go	hand the task to a thread of the group that waits for one; if none does, make
+ *		another, up to the limit; then wait until one takes it
  *	thread	take tasks, until the group is freed
  *	wait	until all tasks have returned
  *

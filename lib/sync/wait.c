@@ -2,8 +2,9 @@
  *
  * A mutex has eight bytes and no room for a queue. Who must wait for one goes on a list that is
  * found by the mutex's address, in a table of 64, as in Go's semaphore table and WebKit's parking
- * lot. That a waiter is there is told by a bit in the primitive's own word, which changes only under
- * the list's lock, so that the fast halves need not look here. Channels have queues of their own.
+ * lot. That a waiter is there is told by a bit in the primitive's own word, which changes only
+ * under the list's lock, so that the fast halves need not look here. Channels have queues of their
+ * own.
  *
  * The kernel sees one futex for each waiter, a word on its own stack, and wakes precisely it: order
  * of arrival, handing over and giving up are all decided here.

@@ -24,8 +24,10 @@ PROBES = ["alloc_sample", "free_sample", "cache_refill", "cache_flush", "large_a
 GC_PROBES = ["gc_cycle_begin", "gc_phase", "gc_pause_begin", "gc_pause_end", "gc_assist", "gc_pace",
              "gc_finalise", "gc_cycle_end", "barrier_flush"]
 HEAP_PROBES = PROBES
+SYNC_PROBES = ["chan_send", "chan_recv", "chan_block", "mutex_contended", "pool_get", "pool_put",
+               "pool_miss"]
 EVENT_PROBES = ["events", "events_on", "events_stacks"]
-PROBES = HEAP_PROBES + EVENT_PROBES + GC_PROBES
+PROBES = HEAP_PROBES + EVENT_PROBES + GC_PROBES + SYNC_PROBES
 failures = 0
 
 

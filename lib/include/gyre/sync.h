@@ -19,7 +19,7 @@
  *   begins with a few microseconds of looking.
  * - Times are nanoseconds from now, as int64_t: GYRE_FOREVER waits without end, 0 not at all. The
  *   clock is CLOCK_MONOTONIC.
- * - Misuse ends the process with one line on stderr and SIGABRT: "gyre: PID NAME: misuse: WHAT of
+ * - Misuse ends the process with one line on stderr and SIGABRT: "gyre: PID NAME: misuse: WHAT at
  *   ADDRESS". The texts WHAT stand below, under Misuse.
  * - fork: the child has one thread; what other threads held is held for ever, and a channel, pool
  *   or map that another thread was just using may be left so. Use in the child what no other thread
@@ -353,7 +353,7 @@ struct gyre_pool;
 
 /* gyre_pool_new, gyre_pool_free - items that are kept for a while, to be used again.
  * What was put and not got again is dropped over two collections; where none happen, over two times
- * the option sync_pool_age. Each thread has items of its own, and takes those of others when it
+ * the option sync_pool_age (a minute). Each thread has items of its own, and takes those of others when it
  * has none. Items of a GYRE_TRACED pool are objects: dropping is forgetting. Those of a
  * GYRE_PLAIN one are handed to `drop`, by a thread that gets or puts.
  * @contents    GYRE_PLAIN or GYRE_TRACED
@@ -367,7 +367,7 @@ struct gyre_pool;
  *              ENOMEM
  * Threads      any thread                 Signals  not async-signal-safe
  * Fork         the child has the forking thread's items
- * Cost         256 bytes, and 256 for each thread that uses it
+ * Cost         256 bytes, and as many for each thread that uses it; 128 for 13 items in it
  * Since 0.1    Source  sync/pool.c; Go's sync.Pool */
 struct gyre_pool *gyre_pool_new(enum gyre_contents contents, void *(*make)(void *argument),
 				void (*drop)(void *item, void *argument), void *argument);
@@ -380,7 +380,7 @@ void gyre_pool_free(struct gyre_pool *pool);
  * Returns      get: an item; what `make` returned, where there is none; or NULL
  * Errors       none; put drops the item where memory lacks
  * Threads      any thread                 Signals  not async-signal-safe
- * Cost         some 2 ns each; one in 14 takes a lock
+ * Cost         some 2 ns each; one in 13 takes a lock
  * Since 0.1    Source  sync/pool.c; Go's sync.Pool */
 void *gyre_pool_get(struct gyre_pool *pool);
 void gyre_pool_put(struct gyre_pool *pool, void *item);
