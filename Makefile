@@ -113,7 +113,7 @@ LIBS := $(if $(LIB_OBJ),$(O)/libgyre.so $(O)/libgyre.so.$(SOMAJOR) $(O)/libgyre.
 CLI  := $(if $(TOOL_SRC),$(O)/gyre)
 
 # ---------------------------------------------------------------- targets
-.PHONY: all lib bpf tools tests-build test check bench bench-alloc bench-instr bench-trace bench-gc bench-build demo man install \
+.PHONY: all lib bpf tools tests-build test check bench bench-alloc bench-instr bench-trace bench-gc bench-sync bench-build demo man install \
 	uninstall clean format tidy soak kernel-notes help deps-test deps-bench deps-demo
 ifeq ($(SAN),)
 all: lib bpf tools man
@@ -145,6 +145,7 @@ help:
 	'  demo          a small service on Gyre, watched live: start here' \
 	'  bench         bench-alloc and bench-instr: against glibc, jemalloc, tcmalloc, mimalloc' \
 	'  bench-gc      the collector against bdwgc, Go and malloc/free' \
+	'  bench-sync    channels, mutexes and pools against Go, pthread and malloc/free' \
 	'  bench-trace   what tracing costs the traced: every event, and the ways of today (as root)' \
 	'  soak          the stress tests and the fuzzers for SOAK_SECONDS (default 600) each; ten million meetings' \
 	'  kernel-notes  build and run the measurements that kernel-notes/ quotes' \
@@ -284,6 +285,8 @@ bench-trace: deps-bench all bench-build
 	@GYRE_SRC='$(SRC)' GYRE_BUILD='$(ABS_O)' sh tests/bench/run-trace.sh
 bench-gc: deps-bench all
 	@GYRE_SRC='$(SRC)' GYRE_BUILD='$(ABS_O)' sh tests/bench/gc/run.sh
+bench-sync: deps-bench all
+	@GYRE_SRC='$(SRC)' GYRE_BUILD='$(ABS_O)' sh tests/bench/run-sync.sh
 bench-instr: | bench-alloc-first
 .PHONY: bench-alloc-first
 bench-alloc-first: $(if $(filter bench,$(MAKECMDGOALS)),bench-alloc)
