@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #define CACHE 1500  /* full after about two seconds */
@@ -87,17 +88,29 @@ static __attribute__((noinline)) void turn_over(void)
 	}
 }
 
+static double now_s(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (double)now.tv_sec + (double)now.tv_nsec / 1e9;
+}
+
 int main(void)
 {
 	struct pollfd input = {.fd = STDIN_FILENO, .events = POLLIN};
+	double next_s;
 	char byte;
 
 	for (unsigned i = 0; i < 2000; i++)
 		turn_over();
 	printf("ready %d\n", getpid());
 	fflush(stdout);
-	for (;;) {
-		if (poll(&input, 1, 5) > 0 && read(STDIN_FILENO, &byte, 1) <= 0)
+	for (next_s = now_s();; next_s += 0.005) {
+		double left_s = next_s - now_s(); /* what a busy machine held up is made good */
+
+		if (poll(&input, 1, left_s > 0 ? (int)(left_s * 1000 + 1) : 0) > 0 &&
+		    read(STDIN_FILENO, &byte, 1) <= 0)
 			return 0;
 		grow_leak();
 		fill_cache();

@@ -25,7 +25,7 @@ static int help(int argc, char **argv)
 		"       " GY_HELP_PROC "\n"
 		"       TIME := seconds, or 250ms, 10s, 5m, 1h\n"
 		"       " GY_HELP_OPTIONS "\n",
-		GY_LEAK_SCAN_HELP + 6);
+		&GY_LEAK_SCAN_HELP[6]);
 	return 0;
 }
 

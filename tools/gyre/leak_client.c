@@ -59,7 +59,8 @@ static int file_open(const char *path, uint64_t *bytes)
 	if (look < 0)
 		return -1;
 	if (!fstat(look, &status) && !fstatfs(look, &system) && S_ISREG(status.st_mode) &&
-	    system.f_type == TMPFS_MAGIC && status.st_size >= (off_t)sizeof(struct gyre_leak_header) &&
+	    system.f_type == TMPFS_MAGIC &&
+	    status.st_size >= (off_t)sizeof(struct gyre_leak_header) &&
 	    (uint64_t)status.st_size <= FILE_BYTES_MAX) {
 		snprintf(again, sizeof(again), "/proc/self/fd/%d", look);
 		fd = open(again, O_RDWR | O_CLOEXEC);

@@ -40,8 +40,8 @@ struct gy_leak_result {
 int gy_leak_scan_run(struct gy_target *target, const struct gyre_control_leak *request,
 		     struct gy_leak_result *result);
 void gy_leak_result_free(struct gy_leak_result *result);
-/* gy_leak_result_read - the result of scan `scan` in the file `fd` of `bytes`. 0 or -errno: -EBADMSG
- * it makes no sense, -EAGAIN it is not there. (Apart for the fuzzer.) */
+/* gy_leak_result_read - the result of scan `scan` in the file `fd` of `bytes`. 0 or -errno:
+ * -EBADMSG it makes no sense, -EAGAIN it is not there. (Apart for the fuzzer.) */
 int gy_leak_result_read(int fd, uint64_t bytes, uint32_t scan, struct gy_leak_result *result);
 
 #endif

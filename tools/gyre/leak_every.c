@@ -125,7 +125,8 @@ static void died(struct gy_leak_every *every, const struct gyre_record *record)
 	}
 }
 
-static int on_batch(void *context, const struct gyre_batch *batch, const struct gyre_record *records)
+static int on_batch(void *context, const struct gyre_batch *batch,
+		    const struct gyre_record *records)
 {
 	struct gy_leak_every *every = context;
 

@@ -206,7 +206,9 @@ static int classes_take(struct gy_leak_growth *growth, const struct gy_snapshot 
 		} else {
 			born = totals->large_mallocs;
 			died = minus(born, totals->large_blocks);
-			size = totals->large_blocks ? totals->large_bytes / totals->large_blocks : 0;
+			size = totals->large_blocks
+				       ? totals->large_bytes / totals->large_blocks
+				       : 0;
 			row->held_blocks = totals->large_blocks;
 			row->held_bytes = totals->large_bytes;
 		}

@@ -117,11 +117,13 @@ void gy_leak_row(const struct gy_leak_watch *watch, const struct gy_leak_row *ro
 	int length;
 
 	if (row->kept >= 0)
-		snprintf(kept, sizeof(kept), "%s%.0f %%", row->kept_at_least && row->kept < 0.995 ? ">" : "", 100 * row->kept);
+		snprintf(kept, sizeof(kept), "%s%.0f %%",
+			 row->kept_at_least && row->kept < 0.995 ? ">" : "", 100 * row->kept);
 	curve_text(watch, row, unicode, curve, sizeof(curve));
 	length = snprintf(line, bytes, "%11s  %9s  %6s  %s  %-9s  ",
-			  change_text(growth, row->trend.per_s), gy_out_bytes(held, row->held_bytes),
-			  kept, curve, gy_trend_names[row->trend.verdict]);
+			  change_text(growth, row->trend.per_s),
+			  gy_out_bytes(held, row->held_bytes), kept, curve,
+			  gy_trend_names[row->trend.verdict]);
 	if (length <= 0 || (size_t)length >= bytes)
 		return;
 	line += length;

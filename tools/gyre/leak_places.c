@@ -44,7 +44,8 @@ static bool image_holds(Elf *elf, uint64_t start, uint64_t offset, uint64_t addr
 		if (!gelf_getphdr(elf, (int)i, &header) || header.p_type != PT_LOAD)
 			continue;
 		page_offset = header.p_offset & ~4095ull;
-		if (!placed && offset >= page_offset && offset < header.p_offset + header.p_filesz) {
+		if (!placed && offset >= page_offset &&
+		    offset < header.p_offset + header.p_filesz) {
 			bias = start - ((header.p_vaddr & ~4095ull) + (offset - page_offset));
 			placed = true;
 		}

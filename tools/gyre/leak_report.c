@@ -76,6 +76,11 @@ static void sure_text(const struct gy_leak_findings *findings)
 		gy_out_line("Proven in stopped rounds, the longest stop %s; %s, %s of a processor, "
 			    "%s of memory",
 			    gy_out_ns(stopped, header->stopped_ns), took, cpu, memory);
+	else if (!header->lost_blocks)
+		gy_out_line("All of them were reached within %u round%s, nothing was stopped; %s, "
+			    "%s of a processor, %s of memory",
+			    header->rounds_done, header->rounds_done == 1 ? "" : "s", took, cpu,
+			    memory);
 	else
 		gy_out_line("Unreached in each of %u rounds, nothing was stopped; %s, %s of a "
 			    "processor, %s of memory",

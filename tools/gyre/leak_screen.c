@@ -75,7 +75,8 @@ static void draw(struct gy_leak_watch *watch)
 		rows_put(watch, row, getmaxy(stdscr) - 1);
 	snprintf(line, sizeof(line),
 		 view->ended ? " the process has ended; q leaves"
-			     : " %sstacks from %zu of %zu   +- interval  space hold  h help  q quit",
+			     : " %sstacks from %zu of %zu   +- interval  space hold  h help  q "
+			       "quit",
 		 view->held ? "held, " : "", watch->growth.stack_count ? view->first + 1 : 0,
 		 watch->growth.stack_count);
 	gy_top_screen_line(getmaxy(stdscr) - 1, line, true);
