@@ -274,14 +274,14 @@ static void block_text(const struct gy_leak_findings *findings,
 		gy_out_text("where", NULL, "(no sample)");
 }
 
-/* Direct ones come first, the most held first. */
+/* Direct ones come first, the most held first. A few of them will do. */
 static void blocks_text(const struct gy_leak_findings *findings)
 {
 	uint64_t shown = 0;
 
 	gy_out_list("blocks", "Lost blocks that held most", block_columns,
 		    sizeof(block_columns) / sizeof(block_columns[0]));
-	for (size_t i = 0; i < findings->result.block_count && shown < findings->top; i++) {
+	for (size_t i = 0; i < findings->result.block_count && shown * 4 < findings->top; i++) {
 		const struct gyre_leak_block *block = &findings->result.blocks[i];
 
 		if (!(block->flags & GYRE_LEAK_BLOCK_DIRECT))
