@@ -34,7 +34,8 @@
  * SCAN-2  Fields are read once, relaxed: what a store puts there meanwhile is shaded by it, or new.
  * SCAN-3  An object of a LARGE block is cut into pieces of GY_MARK_PIECE_BYTES: before a piece is
  *         scanned the next one is given away, so another marker may take that. Pieces go before
- *         blocks (mark_queue.h). Words are divided among pieces without regard to array elements.
+ *         blocks with few greys (mark_queue.h). Words are divided among pieces without regard to
+ *         array elements.
  *
  * Not here: queues and pool (mark_queue.c); barrier buffers (barrier.c); who calls (cycle.c).
  */
@@ -472,11 +473,32 @@ static GY_COLD void find_greys(struct gy_marker *marker)
 	}
 }
 
+/* Is half of what the block at the queue's head holds grey? To wait would not make it much more: an
+ * array whose elements lie in its order leads to few blocks a piece, and fills them. */
+static GY_NOINLINE bool head_is_dense(const struct gy_marker *marker)
+{
+	const struct gy_mark_chunk *chunk = marker->queue.out;
+	unsigned greys = 0, words;
+	size_t block;
+
+	if (chunk->first == chunk->end)
+		chunk = marker->queue.in;
+	if (chunk->first == chunk->end)
+		return false;
+	block = (uint32_t)chunk->entries[chunk->first];
+	words = gy_gc_pages[block].bit_words;
+	for (unsigned w = 0; w < words; w++)
+		greys += gy_bits_in(READ_RELAXED(*gy_marks_word(block, w)) &
+				    ~READ_RELAXED(*gy_scanned_word(block, w)));
+	return greys * 2 >= gy_gc_pages[block].objects;
+}
+
 static bool step(struct gy_marker *marker)
 {
 	uint64_t entry;
 
-	if (gy_mark_piece_take(marker, &entry)) {
+	if (unlikely(gy_mark_has_pieces()) && !head_is_dense(marker) &&
+	    gy_mark_piece_take(marker, &entry)) {
 		scan_large(marker, (uint32_t)entry, entry >> 32);
 		return true;
 	}

@@ -180,7 +180,7 @@ bool gy_mark_piece_give(uint64_t entry)
 	return room;
 }
 
-bool gy_mark_piece_take_slow(struct gy_marker *marker, uint64_t *entry)
+bool gy_mark_piece_take(struct gy_marker *marker, uint64_t *entry)
 {
 	struct gy_mark_shared *shared = &gy_mark_shared;
 	bool got;

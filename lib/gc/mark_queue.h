@@ -3,10 +3,10 @@
  *	entry: a block's first page | piece << 32; first in, first out
  *	pieces: what is left of large objects that are being scanned; last in, first out
  *
- * Pieces go before blocks. A table of a hash, or a vector of pointers, leads into many blocks, and
- * to each of them many times: were a block scanned whenever a piece has led there, it would be
- * scanned once for every few of its objects, on lines that have left the cache meanwhile. When all
- * pieces are done the blocks are full of grey objects, and each is scanned once.
+ * Pieces go before blocks of which little is grey. A hash's table, or a vector of pointers, leads
+ * into many blocks, and to each of them many times: were a block scanned whenever a piece has led
+ * there, it would be scanned once for every few of its objects, on lines that have left the cache
+ * meanwhile. After some pieces the blocks are full of grey objects, and each is scanned once.
  *
  * Each marker has two chunks of its own, `in` that it pushes to and `out` that it pops
  * from; full ones go to the shared list, from which a marker takes whose own are empty. In all that
@@ -65,7 +65,7 @@ bool gy_mark_pop_slow(struct gy_marker *marker, uint64_t *entry);
  * The marker is busy. */
 bool gy_mark_piece_give(uint64_t entry);
 /* False: there is none. The marker becomes busy with it. */
-bool gy_mark_piece_take_slow(struct gy_marker *marker, uint64_t *entry);
+bool gy_mark_piece_take(struct gy_marker *marker, uint64_t *entry);
 void gy_mark_become_busy(struct gy_marker *marker);
 void gy_mark_become_idle(struct gy_marker *marker);
 /* Others have nothing to do: gives them some of what is in hand. */
@@ -81,10 +81,9 @@ GY_INLINE bool gy_mark_push(struct gy_marker *marker, uint64_t entry)
 	return true;
 }
 
-GY_INLINE bool gy_mark_piece_take(struct gy_marker *marker, uint64_t *entry)
+GY_INLINE bool gy_mark_has_pieces(void)
 {
-	return unlikely(READ_RELAXED(gy_mark_shared.pieces)) &&
-	       gy_mark_piece_take_slow(marker, entry);
+	return READ_RELAXED(gy_mark_shared.pieces) != 0;
 }
 
 GY_INLINE bool gy_mark_pop(struct gy_marker *marker, uint64_t *entry)
