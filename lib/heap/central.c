@@ -51,9 +51,10 @@ int gy_central_init(void)
 
 /* ------------------------------------------------------------------ spans' lists */
 
+/* By a product, for every free that ends up here asks. Below GY_CENTRAL_LISTS. */
 static unsigned share_of(const struct gy_span *span)
 {
-	return (unsigned)span->free_count * GY_CENTRAL_LISTS / (span->objects + 1u);
+	return (unsigned)span->free_count * span->share_scale >> 16;
 }
 
 static void span_unlist(struct gy_central *central, struct gy_span *span)
@@ -148,6 +149,7 @@ static struct gy_span *span_new(struct gy_central *central, enum gy_oom_reason *
 		return NULL;
 	span->objects = size->objects;
 	span->free_count = size->objects;
+	span->share_scale = (GY_CENTRAL_LISTS << 16) / (size->objects + 1u);
 	memset(span->free_bits, 0, span->bit_words * sizeof(*span->free_bits));
 	gy_range_set(span->free_bits, 0, size->objects);
 	publish_pages(span, true);
@@ -278,28 +280,30 @@ unsigned gy_central_take(struct gy_central *central, void **blocks, unsigned cou
 	return taken;
 }
 
-/* [lock] `got` blocks of this span came back: its counts, its list, its life. */
-static void span_settle(struct gy_central *central, struct gy_span *span, unsigned got, bool quiet)
+/* [lock] `got` blocks of this span came back: its counts, its list, its life. (span_free is the
+ * caller's.) */
+GY_INLINE void span_settle(struct gy_central *central, struct gy_span *span, unsigned got,
+			   bool quiet)
 {
-	span->free_count = (uint16_t)(span->free_count + got);
-	central->span_free += got;
+	unsigned free_count = span->free_count + got;
+
+	span->free_count = (uint16_t)free_count;
 	span_touch(span, quiet);
-	if (span->free_count == span->objects &&
+	if (unlikely(free_count == span->objects) &&
 	    central->spans > (gy_central_is_sampled(central) ? EMPTY_SAMPLED : 0))
 		span_drop(central, span);
-	else
+	else if (share_of(span) != span->list)
 		span_relist(central, span);
 }
 
 /* The span of a block that comes back, if it is still one of this class. */
-static struct gy_span *span_of_given(const struct gy_central *central, const void *block)
+GY_INLINE struct gy_span *span_of_given(const void *block, unsigned class_index, bool sampled)
 {
 	struct gy_span *span = gy_map.span_of[gy_page_of(block)];
 
 	/* Freed twice, its span may be another's by now. */
-	if (unlikely(!span || span->kind != GY_SPAN_SMALL ||
-		     span->class_index != gy_central_class(central) ||
-		     span->sampled != gy_central_is_sampled(central)))
+	if (unlikely(!span) || unlikely(span->kind != GY_SPAN_SMALL) ||
+	    unlikely(span->class_index != class_index) || unlikely(span->sampled != sampled))
 		return NULL;
 	return span;
 }
@@ -310,7 +314,9 @@ static struct gy_span *span_of_given(const struct gy_central *central, const voi
 static unsigned give_to_spans(struct gy_central *central, void *const *blocks, unsigned count,
 			      bool quiet, void **doubled)
 {
-	const uint64_t magic = gy_size_classes[gy_central_class(central)].magic;
+	const unsigned class_index = gy_central_class(central);
+	const bool sampled = gy_central_is_sampled(central);
+	const uint64_t magic = gy_size_classes[class_index].magic;
 	struct gy_span *span = NULL;
 	uint64_t none = 0, *at_word = &none, word = 0;
 	uintptr_t start = 0, length = 0;
@@ -328,7 +334,7 @@ static unsigned give_to_spans(struct gy_central *central, void *const *blocks, u
 				span_settle(central, span, got, quiet);
 			got = 0;
 			length = 0;
-			span = span_of_given(central, blocks[i]);
+			span = span_of_given(blocks[i], class_index, sampled);
 			if (unlikely(!span)) {
 				*doubled = blocks[i];
 				continue;
@@ -358,6 +364,7 @@ static unsigned give_to_spans(struct gy_central *central, void *const *blocks, u
 	*at_word = word;
 	if (got)
 		span_settle(central, span, got, quiet);
+	central->span_free += given;
 	return given;
 }
 

@@ -220,25 +220,42 @@ static bool large_is_sampled(struct gy_thread_cache *cache, size_t bytes, unsign
 	return sampled;
 }
 
-/* The part of large_alloc that the thread's cache serves: is it a sample, and a span that the
- * thread has kept, or NULL. */
-static struct gy_span *large_cached(size_t pages, size_t alignment_pages, bool *sampled,
-				    unsigned *stretch)
+/* The common end of a large request: its thread has kept such a span, and it is no sample. NULL:
+ * nothing was done. */
+static void *large_kept(size_t bytes)
+{
+	struct gy_thread_cache *cache = READ_RELAXED(gy_tls.cache);
+	struct gy_span *span = NULL;
+	unsigned index;
+	int64_t length;
+
+	if (unlikely(bytes > GY_LARGE_KEEP_PAGES << GY_PAGE_SHIFT) || cache == GY_NO_CACHE ||
+	    unlikely(gy_gate_is_closed()) || GY_PROBE_ENABLED(large_alloc) ||
+	    !gy_thread_cache_enter(cache))
+		return NULL;
+	index = gy_large_index((bytes + GY_PAGE_BYTES - 1) >> GY_PAGE_SHIFT);
+	length = (int64_t)(gy_large_length(index) << GY_PAGE_SHIFT);
+	if (cache->large_countdown > length || !gy_option(GY_OPT_sample)) {
+		span = gy_large_take_own(&cache->large, index);
+		cache->large_countdown -= span ? length : 0;
+	}
+	gy_thread_cache_end(cache);
+	if (!span)
+		return NULL;
+	span->requested_bytes = bytes;
+	WRITE_RELAXED(span->sampled, 0);
+	__atomic_store_n(&span->kind, GY_SPAN_LARGE, __ATOMIC_RELEASE);
+	return gy_span_start(span);
+}
+
+/* Is this one a sample? */
+static bool large_is_sample(size_t bytes, unsigned *stretch)
 {
 	struct gy_thread_cache *cache = gy_thread_cache_begin();
-	struct gy_span *span = NULL;
+	bool sampled = cache != GY_NO_CACHE && large_is_sampled(cache, bytes, stretch);
 
-	if (unlikely(cache == GY_NO_CACHE))
-		return NULL;
-	*sampled = large_is_sampled(cache, pages << GY_PAGE_SHIFT, stretch);
-	if (pages <= GY_LARGE_OWN_PAGES && alignment_pages == 1)
-		span = gy_large_take_own(&cache->large, pages);
 	gy_thread_cache_end(cache);
-	if (span) {
-		WRITE_RELAXED(span->sampled, *sampled);
-		__atomic_store_n(&span->kind, GY_SPAN_LARGE, __ATOMIC_RELEASE);
-	}
-	return span;
+	return sampled;
 }
 
 static void *large_alloc(size_t bytes, size_t alignment, bool *zeroed, uintptr_t caller_pc)
@@ -247,7 +264,7 @@ static void *large_alloc(size_t bytes, size_t alignment, bool *zeroed, uintptr_t
 	size_t pages, alignment_pages = MAX(alignment >> GY_PAGE_SHIFT, 1);
 	struct gy_span *span;
 	unsigned stretch = 0;
-	bool sampled = false;
+	bool sampled;
 	void *block;
 
 	if (!gy_heap_start())
@@ -258,9 +275,8 @@ static void *large_alloc(size_t bytes, size_t alignment, bool *zeroed, uintptr_t
 	pages = MAX(gy_div_round_up(bytes, GY_PAGE_BYTES), 1);
 	if (alignment_pages == 1)
 		pages = gy_large_round_up(pages);
-	span = large_cached(pages, alignment_pages, &sampled, &stretch);
-	if (!span)
-		span = gy_large_take(pages, alignment_pages, sampled, zeroed, &reason);
+	sampled = large_is_sample(pages << GY_PAGE_SHIFT, &stretch);
+	span = gy_large_take(pages, alignment_pages, sampled, zeroed, &reason);
 	if (!span && reason != GY_OOM_OVERFLOW) { /* nothing that we have would do */
 		gy_scavenger_emergency();
 		span = gy_large_take(pages, alignment_pages, sampled, zeroed, &reason);
@@ -282,10 +298,12 @@ static void *large_alloc(size_t bytes, size_t alignment, bool *zeroed, uintptr_t
 void *gy_heap_alloc(size_t bytes, uintptr_t caller_pc)
 {
 	bool zeroed;
+	void *block;
 
 	if (likely(bytes <= GY_CLASS_MAX_BYTES))
 		return small_alloc(gy_class_of_request(bytes), bytes, caller_pc);
-	return large_alloc(bytes, 1, &zeroed, caller_pc);
+	block = large_kept(bytes);
+	return block ? block : large_alloc(bytes, 1, &zeroed, caller_pc);
 }
 
 void *gy_heap_alloc_zeroed(size_t bytes, uintptr_t caller_pc)
@@ -296,6 +314,8 @@ void *gy_heap_alloc_zeroed(size_t bytes, uintptr_t caller_pc)
 	if (bytes <= GY_CLASS_MAX_BYTES)
 		block = small_alloc(gy_class_of_request(bytes), bytes, caller_pc);
 	else
+		block = large_kept(bytes);
+	if (!block && bytes > GY_CLASS_MAX_BYTES)
 		block = large_alloc(bytes, 1, &zeroed, caller_pc);
 	if (block && !zeroed)
 		memset(block, 0, bytes);
@@ -553,7 +573,8 @@ static bool large_free_kept(void *block)
 	struct gy_span *span;
 	bool kept;
 
-	if (page >= READ_RELAXED(gy_map.page_count) || gy_map.page_info[page].bin)
+	if (page >= READ_RELAXED(gy_map.page_count) || gy_map.page_info[page].bin ||
+	    gy_map.page_info[page].sampled)
 		return false;
 	span = gy_span_of_page(page);
 	if (unlikely(!span) || READ_RELAXED(span->kind) != GY_SPAN_LARGE || span->sampled ||
@@ -571,7 +592,7 @@ void gy_heap_free(void *block, uintptr_t caller_pc)
 		return;
 	if (unlikely(gy_gate_is_closed()))
 		free_recorded(block, caller_pc);
-	else if (!sampled_free(block, "free", caller_pc) && !large_free_kept(block))
+	else if (!large_free_kept(block) && !sampled_free(block, "free", caller_pc))
 		free_any(block, caller_pc); /* the others keep errno, too */
 }
 

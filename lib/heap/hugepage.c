@@ -57,18 +57,31 @@ void gy_hugepage_unlist(struct gy_hugepage *hugepage)
 		gy_bit_clear(gy_pages.partial_map[hugepage->broken], hugepage->longest_free);
 }
 
+/* A word at a time; runs that end or begin at a word's edge join. */
 unsigned gy_hugepage_longest_run(const uint64_t *used)
 {
-	unsigned longest = 0, at = 0;
+	unsigned longest = 0, run = 0;
 
-	for (;;) {
-		unsigned begin = gy_bit_next(used, GY_HUGEPAGE_PAGES, at, false);
+	for (unsigned w = 0; w < GY_HUGEPAGE_PAGES / 64; w++) {
+		uint64_t word = used[w];
 
-		if (begin + longest >= GY_HUGEPAGE_PAGES)
-			return longest;
-		at = gy_bit_next(used, GY_HUGEPAGE_PAGES, begin, true);
-		longest = MAX(longest, at - begin);
+		if (!word) {
+			run += 64;
+			continue;
+		}
+		run += (unsigned)__builtin_ctzll(word);
+		longest = MAX(longest, run);
+		run = (unsigned)__builtin_clzll(word);
+		/* Between its first and its last set bit: each turn takes away a run of ones. */
+		for (;;) {
+			word >>= __builtin_ctzll(word);
+			if (!(word & (word + 1)))
+				break;
+			word >>= __builtin_ctzll(~word);
+			longest = MAX(longest, (unsigned)__builtin_ctzll(word));
+		}
 	}
+	return MAX(longest, run);
 }
 
 /* The free run that [first, first + count) lies in or, now free, has merged into. */
@@ -101,13 +114,18 @@ void gy_hugepage_forget_released(struct gy_hugepage *hugepage)
  * had no memory behind them. */
 unsigned gy_hugepage_use(struct gy_hugepage *hugepage, unsigned first, unsigned count)
 {
-	unsigned bare, run;
+	unsigned bare, run, longest = hugepage->longest_free;
+	bool moves;
 
 	INVARIANT(HUGE_1, gy_range_none(hugepage->used, first, count));
-	gy_hugepage_unlist(hugepage);
 	bare = hugepage->released_count ? gy_range_count(hugepage->released, first, count) : 0;
 	run = run_around(hugepage->used, first, count);
 	gy_range_set(hugepage->used, first, count);
+	if (run == longest) /* else the longest is another, and stays */
+		longest = gy_hugepage_longest_run(hugepage->used);
+	moves = longest != hugepage->longest_free || hugepage->state != GY_HUGEPAGE_PARTIAL;
+	if (moves)
+		gy_hugepage_unlist(hugepage);
 	if (bare)
 		gy_range_clear(hugepage->released, first, count);
 	if (hugepage->state == GY_HUGEPAGE_FREE) {
@@ -125,22 +143,30 @@ unsigned gy_hugepage_use(struct gy_hugepage *hugepage, unsigned first, unsigned 
 	WRITE_RELAXED(hugepage->released_count, (uint16_t)(hugepage->released_count - bare));
 	if (hugepage->advised)
 		gy_hugepage_forget_released(hugepage); /* HUGE-4 */
-	if (run == hugepage->longest_free)             /* else the longest is another, and stays */
-		hugepage->longest_free = (uint16_t)gy_hugepage_longest_run(hugepage->used);
+	hugepage->longest_free = (uint16_t)longest;
 	WRITE_RELAXED(hugepage->tick, READ_RELAXED(gy_heap_tick));
 	WRITE_RELAXED(hugepage->scanned, 0);
 	gy_pages.stats.used_pages += count;
 	gy_pages.stats.released_pages -= bare;
-	gy_hugepage_list(hugepage);
+	if (moves)
+		gy_hugepage_list(hugepage);
 	return bare;
 }
 
 /* The converse; `released`: the kernel has them. */
 void gy_hugepage_give(struct gy_hugepage *hugepage, unsigned first, unsigned count, bool released)
 {
+	unsigned longest;
+	bool moves;
+
 	INVARIANT(HUGE_1, gy_range_all(hugepage->used, first, count));
-	gy_hugepage_unlist(hugepage);
 	gy_range_clear(hugepage->used, first, count);
+	longest = MAX(hugepage->longest_free, run_around(hugepage->used, first, count));
+	INVARIANT(HUGE_2, longest == gy_hugepage_longest_run(hugepage->used));
+	moves = longest != hugepage->longest_free || hugepage->state != GY_HUGEPAGE_PARTIAL ||
+		hugepage->used_count == count;
+	if (moves)
+		gy_hugepage_unlist(hugepage);
 	WRITE_RELAXED(hugepage->used_count, (uint16_t)(hugepage->used_count - count));
 	gy_pages.stats.used_pages -= count;
 	if (released) {
@@ -150,9 +176,7 @@ void gy_hugepage_give(struct gy_hugepage *hugepage, unsigned first, unsigned cou
 		gy_pages.stats.released_pages += count;
 	}
 	WRITE_RELAXED(hugepage->owner, NULL);
-	hugepage->longest_free =
-		(uint16_t)MAX(hugepage->longest_free, run_around(hugepage->used, first, count));
-	INVARIANT(HUGE_2, hugepage->longest_free == gy_hugepage_longest_run(hugepage->used));
+	hugepage->longest_free = (uint16_t)longest;
 	if (hugepage->used_count) {
 		WRITE_RELAXED(hugepage->state, GY_HUGEPAGE_PARTIAL);
 	} else {
@@ -164,5 +188,6 @@ void gy_hugepage_give(struct gy_hugepage *hugepage, unsigned first, unsigned cou
 	}
 	WRITE_RELAXED(hugepage->tick, READ_RELAXED(gy_heap_tick));
 	WRITE_RELAXED(hugepage->scanned, 0);
-	gy_hugepage_list(hugepage);
+	if (moves)
+		gy_hugepage_list(hugepage);
 }

@@ -53,20 +53,29 @@
 
 /* ------------------------------------------------------- runs across huge pages */
 
+/* Two entries at once: the halves of such a store are written whole, too. */
+typedef uintptr_t entry_pair __attribute__((vector_size(16), aligned(8), may_alias));
+
 /* Read without the lock by whoever frees (span.h): whole words either way, but atomic stores would
  * keep the compiler from writing several at once. */
 static void fill_span_of(size_t first, size_t count, struct gy_span *span)
 {
 	struct gy_span **entry = &gy_map.span_of[first];
+	const entry_pair pair = {(uintptr_t)span, (uintptr_t)span};
 
 	for (size_t i = 0; GY_TSAN && i < count; i++)
 		WRITE_RELAXED(entry[i], span);
 	if (GY_TSAN)
 		return;
-	for (; count >= 4; count -= 4, entry += 4)
-		entry[0] = entry[1] = entry[2] = entry[3] = span;
-	while (count--)
-		*entry++ = span;
+	for (; count >= 8; count -= 8, entry += 8) {
+		entry_pair *at = (void *)entry;
+
+		at[0] = at[1] = at[2] = at[3] = pair;
+	}
+	for (; count >= 2; count -= 2, entry += 2)
+		*(entry_pair *)(void *)entry = pair;
+	if (count)
+		*entry = span;
 }
 
 /* Gives pages [first, first + count) to `span`; returns how many were bare. */
@@ -212,7 +221,7 @@ static unsigned find_in_hugepage(const struct gy_hugepage *hugepage, unsigned pa
 	for (;;) {
 		unsigned begin = gy_bit_next(hugepage->used, GY_HUGEPAGE_PAGES, at, false);
 
-		begin = (begin + alignment - 1) / alignment * alignment;
+		begin = (unsigned)gy_round_up(begin, alignment);
 		if (begin + pages > GY_HUGEPAGE_PAGES)
 			return GY_HUGEPAGE_PAGES;
 		at = gy_bit_next(hugepage->used, GY_HUGEPAGE_PAGES, begin, true);

@@ -49,6 +49,7 @@ struct gy_span {
 	uint16_t borrowed;  /* free blocks that a release has in hand */
 	uint32_t gone_bits; /* kernel pages given back; GY_SPAN_GONE_UNIT each */
 	uint32_t tick;      /* when blocks last came or went */
+	uint32_t share_scale; /* small: free_count to its list (central.c), in 65536ths */
 	struct gy_span *next, *prev;
 	uint64_t requested_bytes; /* large: what was asked for */
 	uint8_t bit_words;        /* [const] length of free_bits: records come in two sizes */

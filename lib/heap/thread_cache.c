@@ -36,7 +36,7 @@
 #define BATCH_BYTES ((size_t)16 << 10)
 #define BATCH_MIN 2u
 #define BATCH_MAX 512u
-#define LOOK_EVERY 2u /* slow paths */
+#define LOOK_EVERY 1u /* slow paths */
 #define PREFETCH_MAX 64u
 #define FIRST_BYTES 512u /* of capacity at a bin's first refill */
 #define FIRST_MIN 4u
@@ -221,6 +221,7 @@ static void look_at_one(struct gy_thread_cache *cache)
 	struct gy_bin *bin = &cache->bins[class_index];
 	struct gy_bin_cold *cold = &cache->cold[class_index];
 
+	gy_large_look_own(&cache->large);
 	if (cache->look_at % LOOK_EVERY || bin->top == bin->floor)
 		return;
 	if (cold->seen_top == bin->top && cold->seen_countdown == bin->countdown)
@@ -256,6 +257,17 @@ bool gy_thread_cache_refill(struct gy_thread_cache *cache, unsigned class_index,
 	return got != 0;
 }
 
+/* Of a bin that only empties much goes at once: of a small one all, it is a pipe; of a large one
+ * half, for what stays moves down. */
+static unsigned flush_of(const struct gy_thread_cache *cache, unsigned class_index, bool again)
+{
+	unsigned capacity = cache->cold[class_index].capacity;
+
+	if (!again)
+		return batch_of(cache, class_index);
+	return capacity <= batch_max(class_index) ? capacity : (capacity + 1) / 2;
+}
+
 void gy_thread_cache_flush(struct gy_thread_cache *cache, unsigned class_index)
 {
 	struct gy_bin *bin = &cache->bins[class_index];
@@ -265,10 +277,7 @@ void gy_thread_cache_flush(struct gy_thread_cache *cache, unsigned class_index)
 	look_at_one(cache);
 	grow_capacity(cache, class_index, MISS_FULL);
 	if (bin->top == bin->limit && cold->capacity)
-		give_bottom(cache, class_index,
-			    again && cold->capacity <= batch_max(class_index)
-				    ? cold->capacity /* one that only empties: all of it */
-				    : batch_of(cache, class_index),
+		give_bottom(cache, class_index, flush_of(cache, class_index, again),
 			    GY_FLUSH_FULL);
 }
 
@@ -385,7 +394,7 @@ static void register_cache(struct gy_thread_cache *cache)
 	if (cache->next)
 		cache->next->prev = cache;
 	gy_registry.first = cache;
-	gy_registry.count++;
+	WRITE_RELAXED(gy_registry.count, gy_registry.count + 1);
 }
 
 static void unregister_cache(struct gy_thread_cache *cache)
@@ -397,7 +406,7 @@ static void unregister_cache(struct gy_thread_cache *cache)
 		gy_registry.first = cache->next;
 	if (cache->next)
 		cache->next->prev = cache->prev;
-	gy_registry.count--;
+	WRITE_RELAXED(gy_registry.count, gy_registry.count - 1);
 	gy_lock_release(&gy_registry.lock);
 }
 

@@ -188,7 +188,7 @@ extern struct gy_registry {
 	struct gy_thread_cache *unused; /* [lock] structures of ended threads, by next */
 	/* [lock] of threads that a fork left behind, by next: nobody's; read by leak/ alone */
 	struct gy_thread_cache *orphans;
-	uint64_t count;                 /* [lock] */
+	uint64_t count;                 /* [lock; atomic: relaxed] */
 	uint64_t capacity_bytes;        /* [atomic: relaxed] of all caches */
 } gy_registry;
 

@@ -4,6 +4,7 @@
 #include "base/config.h"
 #include "heap/heap.h"
 #include "heap/misuse.h"
+#include "heap/thread_cache.h"
 #include "os/sys.h"
 
 #include "unit/unit.h"
@@ -95,7 +96,7 @@ Test(large, LARGE_1_what_is_kept_is_no_block)
 	}
 }
 
-Test(large, LARGE_2_a_kept_span_serves_its_own_length_only)
+Test(large, LARGE_2_a_short_kept_span_serves_its_own_length_only)
 {
 	struct gy_span *a = take(10), *b = take(11);
 	char *a_start = gy_span_start(a), *b_start = gy_span_start(b);
@@ -111,6 +112,89 @@ Test(large, LARGE_2_a_kept_span_serves_its_own_length_only)
 			cr_assert_neq(gy_span_start(span), b_start);
 	}
 	gy_page_heap_check();
+}
+
+Test(large, LARGE_2_a_long_kept_span_serves_what_is_up_to_a_quarter_shorter)
+{
+	struct gy_span *a = take(40);
+
+	for (unsigned common = 0; common < 2; common++) {
+		gy_large_give(a);
+		if (common) {
+			gy_heap_flush();
+		} else {
+			cr_assert_neq(take(24), a);
+			cr_assert_neq(take(44), a);
+		}
+		cr_assert_eq(take(32), a);
+		cr_assert_eq(a->pages, 40u);
+	}
+	gy_page_heap_check();
+}
+
+Test(large, LARGE_6_each_length_has_an_index)
+{
+	unsigned last = 0;
+
+	cr_assert_eq(gy_large_index(1), 0u);
+	for (size_t pages = 1; pages <= GY_LARGE_KEEP_PAGES; pages++) {
+		unsigned index = gy_large_index(pages);
+
+		cr_assert_lt(index, GY_LARGE_LENGTHS);
+		cr_assert(index == last || index == last + 1);
+		cr_assert_geq(gy_large_length(index), pages);
+		if (index)
+			cr_assert_lt(gy_large_length(index - 1), pages);
+		last = index;
+	}
+	cr_assert_eq(last, GY_LARGE_LENGTHS - 1);
+}
+
+Test(large, LARGE_7_a_thread_keeps_what_it_had_at_once)
+{
+	static struct gy_span *spans[200];
+	uint64_t peak;
+
+	for (unsigned i = 0; i < 200; i++)
+		spans[i] = take(8);
+	peak = used_pages();
+	for (unsigned i = 0; i < 200; i++)
+		gy_large_give(spans[i]);
+	/* All of them serve again, and the page heap is not asked. */
+	for (unsigned i = 0; i < 200; i++)
+		spans[i] = take(8);
+	cr_assert_eq(used_pages(), peak);
+	for (unsigned i = 0; i < 200; i++)
+		gy_large_give(spans[i]);
+	/* Of another length as much: what was kept of the first makes room. */
+	for (unsigned i = 0; i < 100; i++)
+		spans[i] = take(16);
+	cr_assert_leq(used_pages(), peak + GY_LARGE_KEEP_PAGES);
+	for (unsigned i = 0; i < 100; i++)
+		gy_large_give(spans[i]);
+	give_all();
+	cr_assert_eq(used_pages(), 0u);
+	gy_page_heap_check();
+}
+
+Test(large, what_a_thread_no_longer_uses_goes)
+{
+	struct gy_thread_cache *cache;
+
+	gy_heap_tick = 1000;
+	gy_large_give(take(20));
+	cache = gy_thread_cache_begin();
+	cr_assert_neq(cache, GY_NO_CACHE);
+	gy_large_look_own(&cache->large); /* remembers */
+	gy_heap_tick = 1010;
+	gy_large_look_own(&cache->large);
+	cr_assert_eq(cache->large.kept_pages, 20u);
+	gy_heap_tick = 1100;
+	gy_large_look_own(&cache->large);
+	cr_assert_eq(cache->large.kept_pages, 0u);
+	gy_thread_cache_end(cache);
+	gy_large_drain(0);
+	cr_assert_eq(used_pages(), 0u);
 }
 
 Test(large, LARGE_1_kept_twice_is_found_when_taken_twice)
@@ -160,9 +244,9 @@ Test(large, LARGE_5_lengths_that_do_not_come_again_are_not_kept)
 		spans[i] = take(20 + i);
 	for (unsigned i = 0; i < 100; i++)
 		gy_large_give(spans[i]);
-	/* The last few lengths that were asked for, and the thread's own. */
+	/* The last few lengths that were asked for, in common and the thread's own; of 54 MiB. */
 	cr_assert_gt(stats().kept_pages, 0u);
-	cr_assert_leq(stats().kept_pages * GY_PAGE_BYTES, (size_t)6 << 20);
+	cr_assert_leq(stats().kept_pages * GY_PAGE_BYTES, (size_t)20 << 20);
 	give_all();
 	gy_page_heap_check();
 }
@@ -215,7 +299,7 @@ Test(large, what_is_kept_is_bounded)
 		spans[i] = take(5 + i % 20);
 	for (unsigned i = 0; i < COUNT; i++)
 		gy_large_give(spans[i]);
-	cr_assert_leq(stats().kept_pages * GY_PAGE_BYTES, (size_t)17 << 20);
+	cr_assert_leq(stats().kept_pages * GY_PAGE_BYTES, (size_t)81 << 20);
 	cr_assert_eq(used_pages(), stats().kept_pages);
 	gy_page_heap_check();
 }
