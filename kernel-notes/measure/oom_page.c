@@ -50,6 +50,9 @@ int main(void)
 		snprintf(path, sizeof(path), "/proc/%d/fd/%d", pid, file);
 		held = open(path, O_RDONLY | O_CLOEXEC);
 		close(file);
+		while (pread(held, &page, sizeof(page), 0) == (ssize_t)sizeof(page) && !page.a)
+			usleep(1000); /* it has not begun */
+		page.a = 0;
 		usleep((useconds_t)(5000 + rand() % 2000));
 		kill(pid, SIGKILL);
 		waitpid(pid, NULL, 0);
