@@ -541,13 +541,23 @@ void gy_mark_word(struct gy_marker *marker, uintptr_t word)
 		mark_target(marker, word | FROM_ROOT);
 }
 
-RAW_READER void gy_mark_range(struct gy_marker *marker, const void *start, const void *end)
+RAW_READER void gy_mark_words(struct gy_marker *marker, const void *start, const void *end)
 {
 	uintptr_t from = ((uintptr_t)start + 7) & ~(uintptr_t)7;
 	uintptr_t to = (uintptr_t)end & ~(uintptr_t)7;
 
 	if (from < to)
 		scan_words(marker, (const uintptr_t *)from, (to - from) / 8);
+}
+
+void gy_mark_flush(struct gy_marker *marker)
+{
+	flush_targets(marker);
+}
+
+void gy_mark_range(struct gy_marker *marker, const void *start, const void *end)
+{
+	gy_mark_words(marker, start, end);
 	flush_targets(marker);
 }
 

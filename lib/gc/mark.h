@@ -37,6 +37,10 @@ void gy_marker_give(struct gy_marker *marker); /* publishes what it holds */
 void gy_mark_word(struct gy_marker *marker, uintptr_t word);
 /* Every aligned word of [start, end). */
 void gy_mark_range(struct gy_marker *marker, const void *start, const void *end);
+/* The same for one short range of many: what it leads to is marked with the next, or by
+ * gy_mark_flush, when it has come in from memory. */
+void gy_mark_words(struct gy_marker *marker, const void *start, const void *end);
+void gy_mark_flush(struct gy_marker *marker);
 /* Shades what a barrier buffer holds (NULL and foreign addresses are skipped). */
 void gy_mark_buffer(struct gy_marker *marker, void *const *pointers, size_t count);
 /* Marks until nothing is left to take, or about `budget` bytes were scanned; bytes scanned. */

@@ -47,6 +47,8 @@ size_t gy_root_tls_block_most(void);
 
 /* root_threads.c */
 void gy_root_threads_init(void);
+/* Asks for what gy_root_thread_find will read. */
+void gy_root_thread_ahead(const struct gy_stopped_thread *thread);
 void gy_root_thread_find(const struct gy_stopped_thread *thread);
 
 /* Sets the PCs back in signal frames in [start, end), words of this stack (ROOT-6). */

@@ -164,13 +164,16 @@ static bool is_readable(uintptr_t low, uintptr_t high)
 
 /* ---- the stack ---- */
 
-/* Does the C library know this thread? Its control block begins with its own address. */
-GY_ROOT_READER static bool is_control_block(uintptr_t fs_base)
+/* Does the C library know this thread? Its control block begins with its own address. One that
+ * uses the collector has used it: the kernel need not be asked. */
+GY_ROOT_READER static bool is_control_block(const struct gy_stopped_thread *thread)
 {
-	const uintptr_t *words = (const uintptr_t *)fs_base;
+	uintptr_t base = thread->fs_base;
+	const uintptr_t *words = (const uintptr_t *)base;
+	bool known_readable = thread->mutator && thread->mutator->fs_base == base;
 
-	return fs_base && gy_page_is_readable(fs_base) && words[0] == fs_base &&
-	       words[2] == fs_base;
+	return base && (known_readable || gy_page_is_readable(base)) && words[0] == base &&
+	       words[2] == base;
 }
 
 struct bounds {
@@ -201,7 +204,7 @@ static void find_own(const struct gy_stopped_thread *thread, struct bounds *own)
 		*own = (struct bounds){mutator->stack_low, mutator->stack_high};
 	} else if (thread->tid == getpid()) {
 		*own = (struct bounds){0, known.main_high};
-	} else if (is_control_block(thread->fs_base) && read_stack_block(thread->fs_base, own)) {
+	} else if (is_control_block(thread) && read_stack_block(thread->fs_base, own)) {
 		return;
 	} else if (thread->sp < thread->fs_base && thread->fs_base - thread->sp < PROBED_MOST &&
 		   is_readable(thread->sp, thread->fs_base)) {
@@ -439,11 +442,11 @@ GY_ROOT_READER static void add_specific(uintptr_t fs_base)
 			add_block(blocks[i], SPECIFIC_FIRST_BYTES);
 }
 
-static void find_tls(uintptr_t fs_base, uintptr_t stack_high)
+static void find_tls(const struct gy_stopped_thread *thread, uintptr_t stack_high)
 {
-	uintptr_t low = fs_base - gy_root_tls_static_most();
+	uintptr_t fs_base = thread->fs_base, low = fs_base - gy_root_tls_static_most();
 
-	if (!is_control_block(fs_base))
+	if (!is_control_block(thread))
 		return;
 	/* pthread_create's lies at the upper end of the stack, and was added with it. */
 	if (fs_base > stack_high || stack_high - fs_base > PTHREAD_BYTES_MOST * 2)
@@ -452,6 +455,16 @@ static void find_tls(uintptr_t fs_base, uintptr_t stack_high)
 		gy_root_add(fs_base, fs_base + known.bytes, GY_ROOT_CHECKED, 0);
 	add_dynamic_tls(fs_base, low);
 	add_specific(fs_base);
+}
+
+GY_ROOT_READER void gy_root_thread_ahead(const struct gy_stopped_thread *thread)
+{
+	uintptr_t base = thread->fs_base;
+
+	__builtin_prefetch((const void *)base);
+	__builtin_prefetch((const void *)(base + READ_RELAXED(known.stack_block)));
+	for (size_t at = 0; at < SPECIFIC_BLOCKS * sizeof(uintptr_t); at += 64)
+		__builtin_prefetch((const void *)(base + known.specific + at));
 }
 
 GY_ROOT_READER void gy_root_thread_find(const struct gy_stopped_thread *thread)
@@ -465,5 +478,5 @@ GY_ROOT_READER void gy_root_thread_find(const struct gy_stopped_thread *thread)
 	if (copy.vectors)
 		add_vectors(copy.vectors);
 	if (find_stacks(&copy, &high))
-		find_tls(copy.fs_base, high);
+		find_tls(&copy, high);
 }

@@ -22,6 +22,10 @@
 #define PIECES_FIRST ((size_t)1024)
 #define RANGES_FIRST ((size_t)256)
 #define STACKS_FIRST ((size_t)256)
+#define PIECES_AHEAD 3u
+#define THREADS_AHEAD 3u
+#define AHEAD_BYTES ((uintptr_t)2048)
+#define LINE_BYTES ((uintptr_t)64)
 #define SETTLE_NAP_NS 20000
 #define SETTLE_NAPS 1000u
 
@@ -219,8 +223,13 @@ bool gy_roots_freeze(uintptr_t own_sp)
 	for (size_t i = 0; i < roots.range_count; i++)
 		gy_root_add(roots.ranges[i].start, roots.ranges[i].end, GY_ROOT_DATA, 0);
 	gy_lock_release(&roots.lock);
-	for (unsigned i = 0; i < gy_world_count(); i++)
+	for (unsigned i = 0, count = gy_world_count(); i < count; i++) {
+		if (i + 2 * THREADS_AHEAD < count)
+			__builtin_prefetch(gy_world_thread(i + 2 * THREADS_AHEAD));
+		if (i + THREADS_AHEAD < count)
+			gy_root_thread_ahead(gy_world_thread(i + THREADS_AHEAD));
 		gy_root_thread_find(gy_world_thread(i));
+	}
 	if (own_sp)
 		find_own(own_sp);
 	return !roots.failed;
@@ -244,9 +253,21 @@ static void visit_piece(const struct piece *piece,
 	}
 }
 
-static void mark_range(const void *start, const void *end, void *marker)
+static void mark_words(const void *start, const void *end, void *marker)
 {
-	gy_mark_range(marker, start, end);
+	gy_mark_words(marker, start, end);
+}
+
+/* A stack's piece is short, and of another's memory than the one before: nothing but this would
+ * bring it in ahead. */
+static void look_ahead(size_t at)
+{
+	const struct piece *piece = &roots.pieces[at];
+
+	if (at < roots.piece_count && piece->kind != GY_ROOT_CHECKED)
+		for (uintptr_t line = piece->start;
+		     line < MIN(piece->end, piece->start + AHEAD_BYTES); line += LINE_BYTES)
+			__builtin_prefetch((const void *)line);
 }
 
 size_t gy_roots_scan(struct gy_marker *marker)
@@ -256,11 +277,13 @@ size_t gy_roots_scan(struct gy_marker *marker)
 	while ((at = __atomic_fetch_add(&roots.next, 1, __ATOMIC_RELAXED)) < roots.piece_count) {
 		const struct piece *piece = &roots.pieces[at];
 
+		look_ahead(at + PIECES_AHEAD);
 		if (piece->kind == GY_ROOT_STACK)
 			gy_root_fix_frames(piece->start, piece->end, &roots.stacks[piece->stack]);
-		visit_piece(piece, mark_range, marker);
+		visit_piece(piece, mark_words, marker);
 		bytes += piece->end - piece->start;
 	}
+	gy_mark_flush(marker);
 	return bytes;
 }
 
