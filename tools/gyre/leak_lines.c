@@ -100,7 +100,7 @@ void gy_leak_summary(const struct gy_leak_watch *watch, char line[GY_LEAK_LINE])
 
 const char *gy_leak_heading(void)
 {
-	return "     GROWTH       HELD    KEPT  CURVE     VERDICT    WHERE (allocated in <- called "
+	return "      GROWTH       HELD    KEPT  CURVE     VERDICT    WHERE (allocated in <- called "
 	       "by)";
 }
 
@@ -120,7 +120,7 @@ void gy_leak_row(const struct gy_leak_watch *watch, const struct gy_leak_row *ro
 		snprintf(kept, sizeof(kept), "%s%.0f %%",
 			 row->kept_at_least && row->kept < 0.995 ? ">" : "", 100 * row->kept);
 	curve_text(watch, row, unicode, curve, sizeof(curve));
-	length = snprintf(line, bytes, "%11s  %9s  %6s  %s  %-9s  ",
+	length = snprintf(line, bytes, "%12s  %9s  %6s  %s  %-9s  ",
 			  change_text(growth, row->trend.per_s),
 			  gy_out_bytes(held, row->held_bytes), kept, curve,
 			  gy_trend_names[row->trend.verdict]);
