@@ -22,7 +22,7 @@
 	RANK(roots, "registered root ranges; any thread, the collector; fork: held")		   \
 	RANK(layout, "types as layouts; first use of a type; fork: held")			   \
 	RANK(pacer, "the goal being set; the collector, setters; fork: held")			   \
-	RANK(channel, "a channel; senders, receivers, select: several, by address; fork: not held") \
+	RANK(channel, "a channel; send, receive; select: several, by address; fork: not held")	   \
 	RANK(waiters, "queues of who waits, by address; lock and unlock; fork: not held")	   \
 	RANK(barrier, "a barrier buffer; its thread, the collector; fork: not held")		   \
 	RANK(mark, "shared mark queues; markers; fork: held")					   \

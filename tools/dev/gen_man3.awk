@@ -122,6 +122,7 @@ END {
 		if (prose != "") printf "%s", prose
 		if (parameters != "") printf "%s", parameters
 		if (fields != "") { print ".SH NOTES"; printf "%s", fields }
-		print ".SH SEE ALSO\n.BR " (header == "gyre/gyre.h" ? "gyre" : "gyre_gc") " (7)"
+		if (header == "gyre/sync.h") print ".SH SEE ALSO\n.BR gyre_sync (3),\n.BR gyre-memory-model (7)"
+		else print ".SH SEE ALSO\n.BR " (header == "gyre/gyre.h" ? "gyre" : "gyre_gc") " (7)"
 	}
 }

@@ -353,8 +353,8 @@ struct gyre_pool;
 
 /* gyre_pool_new, gyre_pool_free - items that are kept for a while, to be used again.
  * What was put and not got again is dropped over two collections; where none happen, over two times
- * the option sync_pool_age (a minute). Each thread has items of its own, and takes those of others when it
- * has none. Items of a GYRE_TRACED pool are objects: dropping is forgetting. Those of a
+ * the option sync_pool_age (a minute). Each thread has items of its own, and takes those of others
+ * when it has none. Items of a GYRE_TRACED pool are objects: dropping is forgetting. Those of a
  * GYRE_PLAIN one are handed to `drop`, by a thread that gets or puts.
  * @contents    GYRE_PLAIN or GYRE_TRACED
  * @make        called for an item where there is none; or NULL: then get returns NULL. Must not be
