@@ -55,18 +55,17 @@ static void curve_text(const struct gy_leak_watch *watch, const struct gy_leak_r
 void gy_leak_title(const struct gy_leak_watch *watch, char line[GY_LEAK_LINE])
 {
 	const struct gy_leak_growth *growth = &watch->growth;
-	char up[GY_OUT_TEXT], span[GY_OUT_TEXT], every[GY_OUT_TEXT], age[128], wall[16];
+	char span[GY_OUT_TEXT], every[GY_OUT_TEXT], age[128], wall[16];
 	time_t now = time(NULL);
 	struct tm broken;
 	size_t length;
 
 	localtime_r(&now, &broken);
 	strftime(wall, sizeof(wall), "%H:%M:%S", &broken);
-	gy_out_ns(up, gy_snapshot_uptime_ns(&growth->snapshot));
 	gy_out_ns(span, growth->now_ns - growth->start_ns);
 	gy_out_ns(every, watch->view.interval_ns);
-	snprintf(line, GY_LEAK_LINE, "gyre leak watch - %s (%d)  up %s  %s  watched %s, every %s",
-		 watch->target.comm, watch->target.pid, up, wall, span, every);
+	snprintf(line, GY_LEAK_LINE, "gyre leak watch - %s (%d)  %s  watched %s, every %s",
+		 watch->target.comm, watch->target.pid, wall, span, every);
 	if (growth->snapshot.fresh && !growth->snapshot.torn)
 		return;
 	length = strlen(line);
@@ -100,8 +99,8 @@ void gy_leak_summary(const struct gy_leak_watch *watch, char line[GY_LEAK_LINE])
 
 const char *gy_leak_heading(void)
 {
-	return "      GROWTH       HELD    KEPT  CURVE     VERDICT    WHERE (allocated in <- called "
-	       "by)";
+	return "      GROWTH       HELD    KEPT  CURVE     VERDICT    "
+	       "WHERE (allocated in <- called by)";
 }
 
 bool gy_leak_row_shown(const struct gy_leak_row *row)

@@ -22,6 +22,8 @@
 #include <unistd.h>
 #include <libsmartcols.h>
 
+#include "output_table.h"
+
 #define DEPTH_MAX 8
 #define LINES_MAX 96
 
@@ -42,6 +44,7 @@ static struct {
 	/* the open table */
 	const struct gy_out_column *columns;
 	size_t column_count;
+	const char *narrow; /* keys of columns to leave out, in this order */
 	struct libscols_table *table;
 	struct libscols_line *row;
 	bool row_open;
@@ -124,19 +127,6 @@ static void write_failed(void)
 		out.error = errno ? -errno : -EIO;
 }
 
-static struct libscols_table *table_new(bool headings)
-{
-	struct libscols_table *table = scols_new_table();
-
-	if (!table)
-		return NULL;
-	scols_table_enable_noheadings(table, !headings);
-	scols_table_set_column_separator(table, "  ");
-	/* It must not cut anything: pipes and logs want whole lines, terminals see table_line. */
-	scols_table_set_termforce(table, SCOLS_TERMFORCE_NEVER);
-	return table;
-}
-
 size_t gy_out_columns(void)
 {
 	struct winsize window;
@@ -144,27 +134,21 @@ size_t gy_out_columns(void)
 	return ioctl(STDOUT_FILENO, TIOCGWINSZ, &window) ? 0 : window.ws_col;
 }
 
+/* A character is a column; its first byte is the one that does not continue another. */
 size_t gy_out_cut(const char *text, size_t length, size_t columns)
 {
+	size_t characters = 0, cut = length;
+
 	if (!columns || length <= columns || columns < 4)
 		return length;
-	length = columns - 3;
-	while (length && (text[length] & 0xc0) == 0x80) /* whole characters */
-		length--;
-	return length;
-}
-
-/* One line of a table: no blanks at its end (libsmartcols pads the last column), and on a terminal
- * a last column of text is cut rather than wrapped. */
-static void table_line(const char *line, size_t length, const char *indent)
-{
-	bool text = out.columns[out.column_count - 1].kind == OUT_TEXT;
-	size_t columns = text ? gy_out_columns() : 0, room = strlen(indent), shown;
-
-	while (length && line[length - 1] == ' ')
-		length--;
-	shown = gy_out_cut(line, length, columns > room ? columns - room : 0);
-	printf("%s%.*s%s\n", indent, (int)shown, line, shown < length ? "..." : "");
+	for (size_t i = 0; i < length; i++) {
+		if ((text[i] & 0xc0) == 0x80)
+			continue;
+		if (characters == columns - 3)
+			cut = i;
+		characters++;
+	}
+	return characters > columns ? cut : length;
 }
 
 static void print_title(const char *title)
@@ -327,7 +311,7 @@ void gy_out_list(const char *key, const char *title, const struct gy_out_column 
 	}
 	section_flush();
 	out.title = title ? strdup(title) : NULL;
-	out.table = table_new(true);
+	out.table = gy_table_new();
 	for (size_t i = 0; i < count && out.table; i++)
 		scols_table_new_column(out.table, columns[i].heading, 0,
 				       columns[i].kind == OUT_TEXT || columns[i].kind == OUT_BOOL
@@ -360,30 +344,28 @@ void gy_out_row(void)
 	out.row_open = true;
 }
 
+void gy_out_list_narrow(const char *keys)
+{
+	out.narrow = keys;
+}
+
 void gy_out_list_end(void)
 {
 	row_close();
 	if (out.json) {
 		json_pop();
+		out.narrow = NULL;
 		return;
 	}
 	if (out.table) {
-		char *text = NULL;
-
 		print_title(out.title);
-		if (!scols_print_table_to_string(out.table, &text) && text) {
-			for (char *line = text, *end; *line; line = end) {
-				size_t length = strcspn(line, "\n");
-
-				end = line + length + (line[length] == '\n');
-				table_line(line, length, out.title ? "  " : "");
-			}
-		}
-		free(text);
+		gy_table_print(out.table, out.columns, out.column_count, out.narrow,
+			       out.title ? "  " : "");
 		scols_unref_table(out.table);
 	}
 	free(out.title);
 	out.title = NULL;
+	out.narrow = NULL;
 	out.table = NULL;
 	out.row = NULL;
 	out.columns = NULL;

@@ -1,8 +1,8 @@
 /* top_look.c - see top_look.h.
  *
  * Rates of sites are made from a ring of looks at the profile: each keeps, for every bucket, what
- * it had allocated and freed. Buckets do not move while a process lives (CTL-3), so the same index
- * is the same stack, unless the hash says otherwise.
+ * it had allocated and freed. Buckets do not move while a process lives (CTL-3) and never become
+ * empty, so those of an earlier look stand among those of now in the same order.
  */
 #include "top_look.h"
 
@@ -171,7 +171,6 @@ static void site_add(struct gy_top *top, const struct gyre_control_bucket *bucke
 		     double seconds)
 {
 	struct gy_top_site *site = &top->sites[top->site_count];
-	bool same = before && before->hash == now->hash;
 
 	*site = (struct gy_top_site){
 		.hash = now->hash,
@@ -179,8 +178,8 @@ static void site_add(struct gy_top *top, const struct gyre_control_bucket *bucke
 		.held_objects = minus(bucket->alloc_weight_objects,
 				      bucket->free_weight_objects) /
 				16,
-		.bytes_per_s = per_second(now->allocated, same ? before->allocated : 0, seconds),
-		.growth_per_s = change_per_second(now->held, same ? before->held : 0, seconds),
+		.bytes_per_s = per_second(now->allocated, before ? before->allocated : 0, seconds),
+		.growth_per_s = change_per_second(now->held, before ? before->held : 0, seconds),
 		.depth = bucket->depth,
 	};
 	memcpy(site->frames, bucket->frames, bucket->depth * sizeof(site->frames[0]));
@@ -197,6 +196,7 @@ static int sites_make(struct gy_top *top, const struct gyre_control_bucket *buck
 	double seconds = before ? (double)(top->time_ns - before->time_ns) / 1e9 : 0;
 	struct past_bucket *noted = malloc((count + 1) * sizeof(*noted));
 	struct gy_top_site *sites = malloc((count + 1) * sizeof(*sites));
+	size_t same = 0; /* bucket of the look before */
 
 	if (!noted || !sites) {
 		free(noted);
@@ -213,9 +213,10 @@ static int sites_make(struct gy_top *top, const struct gyre_control_bucket *buck
 			.allocated = buckets[i].alloc_weight,
 			.held = minus(buckets[i].alloc_weight, buckets[i].free_weight),
 		};
-		if (buckets[i].depth)
-			site_add(top, &buckets[i], &noted[i],
-				 before && i < before->count ? &before->buckets[i] : NULL, seconds);
+		if (before && same < before->count && before->buckets[same].hash == noted[i].hash)
+			site_add(top, &buckets[i], &noted[i], &before->buckets[same++], seconds);
+		else
+			site_add(top, &buckets[i], &noted[i], NULL, seconds);
 	}
 	free(look->buckets); /* the oldest; `before` is not used any more */
 	*look = (struct past_look){.time_ns = top->time_ns, .buckets = noted, .count = count};
