@@ -103,8 +103,7 @@ static void show_memory(const struct gy_snapshot *snapshot, const struct kernel_
 	gy_out_note("or not touched yet");
 	gy_out_u64("backed_bytes", "kept", OUT_BYTES, backed);
 	if (totals->heap_alloc && !collected)
-		gy_out_note("heap and metadata less what was given back; %.2f times what is "
-			    "allocated",
+		gy_out_note("%.2f times what is allocated; with metadata",
 			    (double)backed / (double)totals->heap_alloc);
 	if (kernel->known) {
 		gy_out_u64("kernel_rss_bytes", "resident", OUT_BYTES, kernel->rss_bytes);
@@ -307,6 +306,7 @@ static void show_classes(const struct gy_snapshot *snapshot, bool all)
 	qsort(shown, count, sizeof(*shown), class_by_size);
 	gy_out_list("classes", title, class_columns,
 		    sizeof(class_columns) / sizeof(class_columns[0]));
+	gy_out_list_narrow("central_cached thread_cached span_free frees spans");
 	for (size_t i = 0; i < count; i++)
 		show_class(shown[i]);
 	gy_out_list_end();

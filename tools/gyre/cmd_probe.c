@@ -145,11 +145,13 @@ static int cmd_list(int argc, char **argv)
 		return -1;
 	}
 	placed = place(with_target ? &target : NULL);
-	if (placed && with_target)
+	if (placed && with_target) {
 		gy_out_list(NULL, NULL, placed_columns,
 			    sizeof(placed_columns) / sizeof(placed_columns[0]));
-	else if (placed)
+		gy_out_list_narrow("semaphore argument_count group");
+	} else if (placed) {
 		gy_out_list(NULL, NULL, columns, sizeof(columns) / sizeof(columns[0]));
+	}
 	for (size_t i = 0; placed && i < gy_probe_count; i++)
 		list_probe(placed, &gy_probes[i]);
 	if (placed)

@@ -89,6 +89,7 @@ static int cmd_list(int argc, char **argv)
 	if (gy_words_end(argc, argv))
 		return -1;
 	gy_out_list(NULL, NULL, columns, sizeof(columns) / sizeof(columns[0]));
+	gy_out_list_narrow("version threads age_ns heap_released uptime_ns");
 	refused = gy_target_each(list_row, NULL);
 	gy_out_list_end();
 	if (refused > 0)

@@ -32,10 +32,22 @@ static bool has_goal(const struct gy_gc_cycle *cycle)
 	return cycle->paced && gy_gc_goal_is_set(cycle->goal_bytes);
 }
 
+#define WIDE 118 /* columns that a whole line takes */
+
+/* A narrow terminal gets what a cycle cost; what the pacer makes of it stands in JSON, too. */
+static bool is_narrow(void)
+{
+	size_t columns = gy_out_columns();
+
+	return columns && columns < WIDE;
+}
+
 static void cycle_text(struct gy_gc_watch *watch, const struct gy_gc_cycle *cycle)
 {
 	char wall[32], before[GY_OUT_TEXT], live[GY_OUT_TEXT], goal[GY_OUT_TEXT], growth[16];
 	char pause[GY_OUT_TEXT], took[GY_OUT_TEXT], marked[GY_OUT_TEXT], assists[GY_OUT_TEXT];
+	double cpu = cpu_percent(watch, cycle->worker_cpu_ns + cycle->assist_ns,
+				 cycle->duration_ns);
 
 	gy_gc_watch_wall(watch, cycle->end_ns, wall);
 	gy_out_bytes(before, cycle->begin_inuse_bytes);
@@ -52,13 +64,18 @@ static void cycle_text(struct gy_gc_watch *watch, const struct gy_gc_cycle *cycl
 	gy_out_bytes(marked, cycle->marked_bytes);
 	gy_out_ns(assists, cycle->assist_ns);
 	snprintf(growth, sizeof(growth), "%.2f", (double)cycle->growth_rate_permille / 1000);
+	if (is_narrow()) {
+		gy_out_line("%-12s  %6" PRIu64 "  %-6s  %9s  %9s  %7s  %7s  %5.1f %%", wall,
+			    cycle->number, if_known(cycle->begun, gy_gc_reason_name(cycle->reason)),
+			    if_known(cycle->begun, before), live, pause, took, cpu);
+		return;
+	}
 	gy_out_line(
 		"%-12s  %6" PRIu64 "  %-6s  %10s  %10s  %10s  %6s  %7s  %7s  %10s  %7s  %5.1f %%",
 		wall, cycle->number, if_known(cycle->begun, gy_gc_reason_name(cycle->reason)),
 		if_known(cycle->begun, before), live, if_known(has_goal(cycle), goal),
 		if_known(has_goal(cycle), growth), pause, took, marked,
-		cycle->assists ? assists : "0",
-		cpu_percent(watch, cycle->worker_cpu_ns + cycle->assist_ns, cycle->duration_ns));
+		cycle->assists ? assists : "0", cpu);
 }
 
 static void member_u64(json_t *object, const char *key, bool known, uint64_t value)
@@ -136,9 +153,13 @@ static void begin(struct gy_gc_watch *watch)
 	gy_out_stream("events");
 	gy_out_info("Tracing process %d (%s), Ctrl-C ends it", watch->target.pid,
 		    watch->target.comm);
-	gy_out_line("%-12s  %6s  %-6s  %10s  %10s  %10s  %6s  %7s  %7s  %10s  %7s  %7s", "TIME",
-		    "CYCLE", "REASON", "BEFORE", "LIVE", "GOAL", "GROWTH", "PAUSE", "TOOK",
-		    "MARKED", "ASSISTS", "CPU");
+	if (is_narrow())
+		gy_out_line("%-12s  %6s  %-6s  %9s  %9s  %7s  %7s  %7s", "TIME", "CYCLE", "REASON",
+			    "BEFORE", "LIVE", "PAUSE", "TOOK", "CPU");
+	else
+		gy_out_line("%-12s  %6s  %-6s  %10s  %10s  %10s  %6s  %7s  %7s  %10s  %7s  %7s",
+			    "TIME", "CYCLE", "REASON", "BEFORE", "LIVE", "GOAL", "GROWTH", "PAUSE",
+			    "TOOK", "MARKED", "ASSISTS", "CPU");
 }
 
 static void sum_up(struct gy_gc_watch *watch)

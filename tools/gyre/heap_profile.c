@@ -122,6 +122,7 @@ static int text_out(const struct request *request)
 	gy_out_begin(NULL, NULL);
 	head_text(request);
 	gy_out_list("functions", "", columns, sizeof(columns) / sizeof(columns[0]));
+	gy_out_list_narrow("where");
 	for (uint32_t i = 0; i < functions->count; i++) {
 		const struct gy_profile_function *function = &functions->list[functions->rank[i]];
 

@@ -47,6 +47,9 @@ void gy_out_begin(const char *key, const char *title);
 void gy_out_end(void);
 void gy_out_list(const char *key, const char *title, const struct gy_out_column *columns,
 		 size_t count);
+/* gy_out_list_narrow - columns of the open list, "key key key", that a terminal which is too narrow
+ * for all does not get: the first first, as many as must go. */
+void gy_out_list_narrow(const char *keys);
 void gy_out_row(void);
 void gy_out_list_end(void);
 

@@ -23,7 +23,7 @@
 #include "words.h"
 
 #define ROWS_DEFAULT 20
-#define LINES_BESIDE 4 /* heads and the cursor's line */
+#define LINES_BESIDE 5 /* heads and the cursor's line */
 #define TYPE_ROWS 6    /* on a screen */
 #define TYPE_LINES (TYPE_ROWS + 3) /* with head, "more" and an empty line */
 
@@ -56,6 +56,16 @@ static void tables_text(struct top *top, bool all, double seconds)
 	gy_site_table_text(top->sites, top->names, all, seconds);
 }
 
+/* Between two cycles the barrier is not hit at all: what was seen so far says more. */
+static void quiet_text(struct top *top)
+{
+	uint64_t ns = gy_monotonic_ns() - gy_event_start_ns(top->session);
+	char text[GY_OUT_TEXT];
+
+	gy_out_line("None in this interval; in the %s since the beginning:", gy_out_ns(text, ns));
+	tables_text(top, true, (double)ns / 1e9);
+}
+
 static void look_text(struct top *top, double seconds)
 {
 	struct gyre_cell sum = gy_site_table_sum(top->sites, false);
@@ -75,7 +85,12 @@ static void look_text(struct top *top, double seconds)
 		    gy_out_bytes(bytes, (uint64_t)((double)sum.bytes / seconds)),
 		    gy_out_count(count, (uint64_t)((double)sum.count / seconds)),
 		    gy_out_count(lost, gy_event_lost(&books)));
-	tables_text(top, false, seconds);
+	if (sum.count)
+		tables_text(top, false, seconds);
+	else if (gy_site_table_sum(top->sites, true).count)
+		quiet_text(top);
+	else if (top->types)
+		gy_out_line("No hits yet: the barrier is hit only while the collector marks.");
 }
 
 static void look_json(struct top *top, uint64_t now_ns, double seconds)

@@ -115,7 +115,8 @@ const char *gy_stack_names_line(struct gy_stack_names *names, uint32_t id)
 	/* A table that was not there yet may be there next time. */
 	if (id < GYRE_SITES && (names->table || !id))
 		names->lines[id] = strdup(names->last);
-	return names->last;
+	/* `last` is overwritten by the next: only what cannot be kept is told from there. */
+	return id < GYRE_SITES && names->lines[id] ? names->lines[id] : names->last;
 }
 
 json_t *gy_stack_names_json(struct gy_stack_names *names, uint32_t id)
