@@ -498,6 +498,13 @@ int gy_leak_begin(const struct gyre_control_leak *request, uint32_t *number)
 	return error;
 }
 
+const struct gyre_leak_header *gy_leak_report_of(uint32_t number)
+{
+	return READ_RELAXED(leak.number) == number
+		       ? __atomic_load_n(&leak.header, __ATOMIC_ACQUIRE)
+		       : NULL;
+}
+
 const struct gyre_leak_header *gy_leak_wait(uint32_t number)
 {
 	struct gyre_leak_header *header = __atomic_load_n(&leak.header, __ATOMIC_ACQUIRE);

@@ -58,6 +58,8 @@ int gy_leak_begin(const struct gyre_control_leak *request, uint32_t *scan);
  * It is whole until gy_leak_release. */
 const struct gyre_leak_header *gy_leak_wait(uint32_t scan);
 void gy_leak_release(uint32_t scan);
+/* The header, under way or done, of that scan; NULL: another one has taken its place. */
+const struct gyre_leak_header *gy_leak_report_of(uint32_t scan);
 
 int gy_leak_ignore(uintptr_t address);
 int gy_leak_unignore(uintptr_t address);

@@ -10,7 +10,7 @@
  * white and 0 once it is reached: one look tells both that it is there and that it is new, and what
  * is left at the end are the candidates.
  *
- * MARKER-1  A block is pushed once, when it stops being white, and read once. A block that holds the
+ * MARKER-1  A block is pushed once, when it stops being white, and read once. One that holds the
  *           freed mark is free and not read: what lies in it is of before.
  * MARKER-2  Where the stack is full, nothing is lost: blocks that are marked but perhaps not read
  *           are found again by reading all that are marked, until none had to be left out.

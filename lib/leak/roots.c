@@ -13,7 +13,8 @@
  *
  * LROOT-1  What we remember of blocks is no root: bins and transfer arrays, samples, events, this
  *          scan's own tables and its stack are in own memory, and the rest of our variables hold
- *          addresses of free blocks only. (Linked statically, these lie among the program's.)
+ *          addresses of free blocks only, but for the heap's base. (Linked statically, these lie
+ *          among the program's.)
  * LROOT-2  Objects of the collector's are roots as a whole: each that is allocated, swept or not.
  *          One that is garbage may hide a lost block until it is collected.
  */
@@ -78,6 +79,7 @@ static void find_holes(struct gy_leak_scan *scan)
 	scan->hole_count = MIN(gy_own_memory_copy(scan->holes, GY_LEAK_OWN_MOST),
 			       (size_t)GY_LEAK_OWN_MOST);
 	add_own_data(scan);
+	add_hole(scan, (uintptr_t)&gy_map, (uintptr_t)(&gy_map + 1)); /* the first block's address */
 	for (size_t i = 0; i < scan->task_count; i++)
 		add_hole(scan, scan->tasks[i].dead_low, scan->tasks[i].dead_high);
 	sort_ranges(scan->holes, scan->hole_count);

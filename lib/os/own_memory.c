@@ -87,7 +87,11 @@ size_t gy_own_memory_copy(struct gy_own_range *ranges, size_t capacity)
 	count = own.count;
 	memcpy(ranges, own.ranges, MIN(count, capacity) * sizeof(*ranges));
 	gy_lock_release(&own.lock);
-	return count;
+	/* This table: it names addresses, too. */
+	if (count < capacity)
+		ranges[count] = (struct gy_own_range){(uintptr_t)first_ranges,
+						      (uintptr_t)(first_ranges + RANGES_FIRST)};
+	return count + 1;
 }
 
 void gy_own_memory_fork_prepare(void)
