@@ -14,6 +14,7 @@
 #include "sync/pool.h"
 #include "sync/wait.h"
 #include "trace/events.h"
+#include "trace/recorded.h"
 #include "trace/sampler.h"
 
 static void started(void)
@@ -27,6 +28,8 @@ const struct gy_heap_hooks gy_heap_hooks = {
 	.sample_alloc = gy_sample_alloc,
 	.sample_free = gy_sample_free,
 	.record = gy_events_record,
+	.alloc_recorded = gy_recorded_alloc,
+	.free_recorded = gy_recorded_free,
 	.slow_path = gy_background_slow_path,
 };
 

@@ -6,8 +6,9 @@
  *
  *   open     the limits are what they are
  *   closed   they are 0: no size is small, no page is ours. Each operation ends up in heap.c, which
- *            tells gy_heap_hooks.record of it, and takes or gives the block by gy_gate_take and
- *            gy_gate_give: copies of the fast paths
+ *            passes what is simple to gy_heap_hooks.alloc_recorded and free_recorded (the fast
+ *            paths again, made of the pieces below, with a record in them) and tells
+ *            gy_heap_hooks.record of the rest
  *
  * GATE-1  page_count is gy_map.page_count or 0; the two ends are the classes' or 0; all change
  *         together under the page heap's lock. Whoever reads them amid a change takes one fast or
@@ -35,13 +36,67 @@ bool gy_gate_try_open(void);
 /* The heap has grown. [lock: page_heap] */
 void gy_gate_follow_locked(void);
 
-/* What the fast paths do, under the same rule (FAST-1). A block of this class, if that is simple:
- * it is counted, and none is a sample. NULL: the slow way, which finds everything as the fast path
- * would have left it. */
-void *gy_gate_take(unsigned class_index);
-/* Frees such a block; false: the slow way. */
-bool gy_gate_give(unsigned class_index, void *block);
-/* The class of a small block that is allocated and no sample; 0: none that can be told at once. */
+/* The fast paths in pieces, for functions that are GY_FAST (FAST-1): between enter and leave the
+ * thread's cache is in hand. ThreadSanitizer does not see what orders a fast path before the idle
+ * taker: for it the cache is marked busy, as in a slow path. Without a cache its stand-in is asked,
+ * which is empty and full (CACHE-5). */
+GY_INLINE struct gy_thread_cache *gy_gate_enter(void)
+{
+	return GY_TSAN ? gy_thread_cache_begin() : gy_tls.cache;
+}
+
+GY_INLINE void gy_gate_leave(struct gy_thread_cache *cache)
+{
+	if (GY_TSAN)
+		gy_thread_cache_end(cache);
+}
+
+/* A block of this class, if that is simple: it is counted, and none is a sample. NULL: the slow
+ * way, which finds everything as the fast path would have left it. */
+GY_INLINE void *gy_gate_take(struct gy_thread_cache *cache, unsigned class_index)
+{
+	struct gy_bin *bin = &cache->bins[class_index];
+	void **top = bin->top, *block;
+
+	if (unlikely(top == bin->floor) || unlikely(--bin->countdown < 0))
+		return NULL;
+	bin->top = top - 1;
+	block = top[-1]; /* CACHE-3: the slot matters to nobody but us */
+	*(uintptr_t *)block = 0; /* HEAP-1 */
+	return block;
+}
+
+/* The bin of an allocated small block that is no sample, where it has room; NULL: the slow way. */
+GY_INLINE struct gy_bin *gy_gate_bin(struct gy_thread_cache *cache, const void *block)
+{
+	size_t page = gy_page_of(block);
+	const struct gy_page_info *info = &gy_map.page_info[page];
+	struct gy_bin *bin;
+
+	if (unlikely(page >= READ_RELAXED(gy_map.page_count)))
+		return NULL;
+	bin = gy_bin_at(cache, READ_RELAXED(info->bin));
+	/* In bin 0 nothing is a block's start: its magic is 0. */
+	if (unlikely((uint32_t)(uintptr_t)block * bin->magic + READ_RELAXED(info->bias) >=
+		     bin->magic) ||
+	    unlikely(bin->top == bin->limit) ||
+	    unlikely(*(const uintptr_t *)block == gy_freed_mark()))
+		return NULL;
+	return bin;
+}
+
+/* Puts it there. */
+GY_INLINE void gy_gate_give(struct gy_bin *bin, void *block)
+{
+	void **top = bin->top;
+
+	*(uintptr_t *)block = gy_freed_mark();
+	*top = block; /* CACHE-3 */
+	__atomic_signal_fence(__ATOMIC_RELEASE);
+	bin->top = top + 1;
+}
+
+/* Its class; 0: none that can be told at once. */
 GY_INLINE unsigned gy_gate_class(const void *block)
 {
 	size_t page = gy_page_of(block);

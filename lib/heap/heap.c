@@ -173,13 +173,10 @@ static void *small_take(unsigned class_index, size_t bytes, uintptr_t caller_pc)
 	return block;
 }
 
-/* With the gate closed, the fast path's turn comes here. */
-static GY_NOINLINE void *small_recorded(unsigned class_index, size_t bytes, uintptr_t caller_pc)
+void *gy_heap_alloc_told(unsigned class_index, size_t bytes, uintptr_t caller_pc)
 {
-	void *block = gy_gate_take(class_index);
+	void *block = small_take(class_index, bytes, caller_pc);
 
-	if (unlikely(!block))
-		block = small_take(class_index, bytes, caller_pc);
 	if (likely(block))
 		gy_heap_hooks.record(GY_BLOCK_TAKEN, class_index, block, bytes, caller_pc);
 	return block;
@@ -188,7 +185,7 @@ static GY_NOINLINE void *small_recorded(unsigned class_index, size_t bytes, uint
 static void *small_alloc(unsigned class_index, size_t bytes, uintptr_t caller_pc)
 {
 	if (unlikely(gy_gate_is_closed()))
-		return small_recorded(class_index, bytes, caller_pc);
+		return gy_heap_hooks.alloc_recorded(class_index, bytes, caller_pc);
 	return small_take(class_index, bytes, caller_pc);
 }
 
@@ -542,27 +539,18 @@ static GY_NOINLINE void free_any(void *block, uintptr_t caller_pc)
 	errno = saved;
 }
 
-static GY_NOINLINE void push_any(unsigned class_index, void *block, uintptr_t caller_pc)
+void gy_heap_free_told(void *block, uintptr_t caller_pc)
+{
+	if (block)
+		free_any(block, caller_pc);
+}
+
+void gy_heap_push(unsigned class_index, void *block, uintptr_t caller_pc)
 {
 	struct gy_thread_cache *cache = gy_thread_cache_begin();
 
 	push_free(cache, class_index, block, "free", caller_pc);
 	gy_thread_cache_end(cache);
-}
-
-/* With the gate closed, the fast path's turn comes here. */
-static GY_NOINLINE void free_recorded(void *block, uintptr_t caller_pc)
-{
-	unsigned class_index = gy_gate_class(block);
-
-	if (unlikely(!class_index)) {
-		free_any(block, caller_pc);
-		return;
-	}
-	gy_heap_hooks.record(GY_BLOCK_GIVEN, class_index, block, gy_size_classes[class_index].bytes,
-			     caller_pc);
-	if (unlikely(!gy_gate_give(class_index, block)))
-		push_any(class_index, block, caller_pc);
 }
 
 /* The common end of a large block: its thread keeps the span. false: nothing was done. */
@@ -586,14 +574,25 @@ static bool large_free_kept(void *block)
 	return kept;
 }
 
+/* Apart, so that it is jumped to: with the gate closed every free comes by gy_heap_free. */
+static GY_NOINLINE void free_slow(void *block, uintptr_t caller_pc)
+{
+	if (block && !sampled_free(block, "free", caller_pc) && !large_free_kept(block))
+		free_any(block, caller_pc); /* the others keep errno, too */
+}
+
 void gy_heap_free(void *block, uintptr_t caller_pc)
 {
-	if (!block)
-		return;
 	if (unlikely(gy_gate_is_closed()))
+<<<<<<< HEAD
+		gy_heap_hooks.free_recorded(block, caller_pc);
+	else
+		free_slow(block, caller_pc);
+=======
 		free_recorded(block, caller_pc);
 	else if (!large_free_kept(block) && !sampled_free(block, "free", caller_pc))
 		free_any(block, caller_pc); /* the others keep errno, too */
+>>>>>>> 29524c407cc5e2c9079bf29d9819f6dccfbc2257
 }
 
 /* Can a block of this span have come from a request of `bytes`, aligned to `alignment`? (HEAP-2) */

@@ -24,6 +24,11 @@ void gy_heap_free(void *block, uintptr_t caller_pc);
 void gy_heap_free_sized(void *block, size_t bytes, size_t alignment, uintptr_t caller_pc);
 /* 0 for NULL. */
 size_t gy_heap_usable_size(const void *block, uintptr_t caller_pc);
+/* What gy_heap_hooks.alloc_recorded and free_recorded leave to do: a block of this class, and its
+ * record; a record of the block, and its free; its free alone, by whoever has told of it. */
+void *gy_heap_alloc_told(unsigned class_index, size_t bytes, uintptr_t caller_pc);
+void gy_heap_free_told(void *block, uintptr_t caller_pc);
+void gy_heap_push(unsigned class_index, void *block, uintptr_t caller_pc);
 /* Gives idle memory back now; bytes given. */
 size_t gy_heap_trim(size_t keep_bytes);
 

@@ -34,6 +34,9 @@ struct gy_heap_hooks {
 	 * for; or one of so many bytes is about to be given back. class_index 0: a large one. */
 	void (*record)(unsigned event, unsigned class_index, const void *block, size_t bytes,
 		       uintptr_t caller_pc); /* enum gy_block_event */
+	/* While the gate is closed: a small block is taken, any block is given back. */
+	void *(*alloc_recorded)(unsigned class_index, size_t bytes, uintptr_t caller_pc);
+	void (*free_recorded)(void *block, uintptr_t caller_pc);
 	/* Called from slow paths under no lock: start the background thread, publish, if due. */
 	void (*slow_path)(uintptr_t caller_pc);
 };

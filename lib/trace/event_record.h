@@ -69,7 +69,7 @@ struct gyre_type_name {
 };
 
 /* A batch holds at most so many: half a buffer. */
-#define GYRE_BATCH_RECORDS 512u
+#define GYRE_BATCH_RECORDS 1024u
 
 /* The stack table: a sealed memfd named GYRE_STACKS_NAME, mapped and kept as the control page is,
  * and made when stacks are first asked for. A header of GYRE_STACKS_HEADER bytes, then entries. */

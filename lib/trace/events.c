@@ -1,5 +1,5 @@
 /* events.c - see events.h. */
-#include "trace/events.h"
+#include "trace/event_buffer.h"
 
 #include "base/config.h"
 #include "base/probe.h"
@@ -15,8 +15,6 @@
 #include <string.h>
 #include <time.h>
 
-#define RECORDS GY_EVENT_RECORDS
-#define HALF GYRE_BATCH_RECORDS
 #define ALMOST (RECORDS - 64) /* so many unsent records are worth waiting for the lock */
 #define WAIT_SPINS 200u
 #define WAIT_NAPS 2000u /* of 0.2 ms, at most, for those who are appending */
@@ -36,75 +34,21 @@ enum ship_reason { /* as the probe tells them (probes.def) */
 	SHIP_END
 };
 
-struct buffer {
-	uint32_t claimed;	  /* [self] RING-1 */
-	uint32_t committed;	  /* [self; atomic: release] RING-2 */
-	uint32_t depth;		  /* [self; atomic: release] appends under way in this thread */
-	uint32_t sent;		  /* [lock; atomic: release] RING-4 */
-	uint32_t due;		  /* [self] RING-8 */
-	uint32_t full;		  /* [self] RING-5 */
-	struct gy_lock lock;	  /* of those who ship */
-	uint64_t overrun;	  /* [self; atomic: relaxed] dropped since it was found full */
-	uint64_t next;		  /* [lock] number of the record at `sent` among the thread's */
-	uint64_t dropped;	  /* [atomic: relaxed] of the thread's */
-	uint32_t tid;		  /* [lock: registry] 0: nobody's */
-	uint32_t seen;		  /* [lock: registry] `sent` at the last look for what waits long */
-	struct buffer *following; /* [const] in the registry, which only grows */
-	struct gyre_record records[RECORDS] GY_ALIGNED(64);
-};
-
 static struct {
 	struct gy_lock lock;
-	struct buffer *first; /* [lock] */
+	struct gy_event_buffer *first; /* [lock] */
 	uint32_t begun;	      /* [lock; atomic: relaxed] buffers are in use */
 	uint64_t recorded, dropped, shipped, buffers; /* [atomic: relaxed] */
 } registry = {.lock = GY_LOCK_INIT(GY_RANK_events)};
 
-/* PLAIN: ticks are the counter's, no stacks, and the process is not about to end. */
-enum recording { OFF, PLAIN, OTHER };
-
-static struct {
-	uint32_t recording; /* enum recording [atomic] RING-7 */
-	uint32_t deserted;  /* [atomic: relaxed] when recording stopped, nobody was listening */
-	uint32_t exiting;   /* [atomic: relaxed] the library's destructor has run */
-} events GY_ALIGNED(64);
-
-static __thread GY_TLS_INITIAL_EXEC struct {
-	struct buffer *buffer;
-	uint64_t next, dropped; /* of the thread, while it has no buffer */
-	uint32_t inside;	/* in the registry: a handler must not wait for its lock */
-	bool ended;
-} self;
+struct gy_events_state gy_events_state;
+static struct gy_events_state *const state = &gy_events_state;
+__thread struct gy_events_self gy_events_self GY_TLS_INITIAL_EXEC;
 
 static pthread_key_t end_key;
 static bool end_key_made;
 
-/* RING-1 */
-GY_INLINE uint32_t claim(uint32_t *counter)
-{
-#if defined(__x86_64__) && !GY_TSAN
-	uint32_t value = 1;
-
-	__asm__ volatile("xaddl %0, %1" : "+r"(value), "+m"(*counter) : : "memory", "cc");
-	return value;
-#else
-	return __atomic_fetch_add(counter, 1, __ATOMIC_RELAXED);
-#endif
-}
-
-/* CHECK=full: now and then a thread stands still here, for others and for signals to come by. */
-GY_INLINE void step(void)
-{
-	static GY_TLS_INITIAL_EXEC __thread uint32_t steps;
-
-	if (GYRE_CHECK_FULL && (steps = steps * 1664525u + 1013904223u) >> 22 == 0)
-		gy_sys_yield();
-}
-
-/* An atomic read: the kernel writes it. */
-#define IS_UP(name) (GYRE_PROBES && READ_RELAXED(gyre_##name##_semaphore) != 0)
-
-static void count_dropped(struct buffer *buffer, uint64_t count)
+static void count_dropped(struct gy_event_buffer *buffer, uint64_t count)
 {
 	ADD_RELAXED(registry.dropped, count);
 	ADD_RELAXED(buffer->dropped, count);
@@ -113,7 +57,7 @@ static void count_dropped(struct buffer *buffer, uint64_t count)
 /* ------------------------------------------------------------------ shipping */
 
 /* A row of records that does not wrap. [lock: buffer] */
-static void tell(struct buffer *buffer, const struct gyre_record *records, uint32_t count,
+static void tell(struct gy_event_buffer *buffer, const struct gyre_record *records, uint32_t count,
 		 enum ship_reason reason)
 {
 	const uint64_t values[] = {(uintptr_t)records,
@@ -135,7 +79,7 @@ static void tell(struct buffer *buffer, const struct gyre_record *records, uint3
 }
 
 /* All that is committed; `told`: to the tracer, else it is dropped. [lock: buffer] */
-static void ship_locked(struct buffer *buffer, enum ship_reason reason, bool told)
+static void ship_locked(struct gy_event_buffer *buffer, enum ship_reason reason, bool told)
 {
 	uint32_t committed = __atomic_load_n(&buffer->committed, __ATOMIC_ACQUIRE);
 	uint32_t sent = buffer->sent;
@@ -152,12 +96,12 @@ static void ship_locked(struct buffer *buffer, enum ship_reason reason, bool tol
 			count_dropped(buffer, count);
 		}
 		sent += count;
-		step();
+		gy_event_step();
 		__atomic_store_n(&buffer->sent, sent, __ATOMIC_RELEASE);
 	}
 }
 
-static void ship(struct buffer *buffer, enum ship_reason reason, bool told)
+static void ship(struct gy_event_buffer *buffer, enum ship_reason reason, bool told)
 {
 	gy_lock_acquire(&buffer->lock);
 	ship_locked(buffer, reason, told);
@@ -165,13 +109,44 @@ static void ship(struct buffer *buffer, enum ship_reason reason, bool told)
 }
 
 /* RING-8: at the end of the half that the next record goes to. */
-static void due_later(struct buffer *buffer)
+static void due_later(struct gy_event_buffer *buffer)
 {
 	WRITE_RELAXED(buffer->due, (READ_RELAXED(buffer->claimed) / HALF + 1) * HALF);
 }
 
+/* Compare and exchange, by one instruction as RING-1 asks. */
+static bool claim_if(uint32_t *counter, uint32_t from, uint32_t to)
+{
+#if defined(__x86_64__) && !GY_TSAN
+	bool same;
+
+	__asm__ volatile("cmpxchgl %3, %1"
+			 : "+a"(from), "+m"(*counter), "=@ccz"(same)
+			 : "r"(to)
+			 : "memory");
+	return same;
+#else
+	return __atomic_compare_exchange_n(counter, &from, to, false, __ATOMIC_RELAXED,
+					   __ATOMIC_RELAXED);
+#endif
+}
+
+/* RING-9: all is sent, so the next record may as well lie at the buffer's beginning. [lock:
+ * buffer] */
+static void rewind_locked(struct gy_event_buffer *buffer)
+{
+	uint32_t claimed = buffer->sent, to = (claimed + RECORDS - 1) / RECORDS * RECORDS;
+
+	if (claimed == to || buffer->committed != claimed ||
+	    !claim_if(&buffer->claimed, claimed, to))
+		return;
+	gy_event_step();
+	__atomic_store_n(&buffer->committed, to, __ATOMIC_RELEASE);
+	__atomic_store_n(&buffer->sent, to, __ATOMIC_RELEASE);
+}
+
 /* The outermost append's, of the thread's own buffer (RING-4). */
-static void ship_own(struct buffer *buffer)
+static void ship_own(struct gy_event_buffer *buffer)
 {
 	uint32_t unsent = buffer->claimed - __atomic_load_n(&buffer->sent, __ATOMIC_ACQUIRE);
 
@@ -184,6 +159,7 @@ static void ship_own(struct buffer *buffer)
 		gy_lock_acquire(&buffer->lock);
 	}
 	ship_locked(buffer, SHIP_HALF, true);
+	rewind_locked(buffer);
 	due_later(buffer);
 	if (unlikely(READ_RELAXED(buffer->full)) &&
 	    buffer->sent == READ_RELAXED(buffer->claimed)) { /* RING-5 */
@@ -197,7 +173,7 @@ static void ship_own(struct buffer *buffer)
  * registry] */
 static void ship_all_locked(enum ship_reason reason, bool waited, bool told)
 {
-	for (struct buffer *buffer = registry.first; buffer; buffer = buffer->following) {
+	for (struct gy_event_buffer *buffer = registry.first; buffer; buffer = buffer->following) {
 		uint32_t sent = READ_RELAXED(buffer->sent);
 
 		if (sent == READ_RELAXED(buffer->committed))
@@ -211,14 +187,8 @@ static void ship_all_locked(enum ship_reason reason, bool waited, bool told)
 
 /* ------------------------------------------------------------------ appending */
 
-GY_INLINE void append_begin(struct buffer *buffer)
-{
-	WRITE_RELAXED(buffer->depth, buffer->depth + 1);
-	__atomic_signal_fence(__ATOMIC_SEQ_CST);
-}
-
 /* RING-6: handlers came between. */
-static GY_NOINLINE void order_ticks(struct buffer *buffer, uint32_t from, uint32_t to)
+static GY_NOINLINE void order_ticks(struct gy_event_buffer *buffer, uint32_t from, uint32_t to)
 {
 	for (uint32_t at = from + 1; at != to; at++) {
 		const struct gyre_record *before = &buffer->records[(at - 1) % RECORDS];
@@ -228,14 +198,14 @@ static GY_NOINLINE void order_ticks(struct buffer *buffer, uint32_t from, uint32
 	}
 }
 
-GY_INLINE bool is_due(const struct buffer *buffer, uint32_t claimed)
+GY_INLINE bool is_due(const struct gy_event_buffer *buffer, uint32_t claimed)
 {
 	return (int32_t)(claimed - READ_RELAXED(buffer->due)) >= 0 ||
-	       unlikely(READ_RELAXED(events.exiting));
+	       unlikely(READ_RELAXED(state->exiting));
 }
 
 /* RING-2, of the outermost append. */
-static GY_NOINLINE void publish(struct buffer *buffer)
+static GY_NOINLINE void publish(struct gy_event_buffer *buffer)
 {
 	for (;;) {
 		uint32_t claimed = READ_RELAXED(buffer->claimed), committed = buffer->committed;
@@ -243,19 +213,19 @@ static GY_NOINLINE void publish(struct buffer *buffer)
 		if (claimed - committed > 1)
 			order_ticks(buffer, committed, claimed);
 		__atomic_store_n(&buffer->committed, claimed, __ATOMIC_RELEASE);
-		step();
+		gy_event_step();
 		if (is_due(buffer, claimed))
 			ship_own(buffer);
 		__atomic_store_n(&buffer->depth, 0, __ATOMIC_RELEASE);
 		__atomic_signal_fence(__ATOMIC_SEQ_CST);
-		step();
+		gy_event_step();
 		if (likely(READ_RELAXED(buffer->claimed) == buffer->committed))
 			return;
-		append_begin(buffer);
+		gy_event_begin(buffer);
 	}
 }
 
-static void append_end(struct buffer *buffer)
+static void append_end(struct gy_event_buffer *buffer)
 {
 	__atomic_signal_fence(__ATOMIC_SEQ_CST);
 	if (unlikely(buffer->depth != 1))
@@ -265,7 +235,7 @@ static void append_end(struct buffer *buffer)
 }
 
 /* Room for one more record and one for each append that this one interrupted: RING-5. */
-static bool has_room(struct buffer *buffer)
+static bool has_room(struct gy_event_buffer *buffer)
 {
 	uint32_t sent = __atomic_load_n(&buffer->sent, __ATOMIC_ACQUIRE); /* RING-3 */
 
@@ -280,23 +250,17 @@ static bool has_room(struct buffer *buffer)
 	return false;
 }
 
-GY_INLINE void fill(struct buffer *buffer, uint32_t at, uint64_t ticks, uint64_t where,
-		    uint32_t bytes, uint32_t stack)
-{
-	buffer->records[at % RECORDS] = (struct gyre_record){
-		.ticks = ticks, .where = where, .bytes = bytes, .stack = stack};
-}
-
 /* In full: perhaps inside another, with whatever clock. */
-static void append(struct buffer *buffer, uint64_t where, uint32_t bytes, uint32_t stack)
+static void append(struct gy_event_buffer *buffer, uint64_t where, uint32_t bytes, uint32_t stack)
 {
 	uint64_t ticks;
 
-	append_begin(buffer);
+	gy_event_begin(buffer);
 	ticks = gy_ticks(); /* RING-6 */
-	if (likely(__atomic_load_n(&events.recording, __ATOMIC_ACQUIRE) != OFF) && /* RING-7 */
+	if (likely(__atomic_load_n(&state->recording, __ATOMIC_ACQUIRE) != OFF) && /* RING-7 */
 	    likely(has_room(buffer)))
-		fill(buffer, claim(&buffer->claimed), ticks, where, bytes, stack);
+		gy_event_fill(buffer, gy_event_claim(&buffer->claimed), ticks, where, bytes,
+			      stack);
 	append_end(buffer);
 }
 
@@ -306,24 +270,24 @@ static void append(struct buffer *buffer, uint64_t where, uint32_t bytes, uint32
  * holder may be waiting for appends. */
 static void registry_enter(void)
 {
-	self.inside++;
+	gy_events_self.inside++;
 	gy_lock_acquire(&registry.lock);
-	if (self.buffer)
-		append_begin(self.buffer);
+	if (gy_events_self.buffer)
+		gy_event_begin(gy_events_self.buffer);
 }
 
 static void registry_leave(void)
 {
 	gy_lock_release(&registry.lock);
-	if (self.buffer)
-		append_end(self.buffer);
-	self.inside--;
+	if (gy_events_self.buffer)
+		append_end(gy_events_self.buffer);
+	gy_events_self.inside--;
 }
 
 /* [lock: registry] */
-static struct buffer *buffer_make_locked(void)
+static struct gy_event_buffer *buffer_make_locked(void)
 {
-	struct buffer *buffer = gy_metadata_take(sizeof(*buffer));
+	struct gy_event_buffer *buffer = gy_metadata_take(sizeof(*buffer));
 
 	if (!buffer)
 		return NULL;
@@ -335,9 +299,9 @@ static struct buffer *buffer_make_locked(void)
 }
 
 /* For this thread, not yet in its hand; NULL: memory lacks. */
-static struct buffer *buffer_take(void)
+static struct gy_event_buffer *buffer_take(void)
 {
-	struct buffer *buffer;
+	struct gy_event_buffer *buffer;
 
 	registry_enter();
 	for (buffer = registry.first; buffer && buffer->tid; buffer = buffer->following)
@@ -346,21 +310,21 @@ static struct buffer *buffer_take(void)
 		buffer = buffer_make_locked();
 	if (buffer) {
 		buffer->tid = (uint32_t)gy_sys_gettid();
-		buffer->next = self.next;
+		buffer->next = gy_events_self.next;
 		due_later(buffer);
-		WRITE_RELAXED(buffer->dropped, self.dropped);
+		WRITE_RELAXED(buffer->dropped, gy_events_self.dropped);
 	}
 	registry_leave();
 	return buffer;
 }
 
 /* The thread has it no more in its hand; what waits in it is shipped. */
-static void buffer_give(struct buffer *buffer)
+static void buffer_give(struct gy_event_buffer *buffer)
 {
 	registry_enter();
 	ship(buffer, SHIP_THREAD_EXIT, true);
-	self.next = buffer->next;
-	self.dropped = READ_RELAXED(buffer->dropped);
+	gy_events_self.next = buffer->next;
+	gy_events_self.dropped = READ_RELAXED(buffer->dropped);
 	buffer->tid = 0;
 	registry_leave();
 }
@@ -368,32 +332,32 @@ static void buffer_give(struct buffer *buffer)
 /* Handlers that come from here on until the end find no buffer, and may not wait for one. */
 static void thread_end(void *value)
 {
-	self.inside++;
-	self.ended = true;
-	self.buffer = NULL;
+	gy_events_self.inside++;
+	gy_events_self.ended = true;
+	gy_events_self.buffer = NULL;
 	__atomic_signal_fence(__ATOMIC_SEQ_CST);
 	buffer_give(value);
-	self.inside--;
+	gy_events_self.inside--;
 }
 
 /* A thread's first record, or one behind its end. */
 static GY_NOINLINE void record_first(uint64_t where, uint32_t bytes, uint32_t stack)
 {
-	struct buffer *buffer = NULL;
+	struct gy_event_buffer *buffer = NULL;
 
-	if (!self.inside && READ_RELAXED(events.recording)) {
-		self.inside++;
+	if (!gy_events_self.inside && READ_RELAXED(state->recording)) {
+		gy_events_self.inside++;
 		buffer = buffer_take();
-		if (!self.ended)
-			self.buffer = buffer;
-		self.inside--;
+		if (!gy_events_self.ended)
+			gy_events_self.buffer = buffer;
+		gy_events_self.inside--;
 	}
 	if (!buffer) {
 		ADD_RELAXED(registry.dropped, 1u);
 		return;
 	}
 	append(buffer, where, bytes, stack);
-	if (self.ended)
+	if (gy_events_self.ended)
 		buffer_give(buffer);
 	else if (end_key_made)
 		pthread_setspecific(end_key, buffer); /* may allocate */
@@ -403,8 +367,8 @@ static GY_NOINLINE void record_first(uint64_t where, uint32_t bytes, uint32_t st
 static GY_NOINLINE void stop(void)
 {
 	if (!IS_UP(events))
-		WRITE_RELAXED(events.deserted, 1);
-	WRITE_RELAXED(events.recording, OFF);
+		WRITE_RELAXED(state->deserted, 1);
+	WRITE_RELAXED(state->recording, OFF);
 	gy_gate_try_open();
 }
 
@@ -420,57 +384,43 @@ static GY_NOINLINE void record_other(uint64_t where, uint64_t bytes, uintptr_t c
 		stack = gy_stacks_id(caller_pc);
 	if (!IS_UP(events_on))
 		stop();
-	else if (likely(self.buffer))
-		append(self.buffer, where, size, stack);
+	else if (likely(gy_events_self.buffer))
+		append(gy_events_self.buffer, where, size, stack);
 	else
 		record_first(where, size, stack);
 	errno = saved;
 }
 
-/* As append() does it, where nothing is special: calls nothing, but at its end. */
+GY_NOINLINE void *gy_event_append_rest(enum gy_append how, void *block, uint64_t where,
+				       uint64_t bytes, uintptr_t caller_pc)
+{
+	if (how != APPEND_OTHER)
+		publish(gy_events_self.buffer);
+	if (how != APPEND_PUBLISH)
+		record_other(where, bytes, caller_pc);
+	return block;
+}
+
+void gy_event_leave(void)
+{
+	publish(gy_events_self.buffer);
+}
+
 void gy_events_record(unsigned operation, unsigned class_index, const void *address, size_t bytes,
 		      uintptr_t caller_pc)
 {
-	uint64_t where = (uint64_t)operation << 56 | (uint64_t)class_index << 48 |
+	uint64_t where = gy_event_where(operation, class_index, NULL) |
 			 GYRE_RECORD_ADDRESS((uintptr_t)address);
-	struct buffer *buffer = self.buffer;
+	struct gy_event_buffer *buffer = gy_events_self.buffer;
+	enum gy_append how = APPEND_OTHER;
 	uint64_t ticks;
-	uint32_t at;
 
-	if (unlikely(!IS_UP(events_on)) || unlikely(!buffer) || unlikely(buffer->depth) ||
-	    unlikely(bytes >= GYRE_RECORD_PAGES)) { /* RING-8 holds */
-		record_other(where, bytes, caller_pc);
-		return;
-	}
-	WRITE_RELAXED(buffer->depth, 1);
-	__atomic_signal_fence(__ATOMIC_SEQ_CST);
-	step();
-	if (unlikely(__atomic_load_n(&events.recording, __ATOMIC_ACQUIRE) != PLAIN)) { /* RING-7 */
-		publish(buffer);
-		record_other(where, bytes, caller_pc);
-		return;
-	}
-	ticks = gy_ticks_counter();
-	step();
-	at = claim(&buffer->claimed);
-	step();
-	fill(buffer, at, ticks, where, (uint32_t)bytes, 0);
-	__atomic_signal_fence(__ATOMIC_SEQ_CST);
-	step();
-	if (unlikely(buffer->committed != at) ||
-	    unlikely((int32_t)(at + 1 - READ_RELAXED(buffer->due)) >= 0)) {
-		publish(buffer);
-		return;
-	}
-	__atomic_store_n(&buffer->committed, at + 1, __ATOMIC_RELEASE);
-	step();
-	__atomic_store_n(&buffer->depth, 0, __ATOMIC_RELEASE);
-	__atomic_signal_fence(__ATOMIC_SEQ_CST);
-	step();
-	if (unlikely(READ_RELAXED(buffer->claimed) != at + 1)) {
-		append_begin(buffer);
-		publish(buffer);
-	}
+	if (likely(bytes < GYRE_RECORD_PAGES))
+		how = gy_event_open(buffer, &ticks);
+	if (likely(how == APPEND_DONE))
+		how = gy_event_close(buffer, ticks, where, (uint32_t)bytes);
+	if (unlikely(how != APPEND_DONE))
+		gy_event_append_rest(how, NULL, where, bytes, caller_pc);
 }
 
 /* ------------------------------------------------------------------ begin and end */
@@ -479,7 +429,7 @@ static uint32_t kind_of_recording(void)
 {
 	gy_ticks(); /* finds out */
 	if (READ_RELAXED(gy_ticks_kind) != GY_TICKS_COUNTER || IS_UP(events_stacks) ||
-	    READ_RELAXED(events.exiting))
+	    READ_RELAXED(state->exiting))
 		return OTHER;
 	return PLAIN;
 }
@@ -488,9 +438,9 @@ static uint32_t kind_of_recording(void)
 static void begin_locked(void)
 {
 	ship_all_locked(SHIP_END, false, false);
-	WRITE_RELAXED(events.deserted, 0);
+	WRITE_RELAXED(state->deserted, 0);
 	WRITE_RELAXED(registry.begun, 1);
-	__atomic_store_n(&events.recording, kind_of_recording(), __ATOMIC_RELEASE);
+	__atomic_store_n(&state->recording, kind_of_recording(), __ATOMIC_RELEASE);
 	gy_gate_close();
 	__atomic_thread_fence(__ATOMIC_SEQ_CST);
 }
@@ -503,7 +453,7 @@ static void nap(long ns)
 	gy_sys_futex_wait(&never, 0, &time, false);
 }
 
-/* RING-7: every thread has seen events.recording, or is in an append that its buffer shows. */
+/* RING-7: every thread has seen what recording is, or is in an append that its buffer shows. */
 static void let_all_see(void)
 {
 	__atomic_thread_fence(__ATOMIC_SEQ_CST);
@@ -517,10 +467,12 @@ static void let_all_see(void)
  * [lock: registry] */
 static void wait_for_appends_locked(void)
 {
+	const struct gy_event_buffer *own = gy_events_self.buffer;
 	unsigned naps = 0;
 
-	for (const struct buffer *buffer = registry.first; buffer; buffer = buffer->following) {
-		for (unsigned spins = 0; buffer != self.buffer && naps < WAIT_NAPS; spins++) {
+	for (const struct gy_event_buffer *buffer = registry.first; buffer;
+	     buffer = buffer->following) {
+		for (unsigned spins = 0; buffer != own && naps < WAIT_NAPS; spins++) {
 			if (!__atomic_load_n(&buffer->depth, __ATOMIC_ACQUIRE))
 				break;
 			if (spins < WAIT_SPINS)
@@ -533,21 +485,21 @@ static void wait_for_appends_locked(void)
 
 static void end_locked(void)
 {
-	__atomic_store_n(&events.recording, OFF, __ATOMIC_RELEASE);
+	__atomic_store_n(&state->recording, OFF, __ATOMIC_RELEASE);
 	gy_gate_open();
 	let_all_see();
 	wait_for_appends_locked();
-	ship_all_locked(SHIP_END, false, !READ_RELAXED(events.deserted));
+	ship_all_locked(SHIP_END, false, !READ_RELAXED(state->deserted));
 	WRITE_RELAXED(registry.begun, 0);
 }
 
 static void go_on_locked(enum ship_reason reason, bool waited)
 {
-	uint32_t recording = READ_RELAXED(events.recording);
+	uint32_t recording = READ_RELAXED(state->recording);
 
 	/* Not where a thread has just said that it is over. */
 	if (recording != OFF)
-		__atomic_compare_exchange_n(&events.recording, &recording, kind_of_recording(),
+		__atomic_compare_exchange_n(&state->recording, &recording, kind_of_recording(),
 					    false, __ATOMIC_RELEASE, __ATOMIC_RELAXED);
 	ship_all_locked(reason, waited, true);
 }
@@ -561,12 +513,12 @@ bool gy_events_follow(bool asked)
 {
 	bool recording;
 
-	if (!gy_events_need_follow() || self.inside)
+	if (!gy_events_need_follow() || gy_events_self.inside)
 		return false;
 	registry_enter();
 	if (IS_UP(events_stacks))
 		gy_stacks_make();
-	if (registry.begun && !(IS_UP(events_on) && READ_RELAXED(events.recording)))
+	if (registry.begun && !(IS_UP(events_on) && READ_RELAXED(state->recording)))
 		end_locked();
 	if (IS_UP(events_on) && !registry.begun)
 		begin_locked();
@@ -581,15 +533,18 @@ void gy_events_read_stats(struct gy_events_stats *stats)
 {
 	*stats = (struct gy_events_stats){
 		.available = GYRE_PROBES && gy_option(GY_OPT_events),
-		.recording = READ_RELAXED(registry.begun) && READ_RELAXED(events.recording),
+		.recording = READ_RELAXED(registry.begun) && READ_RELAXED(state->recording),
 		.dropped = READ_RELAXED(registry.dropped),
 		.shipped = READ_RELAXED(registry.shipped),
 		.buffers = READ_RELAXED(registry.buffers)};
-	if (self.inside)
+	if (gy_events_self.inside)
 		return;
 	registry_enter();
-	for (const struct buffer *buffer = registry.first; buffer; buffer = buffer->following)
-		stats->waiting += READ_RELAXED(buffer->committed) - READ_RELAXED(buffer->sent);
+	for (struct gy_event_buffer *buffer = registry.first; buffer; buffer = buffer->following) {
+		gy_lock_acquire(&buffer->lock); /* RING-9 */
+		stats->waiting += READ_RELAXED(buffer->committed) - buffer->sent;
+		gy_lock_release(&buffer->lock);
+	}
 	stats->recorded = READ_RELAXED(registry.recorded) + stats->waiting;
 	registry_leave();
 }
@@ -604,9 +559,9 @@ void gy_events_init(void)
 /* exit, or a return from main: what other destructors still do is told one by one. */
 __attribute__((destructor)) static void process_end(void)
 {
-	if (!READ_RELAXED(registry.begun) || self.inside)
+	if (!READ_RELAXED(registry.begun) || gy_events_self.inside)
 		return;
-	WRITE_RELAXED(events.exiting, 1);
+	WRITE_RELAXED(state->exiting, 1);
 	registry_enter();
 	go_on_locked(SHIP_PROCESS_EXIT, false);
 	registry_leave();
@@ -615,8 +570,8 @@ __attribute__((destructor)) static void process_end(void)
 void gy_events_fork_prepare(void)
 {
 	registry_enter();
-	if (self.buffer)
-		ship(self.buffer, SHIP_FORK, true);
+	if (gy_events_self.buffer)
+		ship(gy_events_self.buffer, SHIP_FORK, true);
 }
 
 void gy_events_fork_parent(void)
@@ -625,14 +580,14 @@ void gy_events_fork_parent(void)
 }
 
 /* The threads of the other buffers are not here, and neither is a tracer, unless it says so. */
-static void forget_locked(struct buffer *buffer)
+static void forget_locked(struct gy_event_buffer *buffer)
 {
 	gy_lock_init(&buffer->lock, GY_RANK_event_buffer);
 	buffer->claimed = buffer->committed = buffer->sent = buffer->seen = buffer->full = 0;
 	due_later(buffer);
 	buffer->overrun = buffer->next = buffer->dropped = 0;
-	buffer->tid = buffer == self.buffer ? (uint32_t)gy_sys_gettid() : 0;
-	if (buffer != self.buffer)
+	buffer->tid = buffer == gy_events_self.buffer ? (uint32_t)gy_sys_gettid() : 0;
+	if (buffer != gy_events_self.buffer)
 		buffer->depth = 0;
 }
 
@@ -650,12 +605,12 @@ static void ask_switches(void)
 
 void gy_events_fork_child(void)
 {
-	for (struct buffer *buffer = registry.first; buffer; buffer = buffer->following)
+	for (struct gy_event_buffer *buffer = registry.first; buffer; buffer = buffer->following)
 		forget_locked(buffer);
 	registry.begun = 0;
 	registry.recorded = registry.dropped = registry.shipped = 0;
-	events.recording = OFF;
-	self.next = self.dropped = 0;
+	state->recording = OFF;
+	gy_events_self.next = gy_events_self.dropped = 0;
 	gy_stacks_fork_child();
 	gy_gate_open();
 	registry_leave();
@@ -667,7 +622,7 @@ void gy_events_fork_child(void)
 void gy_events_check(void)
 {
 	registry_enter();
-	for (struct buffer *buffer = registry.first; buffer; buffer = buffer->following) {
+	for (struct gy_event_buffer *buffer = registry.first; buffer; buffer = buffer->following) {
 		gy_lock_acquire(&buffer->lock);
 		CHECK(READ_RELAXED(buffer->committed) - buffer->sent <= RECORDS); /* RING-3 */
 		gy_lock_release(&buffer->lock);

@@ -13,7 +13,7 @@
  *
  *	buffer   [ r r r r r r r r . . . . . . . . | . . . . . . . . . . . . . . . . ]
  *	               ^ sent        ^ committed
- *	                             ^ claimed          counters that only grow, modulo 1024
+ *	                             ^ claimed          counters that only grow, modulo 2048
  *
  * A signal handler may interrupt its thread between any two instructions here, and allocate:
  *
@@ -22,7 +22,7 @@
  * RING-2  The outermost append of a thread alone publishes (`committed`), up to what is claimed:
  *         all below is written, because the appends inside it have returned. It looks again after
  *         it has said that it is out, so nothing claimed is left unpublished.
- * RING-3  sent <= committed <= claimed, claimed - sent <= 1024. Slots [sent, committed) are not
+ * RING-3  sent <= committed <= claimed, claimed - sent <= 2048. Slots [sent, committed) are not
  *         written to, the others not read from outside.
  * RING-4  `sent` moves under the buffer's lock. Its thread takes that lock, and the registry's,
  *         only while it counts as inside an append: a handler that comes meanwhile never ships.
@@ -36,6 +36,11 @@
  *         appended after that.
  * RING-8  Whenever a thread is outside of all appends, there is room for one more record: the
  *         outermost append looks, when `claimed` has come to `due`, the end of a half, and ships.
+ *
+ * RING-9  A buffer that was shipped empty by its own thread begins anew at its first record: the
+ *         three counters go on to the next multiple of 2048, `claimed` by one instruction and only
+ *         if no handler has claimed meanwhile. So in the ordinary case one half is written to again
+ *         and again, and stays in the cache; the other one is for handlers amid a flush.
  *
  * A thread's end ships its buffer and gives it to the next thread. What the thread records after
  * that (destructors of other keys) is shipped at once, one by one. So is all that comes after the

@@ -16,7 +16,7 @@ demo="$build procps"
 test="$build g++ libcriterion-dev clang-tidy bpftrace gdb spin valgrind procps util-linux man-db groff-base python3
 libpython3.11-testsuite redis-server redis-tools git sqlite3 perl libjemalloc2 golang-go chromium"
 bench="$build g++ valgrind libjemalloc2 libtcmalloc-minimal4 libmimalloc2.0 redis-server redis-tools python3 procps libgc-dev
-golang-go"
+golang-go bpftrace heaptrack"
 
 case "${1:-}" in
 build) want=$build ;;

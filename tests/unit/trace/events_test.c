@@ -289,7 +289,9 @@ Test(events, a_record_says_what_happened)
 /* Batches are halves; the buffer wraps; nothing is lost at any number of records. */
 Test(events, every_number_of_records_is_shipped_whole)
 {
-	for (unsigned n = 0; n < 3000; n += n < 20 || (n > 500 && n < 520) ? 1 : 37) {
+	const unsigned half = GYRE_BATCH_RECORDS / 2; /* two records a turn */
+
+	for (unsigned n = 0; n < half * 5; n += n < 20 || (n > half - 8 && n < half + 8) ? 1 : 37) {
 		begin();
 		for (unsigned i = 0; i < n; i++)
 			unit_free(unit_malloc(16));
@@ -566,18 +568,30 @@ static void *record_on(void *argument)
 	return NULL;
 }
 
+/* The same by the halves of malloc and free that record (recorded.c). */
+static void *churn_until(void *argument)
+{
+	uint64_t rng = (uintptr_t)argument;
+
+	while (!READ_RELAXED(stop))
+		churn_some(&rng, 10000);
+	return NULL;
+}
+
 /* Handlers that record, wherever they come. */
-Test(events, RING_1_handlers_between_any_two_instructions)
+static void handlers_come(void *(*work)(void *))
 {
 	struct sigaction action = {.sa_handler = handler, .sa_flags = SA_RESTART};
 	pthread_t threads[THREADS], signaller;
 	struct gy_events_stats before, after;
 
+	stop = 0;
+	made = in_handler = 0;
 	sigaction(SIGUSR1, &action, NULL);
 	gy_events_read_stats(&before);
 	begin();
 	for (unsigned i = 0; i < THREADS; i++)
-		pthread_create(&threads[i], NULL, record_on, NULL);
+		pthread_create(&threads[i], NULL, work, NULL);
 	pthread_create(&signaller, NULL, signal_all, threads);
 	for (unsigned i = 0; i < 300; i++) {
 		unit_sleep_ms(1);
@@ -591,10 +605,24 @@ Test(events, RING_1_handlers_between_any_two_instructions)
 	end();
 	gy_events_read_stats(&after);
 	cr_assert_gt(in_handler, 100u);
-	cr_assert_eq(heard->records[GYRE_RECORD_NEW], made);
+	cr_assert_eq(heard->records[GYRE_RECORD_NEW] + heard->records[GYRE_RECORD_MALLOC] +
+			     heard->records[GYRE_RECORD_FREE],
+		     made);
 	cr_assert_eq(heard->records[GYRE_RECORD_BARRIER] + after.dropped - before.dropped,
 		     in_handler);
 }
+
+Test(events, RING_1_handlers_between_any_two_instructions)
+{
+	handlers_come(record_on);
+}
+
+Test(events, RING_1_handlers_within_malloc_and_free)
+{
+	handlers_come(churn_until);
+}
+
+#define FLOOD (GYRE_BATCH_RECORDS + 200u)
 
 /* A handler that comes while the thread ships, and records more than there is room for. */
 static void flood(void)
@@ -604,7 +632,7 @@ static void flood(void)
 	if (inside || heard->batches < 3 || heard->batches > 5)
 		return;
 	inside = true;
-	for (unsigned i = 0; i < 700; i++)
+	for (unsigned i = 0; i < FLOOD; i++)
 		gy_events_record(GYRE_RECORD_BARRIER, 0, &in_handler, i, 0);
 	inside = false;
 }
@@ -624,7 +652,7 @@ Test(events, RING_5_what_finds_no_room_is_a_gap)
 	cr_assert_gt(after.dropped - before.dropped, 0u);
 	cr_assert_eq(heard->records[GYRE_RECORD_NEW], 20000u);
 	cr_assert_eq(heard->records[GYRE_RECORD_BARRIER] + after.dropped - before.dropped,
-		     700u * 3);
+		     FLOOD * 3);
 	cr_assert_eq(heard->threads[0].gap, after.dropped - before.dropped);
 }
 
@@ -671,7 +699,7 @@ static void leave(void *argument)
 {
 	(void)argument;
 	heard->thread_count = 0;
-	for (unsigned i = 0; i < 700; i++)
+	for (unsigned i = 0; i < GYRE_BATCH_RECORDS; i++)
 		unit_free(unit_malloc(32));
 	atexit(late_exit);
 	exit(0);
@@ -685,8 +713,8 @@ Test(events, exit_ships_what_waits)
 	child = unit_child_run(leave, NULL);
 	unit_assert_exit(child, 0);
 	cr_assert_geq(heard->reasons[4], 1u);
-	cr_assert_eq(heard->records[GYRE_RECORD_MALLOC], 701u);
-	cr_assert_eq(heard->records[GYRE_RECORD_FREE], 701u);
+	cr_assert_eq(heard->records[GYRE_RECORD_MALLOC], GYRE_BATCH_RECORDS + 1);
+	cr_assert_eq(heard->records[GYRE_RECORD_FREE], GYRE_BATCH_RECORDS + 1);
 	heard->errors = 0;
 	end();
 }
