@@ -577,22 +577,16 @@ static bool large_free_kept(void *block)
 /* Apart, so that it is jumped to: with the gate closed every free comes by gy_heap_free. */
 static GY_NOINLINE void free_slow(void *block, uintptr_t caller_pc)
 {
-	if (block && !sampled_free(block, "free", caller_pc) && !large_free_kept(block))
+	if (block && !large_free_kept(block) && !sampled_free(block, "free", caller_pc))
 		free_any(block, caller_pc); /* the others keep errno, too */
 }
 
 void gy_heap_free(void *block, uintptr_t caller_pc)
 {
 	if (unlikely(gy_gate_is_closed()))
-<<<<<<< HEAD
 		gy_heap_hooks.free_recorded(block, caller_pc);
 	else
 		free_slow(block, caller_pc);
-=======
-		free_recorded(block, caller_pc);
-	else if (!large_free_kept(block) && !sampled_free(block, "free", caller_pc))
-		free_any(block, caller_pc); /* the others keep errno, too */
->>>>>>> 29524c407cc5e2c9079bf29d9819f6dccfbc2257
 }
 
 /* Can a block of this span have come from a request of `bytes`, aligned to `alignment`? (HEAP-2) */
