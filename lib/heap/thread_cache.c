@@ -36,7 +36,7 @@
 #define BATCH_BYTES ((size_t)16 << 10)
 #define BATCH_MIN 2u
 #define BATCH_MAX 512u
-#define LOOK_EVERY 1u /* slow paths */
+#define LOOK_EVERY 2u /* slow paths */
 #define PREFETCH_MAX 64u
 #define FIRST_BYTES 512u /* of capacity at a bin's first refill */
 #define FIRST_MIN 4u
