@@ -105,7 +105,9 @@ TEST_BIN := $(patsubst %.cc,$(O)/%,$(patsubst %.c,$(O)/%,$(TEST_SRC)))
 BENCH_SRC := $(sort $(wildcard tests/bench/*.c tests/bench/*.cc))
 BENCH_BIN := $(patsubst %.cc,$(O)/%,$(patsubst %.c,$(O)/%,$(BENCH_SRC)))
 EXAMPLE_SRC := $(sort $(wildcard tests/examples/*.c))
-EXAMPLE_BIN := $(EXAMPLE_SRC:%.c=$(O)/%)
+KV_SRC := $(sort $(wildcard tests/examples/kv/*.c))
+KV_BIN := $(if $(KV_SRC),$(O)/tests/examples/kv/kv)
+EXAMPLE_BIN := $(EXAMPLE_SRC:%.c=$(O)/%) $(KV_BIN)
 MEASURE_SRC := $(sort $(wildcard kernel-notes/measure/*.c))
 MEASURE_BIN := $(MEASURE_SRC:%.c=$(O)/%)
 
@@ -269,6 +271,11 @@ $(O)/tests/%: tests/%.cc $(COMMON)
 	@mkdir -p $(@D)
 	$(call say,TESTCXX,$<)$(CXX) -std=gnu++17 $(CFLAGS) $(WARN_CXX) $(DEFS) -pthread -fno-builtin $(TEST_FLAGS_$(test_name)) \
 	$(INCLUDE) -Itests -MMD -MP -MF $@.d -o $@ $< $(link_with) $(TEST_LIBS_$(test_name)) -ldl
+# tests/examples/kv/*.c   one program of several files
+$(KV_BIN): $(KV_SRC) $(wildcard tests/examples/kv/*.h) $(COMMON)
+	@mkdir -p $(@D)
+	$(call say,TESTCC,tests/examples/kv)$(CC) $(TEST_CFLAGS) $(INCLUDE) -o $@ $(KV_SRC) -L$(O) -lgyre \
+	-Wl,-rpath,$(ABS_O) -luring
 $(O)/kernel-notes/%: kernel-notes/%.c $(COMMON)
 	@mkdir -p $(@D)
 	$(call say,CC,$<)$(CC) -std=gnu11 -O2 -g $(WARN) -D_GNU_SOURCE -MMD -MP -MF $@.d -o $@ $< -pthread
