@@ -264,6 +264,35 @@ Test(mark_graph, MARK_4_no_memory_for_queues)
 	}
 }
 
+/* SCAN-3: so many large objects at once that the stack of pieces has no room for all. */
+Test(mark_graph, more_pieces_than_the_stack_holds)
+{
+	const uint32_t large = GY_MARK_PIECES + 20;
+	struct gy_marker *marker = begin();
+
+	graph.nodes = calloc(large + 300, sizeof(*graph.nodes));
+	cr_assert_not_null(graph.nodes);
+	made_nodes(LARGE, large);
+	made_nodes(NODE, 300);
+	for (uint32_t i = 0; i < large; i++) { /* to each node, from the last pieces */
+		graph.nodes[i].start[edge_word(LARGE, 290)] = graph.nodes[large + i].start;
+		graph.nodes[i].start[edge_word(LARGE, 299)] = graph.nodes[large + 299 - i].start;
+		gy_mark_word(marker, (uintptr_t)graph.nodes[i].start);
+	}
+	gy_mark_drain(marker, 1);
+	gy_marker_give(marker);
+	cr_assert(!gy_mark_idle());
+	marker = gy_marker_take();
+	gy_mark_drain(marker, SIZE_MAX);
+	gy_marker_give(marker);
+	cr_assert(gy_mark_idle());
+	for (uint32_t i = 0; i < 300; i++) {
+		bool led_to = i < large || i >= 300 - large;
+
+		cr_assert_eq(made_is_scanned(graph.nodes[large + i].start), led_to, "node %u", i);
+	}
+}
+
 /* ------------------------------------------------------------------ several at once */
 
 static uint32_t running;   /* [atomic] */
