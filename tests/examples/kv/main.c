@@ -5,6 +5,7 @@
  */
 #include "kv.h"
 
+#include <errno.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
@@ -105,7 +106,8 @@ int main(int argc, char **argv)
 	fflush(stdout);
 	left = (struct timespec){(time_t)seconds, 0};
 	gyre_blocking_begin();
-	sigtimedwait(&ends, NULL, seconds ? &left : NULL);
+	while (sigtimedwait(&ends, NULL, seconds ? &left : NULL) < 0 && errno == EINTR)
+		;
 	gyre_blocking_end();
 	net_stop();
 	janitor_stop();
