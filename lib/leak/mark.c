@@ -6,8 +6,8 @@
  *	word found -> ring of targets -> ring of bits -> stack -> ring of blocks -> read its words
  *	   prefetch: page's record    the bit                  the block's first lines
  *
- * One thread marks: bits are changed without atomics. In `marks` a live block's bit is 1 while it is
- * white and 0 once it is reached: one look tells both that it is there and that it is new, and what
+ * One thread marks: bits are changed without atomics. In `marks` a live block's bit is 1 while it
+ * is white and 0 once it is reached: one look tells both that it is there and that it is new. What
  * is left at the end are the candidates.
  *
  * MARKER-1  A block is pushed once, when it stops being white, and read once. One that holds the

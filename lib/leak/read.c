@@ -9,6 +9,8 @@
  *         memory. Where that file cannot be read, everything is.
  * READ-2  Of mappings that cannot be written, only anonymous pages are read (bit 61 not set): what
  *         was written before it was protected, and not what comes from a file.
+ *         Of long ranges it is asked where there is memory (PAGEMAP_SCAN, Linux 6.7): page by page
+ *         a sanitizer's shadow, or another runtime's reserve, would take hours.
  * READ-3  A word that straddles the end of a mapping is none.
  */
 #include "leak/scan.h"
@@ -21,6 +23,9 @@
 
 #define PRESENT_OR_SWAPPED (3ull << 62)
 #define OF_FILE (1ull << 61)
+#define PAGE_MASK (GY_KERNEL_PAGE_BYTES - 1)
+#define SPARSE_BYTES ((uintptr_t)4 << 20) /* shorter ranges are asked for page by page */
+#define REGIONS 64u
 
 ssize_t gy_leak_copy(struct gy_leak_scan *scan, uintptr_t from, void *to, size_t bytes)
 {
@@ -69,10 +74,52 @@ static bool read_run(struct gy_leak_scan *scan, uintptr_t start, uintptr_t end)
 	return true;
 }
 
+/* The same for a long range, of which the kernel tells what is there without going through what is
+ * not: a sparse mapping may have terabytes. False: it cannot tell. */
+static bool read_sparse(struct gy_leak_scan *scan, uintptr_t start, uintptr_t end,
+			bool anonymous_only, bool *whole)
+{
+	struct gy_page_region regions[REGIONS];
+	int count = REGIONS;
+
+	*whole = true;
+	while (count == (int)REGIONS && start < end) { /* not by walk_end: kernel-notes/pagemap.md */
+		count = scan->pagemap < 0 || scan->scan_refused
+				? -EBADF
+				: gy_sys_populated(scan->pagemap, start & ~PAGE_MASK,
+						   gy_round_up(end, GY_KERNEL_PAGE_BYTES),
+						   anonymous_only, regions, REGIONS);
+		if (count < 0) {
+			scan->scan_refused = true;
+			return false;
+		}
+		for (int i = 0; i < count; i++) {
+			uintptr_t low = MAX(start, regions[i].start);
+			uintptr_t high = MIN(end, regions[i].end);
+
+			if (low < high && !read_run(scan, low, high)) {
+				*whole = false;
+				return true;
+			}
+			start = MAX(start, regions[i].end);
+		}
+		if (!gy_leak_pace(scan, (size_t)64 << 10)) {
+			*whole = false;
+			return true;
+		}
+	}
+	return true;
+}
+
 bool gy_leak_read(struct gy_leak_scan *scan, uintptr_t start, uintptr_t end, bool anonymous_only)
 {
+	bool whole;
+
 	start = gy_round_up(start, sizeof(uintptr_t));
 	end &= ~(sizeof(uintptr_t) - 1);
+	if (end > start && end - start >= SPARSE_BYTES &&
+	    read_sparse(scan, start, end, anonymous_only, &whole))
+		return whole;
 	while (start < end) {
 		uintptr_t low = start & ~(GY_KERNEL_PAGE_BYTES - 1), run = start;
 		size_t count = MIN((end - low + GY_KERNEL_PAGE_BYTES - 1) / GY_KERNEL_PAGE_BYTES,

@@ -79,7 +79,7 @@ static void find_holes(struct gy_leak_scan *scan)
 	scan->hole_count = MIN(gy_own_memory_copy(scan->holes, GY_LEAK_OWN_MOST),
 			       (size_t)GY_LEAK_OWN_MOST);
 	add_own_data(scan);
-	add_hole(scan, (uintptr_t)&gy_map, (uintptr_t)(&gy_map + 1)); /* the first block's address */
+	add_hole(scan, (uintptr_t)&gy_map, (uintptr_t)(&gy_map + 1)); /* the heap's base */
 	for (size_t i = 0; i < scan->task_count; i++)
 		add_hole(scan, scan->tasks[i].dead_low, scan->tasks[i].dead_high);
 	sort_ranges(scan->holes, scan->hole_count);

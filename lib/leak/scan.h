@@ -102,7 +102,7 @@ struct gy_leak_scan {
 	uint32_t rounds_done;
 	int pagemap; /* descriptor */
 	int memory;  /* /proc/self/mem, where process_vm_readv is refused; -1: not opened */
-	bool read_refused;
+	bool read_refused, scan_refused; /* process_vm_readv, PAGEMAP_SCAN */
 	uint64_t root_bytes, heap_bytes; /* read in this round */
 	bool in_heap; /* what is read now is the heap's */
 	uint64_t epoll_words, timer_words, ignored;

@@ -8,6 +8,7 @@
 #include <fcntl.h>
 #include <linux/membarrier.h>
 #include <sched.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -361,6 +362,37 @@ long gy_sys_links(int fd)
 
 	SYS_RUN(fstat, result, fstat(fd, &status));
 	return result < 0 ? result : (long)status.st_nlink;
+}
+
+/* Linux 6.7: PAGEMAP_SCAN and its argument, which older headers do not have. */
+struct scan_argument {
+	uint64_t size, flags, start, end, walk_end, regions, region_count, max_pages;
+	uint64_t category_inverted, category_mask, category_anyof_mask, return_mask;
+};
+
+#define PAGEMAP_SCAN_REQUEST _IOWR('f', 16, struct scan_argument)
+#define PAGE_CATEGORY_FILE 4u
+#define PAGE_CATEGORY_PRESENT 8u
+#define PAGE_CATEGORY_SWAPPED 16u
+
+int gy_sys_populated(int pagemap, uintptr_t start, uintptr_t end, bool anonymous,
+		     struct gy_page_region *regions, size_t capacity)
+{
+	struct scan_argument argument = {
+		.size = sizeof(argument),
+		.start = start,
+		.end = end,
+		.regions = (uintptr_t)regions,
+		.region_count = capacity,
+		.category_inverted = anonymous ? PAGE_CATEGORY_FILE : 0,
+		.category_mask = anonymous ? PAGE_CATEGORY_FILE : 0,
+		.category_anyof_mask = PAGE_CATEGORY_PRESENT | PAGE_CATEGORY_SWAPPED,
+		.return_mask = PAGE_CATEGORY_PRESENT,
+	};
+	int result;
+
+	SYS_RUN(ioctl, result, ioctl(pagemap, PAGEMAP_SCAN_REQUEST, &argument));
+	return result;
 }
 
 bool gy_sys_readable(const void *address)

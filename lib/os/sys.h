@@ -78,6 +78,14 @@ bool gy_sys_signal_open(int number);
 int gy_sys_open(const char *path, int flags);
 ssize_t gy_sys_read_at(int fd, void *buffer, size_t bytes, uint64_t offset);
 ssize_t gy_sys_getdents(int fd, void *buffer, size_t bytes);
+/* Regions of [start, end) that have memory, present or swapped out; `anonymous`: and are no file's.
+ * `pagemap` is a descriptor of /proc/self/pagemap. How many, by address: fewer than capacity means
+ * that there are no more; or -errno (Linux before 6.7). */
+struct gy_page_region {
+	uint64_t start, end, categories;
+};
+int gy_sys_populated(int pagemap, uintptr_t start, uintptr_t end, bool anonymous,
+		     struct gy_page_region *regions, size_t capacity);
 /* Number of links of an open file; or -errno. */
 long gy_sys_links(int fd);
 /* True if eight bytes at `address` can be read. Touches nothing: the call that copies them in

@@ -52,6 +52,7 @@ int main(void)
 	pthread_t thread;
 
 	lose();
+	wipe_stack();
 	if (pthread_create(&thread, NULL, start_all, NULL))
 		return 3;
 	usleep(50000);
