@@ -8,6 +8,7 @@
 #include "control/control_page.h"
 #include "events.h"
 #include "fuzz.h"
+#include "leak/leak_report.h"
 #include "record_file.h"
 #include "record_sink.h"
 #include "trace/event_record.h"
@@ -78,6 +79,52 @@ static void pages(const char *folder)
 }
 
 /* ---------------------------------------------------------------- stacks, batches, texts */
+
+static void leak(const char *folder)
+{
+	static struct {
+		struct gyre_leak_header header;
+		struct gyre_leak_class classes[2];
+		struct gyre_leak_group groups[2];
+		struct gyre_leak_block blocks[3];
+		struct gyre_leak_step steps[2];
+	} all;
+	struct gyre_leak_header *header = &all.header;
+
+	memcpy(header->magic, GYRE_LEAK_MAGIC, sizeof(header->magic));
+	header->abi = GYRE_LEAK_ABI;
+	header->header_bytes = sizeof(*header);
+	header->total_bytes = sizeof(all);
+	header->class_offset = offsetof(__typeof__(all), classes);
+	header->group_offset = offsetof(__typeof__(all), groups);
+	header->block_offset = offsetof(__typeof__(all), blocks);
+	header->step_offset = offsetof(__typeof__(all), steps);
+	header->class_bytes = sizeof(all.classes[0]);
+	header->group_bytes = sizeof(all.groups[0]);
+	header->block_bytes = sizeof(all.blocks[0]);
+	header->step_bytes = sizeof(all.steps[0]);
+	header->class_room = header->class_count = 2;
+	header->group_room = header->group_count = 2;
+	header->block_room = header->block_count = 3;
+	header->step_room = header->step_count = 2;
+	header->state = GYRE_LEAK_DONE;
+	header->scan = 1;
+	header->rounds_done = 3;
+	header->lost_blocks = header->lost_samples = 3;
+	for (uint32_t i = 0; i < 2; i++) {
+		all.classes[i] = (struct gyre_leak_class){.object_bytes = 64, .lost_blocks = 3};
+		all.groups[i].depth = GYRE_LEAK_FRAMES - i;
+		all.groups[i].lost_samples = i + 1;
+		for (uint32_t frame = 0; frame < all.groups[i].depth; frame++)
+			all.groups[i].frames[frame] = 0x400000 + 16 * frame;
+		all.steps[i].group = i + 1;
+	}
+	for (uint32_t i = 0; i < 3; i++) {
+		all.blocks[i].group = i;
+		all.blocks[i].flags = i;
+	}
+	put(folder, "leak", "three", &all, sizeof(all));
+}
 
 static void stacks(const char *folder)
 {
@@ -215,6 +262,7 @@ int main(int argc, char **argv)
 		return 2;
 	pages(argv[1]);
 	stacks(argv[1]);
+	leak(argv[1]);
 	batches(argv[1]);
 	names(argv[1]);
 	recording(argv[1]);
