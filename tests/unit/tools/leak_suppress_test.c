@@ -3,6 +3,7 @@
 #include <criterion/criterion.h>
 
 #include <stdarg.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #include "../../../tools/gyre/leak_suppress.c"
@@ -62,14 +63,14 @@ Test(leak_suppress, patterns)
 /* A file of this text, read. */
 static struct gy_suppressions *read_text(const char *text)
 {
-	char path[] = "/tmp/suppressions-XXXXXX";
-	int file = mkstemp(path);
+	int file = memfd_create("suppressions", MFD_CLOEXEC);
 	struct gy_suppressions *suppressions;
+	char path[64];
 
 	cr_assert(file >= 0 && write(file, text, strlen(text)) == (ssize_t)strlen(text));
-	close(file);
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", file);
 	suppressions = gy_suppressions_read(path);
-	unlink(path);
+	close(file);
 	return suppressions;
 }
 
