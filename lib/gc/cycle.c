@@ -163,7 +163,7 @@ static int try_pause(struct gy_marker *marker)
 	gy_lock_acquire(&cycle.lock); /* CYCLE-3 */
 	gy_workers_expect();
 	GY_PROBE2(gc_pause_begin, READ_RELAXED(cycle.started), 0);
-	error = gy_world_stop(&report);
+	error = gy_world_stop_briefly(&report);
 	if (!error) {
 		gy_gc_step();
 		if (gy_roots_freeze(0))

@@ -37,7 +37,11 @@
  * STOP-10 The stopper must not lose its processor while it sends the signals: those not yet
  *         signalled would run for whole slices of the scheduler's, and the others stand meanwhile.
  *         So it takes a real-time priority for that time, if it may; and keeps clear of the
- *         timer's next tick, which is where the scheduler ends slices, whether it may or not.
+ *         timer's next tick, which is where the scheduler ends slices, whether it may or not. Nor
+ *         while it waits for the last: back at its own priority it would have to queue behind
+ *         whatever else the machine has to do, for milliseconds, with everybody standing. It keeps
+ *         the priority until all have come, and in a stop that is known to be brief until it ends;
+ *         waiting it sleeps, since it would keep a processor from those it waits for.
  */
 #include "mutator/world.h"
 
@@ -90,6 +94,8 @@ static struct {
 	pid_t hopeless;  /* STOP-9; 0: none */
 	struct gy_world_report report;
 	uint64_t begin_ns; /* when the flag went up first */
+	int policy;        /* STOP-10: what to go back to */
+	bool preferred;    /* STOP-10: for the time being */
 	pid_t named;      /* WORLD-4: of the last stop that was given up; 0: none */
 	uint8_t slept[SLEPT]; /* STOP-8: by tid, whether it was in a system call last time */
 	bool taken_told;  /* that the program has taken our signal */
@@ -364,7 +370,7 @@ static bool await_awake(void)
 static bool wait_arrivals(uint64_t until_ns, uint64_t end_ns)
 {
 	uint64_t pause_ns = WAIT_FIRST_NS, begin_ns = 0;
-	uint32_t early = EARLY;
+	uint32_t early = world.preferred ? 0 : EARLY;
 
 	for (;;) {
 		/* STOP-3: read before the records are. */
@@ -422,12 +428,23 @@ static void rest(uint64_t ns)
 	gy_sys_futex_wait(&nobody, 0, &time, false);
 }
 
-/* STOP-10. True: to be undone. */
-static bool priority_raise(int *before)
+/* STOP-10 */
+static void priority_raise(void)
 {
-	*before = gy_sys_policy();
-	return (*before == SCHED_OTHER || *before == SCHED_BATCH || *before == SCHED_IDLE) &&
-	       !gy_sys_policy_set(SCHED_FIFO, 1);
+	int before = gy_sys_policy();
+
+	if (world.preferred)
+		return;
+	world.policy = before;
+	world.preferred = (before == SCHED_OTHER || before == SCHED_BATCH || before == SCHED_IDLE) &&
+			  !gy_sys_policy_set(SCHED_FIFO, 1);
+}
+
+static void priority_restore(void)
+{
+	if (world.preferred)
+		gy_sys_policy_set(world.policy, 0);
+	world.preferred = false;
 }
 
 /* STOP-10. The coarse clock tells when the last tick was; its resolution is the time between
@@ -452,8 +469,8 @@ static void keep_clear_of_tick(void)
 
 static int stop_once(uint64_t until_ns, uint64_t end_ns)
 {
-	bool complete = false, ordered, preferred;
-	int error, policy;
+	bool complete = false, ordered;
+	int error;
 
 	gy_task_table_clear(&world.table);
 	world.expected = world.present = 0;
@@ -463,7 +480,7 @@ static int stop_once(uint64_t until_ns, uint64_t end_ns)
 	if (error)
 		return error;
 	keep_clear_of_tick();
-	preferred = priority_raise(&policy);
+	priority_raise();
 	gy_lock_acquire(&gy_mutators_lock); /* STOP-6 */
 	if (!world.begin_ns)
 		world.begin_ns = gy_now_ns();
@@ -473,9 +490,6 @@ static int stop_once(uint64_t until_ns, uint64_t end_ns)
 	gy_lock_release(&gy_mutators_lock);
 	for (unsigned i = 0; !complete && !error && i < LISTINGS_MOST; i++) {
 		send_signals();
-		if (preferred)
-			gy_sys_policy_set(policy, 0);
-		preferred = false;
 		if (!wait_arrivals(until_ns, end_ns))
 			return -EAGAIN;
 		error = find_new(&complete);
@@ -625,6 +639,7 @@ static int stop_locked(void)
 			return 0;
 		if (gy_world_is_stopping())
 			gy_world_flag_lower();
+		priority_restore();
 		if (error != -EAGAIN)
 			return error;
 		if (gy_now_ns() >= end_ns)
@@ -667,7 +682,7 @@ static void keep_stopped(void)
 	world.table.count = kept;
 }
 
-int gy_world_stop(struct gy_world_report *report)
+int gy_world_stop_briefly(struct gy_world_report *report)
 {
 	int error;
 
@@ -702,9 +717,19 @@ int gy_world_stop(struct gy_world_report *report)
 	return error;
 }
 
+int gy_world_stop(struct gy_world_report *report)
+{
+	int error = gy_world_stop_briefly(report);
+
+	if (!error)
+		priority_restore();
+	return error;
+}
+
 void gy_world_start(void)
 {
 	gy_world_flag_lower();
+	priority_restore();
 	gy_long_unbar();
 	gy_lock_release(&world.lock);
 }

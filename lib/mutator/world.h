@@ -83,6 +83,9 @@ int gy_world_init(void);
 /* The calling thread stops all others; any thread, a native one too. 0; -EDEADLK (WORLD-4), -EBUSY
  * (the program took our signal: named), -ENOMEM, or what kept it from reading /proc. */
 int gy_world_stop(struct gy_world_report *report);
+/* The same for work of less than a millisecond: the caller may keep a real-time priority until
+ * gy_world_start (STOP-10). */
+int gy_world_stop_briefly(struct gy_world_report *report);
 void gy_world_start(void);
 /* While stopped. */
 unsigned gy_world_count(void);
