@@ -10,11 +10,12 @@ GYRE_BUILD=${GYRE_BUILD:-$GYRE_SRC/build}
 seconds=${GYRE_DEMO_SECONDS:-4}
 gyre=$GYRE_BUILD/gyre
 service=$GYRE_BUILD/tests/examples/demo_service
-collected=$GYRE_BUILD/tests/examples/gc_service
+kv=$GYRE_BUILD/tests/examples/kv/kv
 
 work=$(mktemp -d) || exit 1
-pid=
+pid= load=
 finish() {
+	[ -z "$load" ] || kill "$load" 2>/dev/null
 	[ -z "$pid" ] || kill -TERM "$pid" 2>/dev/null
 	[ -z "$pid" ] || wait "$pid" 2>/dev/null
 	rm -rf "$work"
@@ -95,24 +96,49 @@ pid=
 grep served "$work/out" || { cat "$work/out"; failed=1; }
 
 step "Objects that nobody frees"
-say "Another service: a cache whose entries are replaced and never freed (tests/examples/gc_service.c). The"
-say "collector finds them, beside the program. A line for each cycle as it ends:"
-"$collected" 120 >"$work/collected" 2>&1 &
+say "Another service: a cache server with Redis's protocol (tests/examples/kv). Its table and values are objects"
+say "that nobody frees; the collector finds what was replaced, beside the program. redis-benchmark loads it."
+GYRE_OPTIONS=gc_minimum=4M "$kv" --port 0 --memory 16M --seconds 120 >"$work/kv" 2>&1 &
 pid=$!
-wait_ready "$work/collected"
+wait_ready "$work/kv"
+port=$(sed -n 's/^ready: .* port //p' "$work/kv")
+redis-benchmark -p "$port" -t set,get -n 100000000 -r 60000 -d 256 -c 20 -P 8 >/dev/null 2>&1 &
+load=$!
+sleep 1
+say "A line for each cycle as it ends:"
 run "gyre gc trace pid $pid duration ${seconds}s"
 timeout -s INT $((seconds + 20)) $privilege "$gyre" gc trace pid "$pid" duration "${seconds}s" 2>"$work/trace.err" >"$work/cycles" || failed=1
-head -n 12 "$work/cycles"
-tail -n 1 "$work/cycles"
+awk 'NR <= 12 { print } { last = $0 } END { if (NR > 12) print last }' "$work/cycles"
 grep -v '^Tracing' "$work/trace.err"
 say ""
 say "Where the time of a cycle goes:"
 run "gyre gc phases pid $pid count 2"
-timeout -s INT 20 $privilege "$gyre" gc phases pid "$pid" count 2 2>/dev/null || failed=1
+timeout -s INT 40 $privilege "$gyre" gc phases pid "$pid" count 2 2>/dev/null || failed=1
+say ""
+say "Each store of a pointer while the collector marks: what was overwritten, and who did it. Every one of them,"
+say "not a sample:"
+run "gyre barrier top pid $pid duration 3s interval 1s rows 3"
+timeout -s INT 24 $privilege "$gyre" barrier top pid "$pid" duration 3s interval 1s rows 3 2>/dev/null >"$work/barrier" || failed=1
+# the last screen that shows hits, and the sum
+awk '/^[0-9:]+ / { screen = ""; inside = 1 } inside { screen = screen $0 "\n" } /SLOT IN/ { good = 1 }
+     inside && $0 == "" && good && ++blank % 2 == 0 { last = screen; inside = good = 0 } { sum = $0 }
+     END { if (last == "") last = screen; printf "%s%s\n", last, sum }' "$work/barrier" | cut -c1-160
+kill "$load" 2>/dev/null
+wait "$load" 2>/dev/null
+load=
+
+step "A leak, in a process that runs"
+say "The server is asked to forget 20,000 blocks. Which blocks can nothing reach? Nothing is stopped to find out,"
+say "and what was lost before anybody looked is found too."
+redis-cli -p "$port" debug leak 20000 >/dev/null || failed=1
+run "gyre leak scan pid $pid"
+$privilege "$gyre" leak scan pid "$pid" >"$work/leak" 2>&1
+[ $? = 1 ] || failed=1 # 1: something is lost
+grep -vE '^ +0x' "$work/leak" | sed '/^Lost blocks that held most/,$d'
 kill -TERM "$pid"
 wait "$pid" || failed=1
 pid=
-grep served "$work/collected" || { cat "$work/collected"; failed=1; }
+grep served "$work/kv" || { cat "$work/kv"; failed=1; }
 say ""
 say "On your own program:   LD_PRELOAD=$GYRE_BUILD/libgyre.so ./service"
 say "                       $gyre alloc trace pid \$(pidof service)"
