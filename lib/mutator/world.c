@@ -436,8 +436,8 @@ static void priority_raise(void)
 	if (world.preferred)
 		return;
 	world.policy = before;
-	world.preferred = (before == SCHED_OTHER || before == SCHED_BATCH || before == SCHED_IDLE) &&
-			  !gy_sys_policy_set(SCHED_FIFO, 1);
+	if (before == SCHED_OTHER || before == SCHED_BATCH || before == SCHED_IDLE)
+		world.preferred = !gy_sys_policy_set(SCHED_FIFO, 1);
 }
 
 static void priority_restore(void)
