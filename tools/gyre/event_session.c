@@ -28,7 +28,7 @@
 
 #define POLL_MIN_MS 1
 #define POLL_MAX_MS 50
-#define CHECK_EVERY 64      /* batches between looks at the clock and at signals */
+#define CHECK_EVERY 4       /* batches between looks at the clock and at signals */
 #define ANSWER_MS 20u       /* for one question */
 #define ANSWER_FIRST_NS (2ull * 1000000000)
 #define ANSWER_LAST_NS (2ull * 1000000000)
@@ -174,6 +174,19 @@ static int tables_map(struct gy_event_session *session)
 
 /* ---------------------------------------------------------------- the ring */
 
+/* After the first signal all that is in the ring is still shown, which takes its time where events
+ * are written as they are; who signals again wants none of it. */
+static void look_for_impatience(struct gy_event_session *session)
+{
+	struct signalfd_siginfo signal_info;
+
+	if (session->mute || session->stop != STOP_SIGNAL || !session->plan.batch ||
+	    read(session->links.signal_fd, &signal_info, sizeof(signal_info)) <= 0)
+		return;
+	session->mute = true;
+	gy_out_info("What was still to be shown is left out");
+}
+
 static void look_outside(struct gy_event_session *session)
 {
 	struct signalfd_siginfo signal_info;
@@ -220,6 +233,7 @@ static int on_batch(void *context, void *data, size_t bytes)
 	/* Leave a ring that fills as fast as it is emptied, now and then. */
 	if (++session->since_check >= CHECK_EVERY) {
 		session->since_check = 0;
+		look_for_impatience(session);
 		look_outside(session);
 		if (session->stop == STOP_OUTPUT)
 			session->mute = true;

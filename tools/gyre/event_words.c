@@ -65,6 +65,9 @@ static int range_parse(struct gy_event_filter *filter, int *argc, char ***argv)
 			return -1;
 		if (dash[1] && bytes_parse(dash + 1, strlen(dash + 1), &filter->bytes_max))
 			return -1;
+		if (dash[1] && !filter->bytes_max) /* 0 would be no bound */
+			return gy_out_error("'%s' is no range for 'size': 64, 64-1K, 1K-, -64",
+					    text);
 	}
 	if (filter->bytes_max ? filter->bytes_min > filter->bytes_max : !filter->bytes_min)
 		return gy_out_error("'%s' is no range for 'size': 64, 64-1K, 1K-, -64", text);

@@ -101,6 +101,10 @@ static int attach_error(const struct gy_session *session, const char *probe, int
 			"process %d (%s) has no probe '%s'; its Gyre is older than this "
 			"command",
 			target->pid, target->comm, probe);
+	if (error == -ESTALE)
+		return gy_out_error("process %d (%s) has started another program, or unloaded the "
+				    "file with its probes, just now: try again",
+				    target->pid, target->comm);
 	if (error == -EPERM || error == -EACCES)
 		return gy_out_error("no right to attach to process %d (%s): %s", target->pid,
 				    target->comm,
@@ -128,6 +132,8 @@ static int image_attach(struct gy_session *session, const struct bpf_object *obj
 	int count = notes ? gy_notes_read(path, notes, GY_NOTES_MAX) : -ENOMEM;
 	int attached = 0, error = count < 0 ? count : 0;
 
+	if (count == -ENOENT || count == -ESRCH) /* it was there when the target was opened */
+		error = -ESTALE;
 	for (int i = 0; !error && i < count; i++) {
 		if (strcmp(notes[i].name, probe))
 			continue;
