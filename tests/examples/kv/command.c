@@ -392,7 +392,7 @@ static void expire(struct call *call, int64_t unit_ms, bool at)
 	if (entry && number <= (int64_t)call->now_ms)
 		table_remove(shard, hash, key, call->now_ms);
 	else if (entry)
-		entry->expires_ms = (uint64_t)number;
+		table_expire_at(shard, entry, (uint64_t)number);
 	table_unlock(shard);
 	reply_integer(call->out, entry != NULL);
 }
@@ -420,7 +420,7 @@ static void run_persist(struct call *call)
 	bool had = entry && entry->expires_ms;
 
 	if (had)
-		entry->expires_ms = 0;
+		table_expire_at(shard, entry, 0);
 	table_unlock(shard);
 	reply_integer(call->out, had);
 }

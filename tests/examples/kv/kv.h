@@ -90,6 +90,7 @@ bool table_remove(struct shard *shard, uint32_t hash, struct bytes key, uint64_t
 
 struct value *value_new(size_t length); /* NULL: no memory */
 
+void table_expire_at(struct shard *shard, struct entry *entry, uint64_t expires_ms);
 void table_expire(uint64_t now_ms); /* a part of the table; called again and again */
 void table_clear(void);
 size_t table_count(void);

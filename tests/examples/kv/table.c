@@ -27,6 +27,7 @@ struct shard {
 	struct gyre_mutex lock;
 	struct bucket *buckets;
 	size_t mask, count, hand;
+	size_t timed; /* entries that expire */
 	uint32_t clock;
 } __attribute__((aligned(64)));
 
@@ -96,6 +97,7 @@ static void unlink_entry(struct shard *shard, struct entry **link)
 
 	add_bytes(-entry_bytes(entry)); /* TABLE-1 */
 	shard->count--;
+	shard->timed -= entry->expires_ms != 0;
 	gyre_set(link, entry->next); /* TABLE-2 */
 }
 
@@ -257,9 +259,15 @@ enum stored table_store(struct shard *shard, uint32_t hash, struct bytes key, st
 		shard->count++;
 	}
 	if (expires_ms != KEEP)
-		entry->expires_ms = expires_ms;
+		table_expire_at(shard, entry, expires_ms);
 	entry->used = ++shard->clock;
 	return STORED;
+}
+
+void table_expire_at(struct shard *shard, struct entry *entry, uint64_t expires_ms)
+{
+	shard->timed += (size_t)(expires_ms != 0) - (size_t)(entry->expires_ms != 0);
+	entry->expires_ms = expires_ms;
 }
 
 /* A few shards at a time. */
@@ -272,7 +280,7 @@ void table_expire(uint64_t now_ms)
 		uint64_t expired = 0;
 
 		gyre_mutex_lock(&shard->lock);
-		for (size_t bucket = 0; bucket <= shard->mask; bucket++) {
+		for (size_t bucket = 0; shard->timed && bucket <= shard->mask; bucket++) {
 			struct entry **link = &shard->buckets[bucket].first;
 
 			while (*link) {
