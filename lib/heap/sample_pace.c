@@ -2,6 +2,7 @@
 #include "heap/sample_pace.h"
 
 #include "base/config.h"
+#include "base/probe.h"
 #include "heap/page_heap.h" /* gy_heap_tick */
 #include "os/clock.h"
 
@@ -9,6 +10,7 @@
 #define LOOK_TICKS 2u /* while stretched */
 #define LOOK_FEW 8u   /* samples, while stretched in a process without a coarse clock */
 #define PACED_FROM ((uint64_t)256 << 10)
+#define TOLD_MOST 2500u /* samples a second, PACE-4 */
 #define SECOND_NS ((uint64_t)1000000000)
 
 static void restart(struct gy_sample_pace *pace, uint64_t now_ns)
@@ -32,6 +34,8 @@ static unsigned wanted_stretch(const struct gy_sample_pace *pace, uint64_t elaps
 
 	if (!most || gy_option(GY_OPT_sample) < PACED_FROM) /* PACE-3 */
 		return 0;
+	if (GY_PROBE_ENABLED(alloc_sample) || GY_PROBE_ENABLED(free_sample))
+		most = MIN(most, TOLD_MOST);
 	/* at most 2^16 * 2^6 * 2^30: what it would be without a stretch */
 	each_second = ((uint64_t)pace->samples << pace->stretch) * SECOND_NS / MAX(elapsed_ns, 1);
 	while (wanted < GY_STRETCH_MAX && each_second >> wanted > most)

@@ -16,6 +16,8 @@
  * PACE-2  When the stretch falls, intervals under way begin anew (thread_cache.c): they have no
  *         memory, so that is fair, and no class stays coarse for long.
  * PACE-3  Who asks for samples closer than PACED_FROM bytes gets them all.
+ * PACE-4  A sample that a tracer is told of costs two traps, at birth and end: some 4 us. So while
+ *         one listens a thread takes a quarter as many, which is a hundredth of its time at most.
  */
 #ifndef GY_HEAP_SAMPLE_PACE_H
 #define GY_HEAP_SAMPLE_PACE_H

@@ -2,6 +2,7 @@
 #include "heap/sample_pace.h"
 
 #include "base/config.h"
+#include "base/probe.h"
 #include "heap/heap.h"
 #include "os/clock.h"
 #include "trace/sampler.h"
@@ -116,6 +117,21 @@ Test(sample_pace, PACE_3_who_asks_for_more_gets_it)
 		samples_in(&pace, LOOK, 1);
 		cr_assert_eq(pace.stretch, table[i].stretch, "row %u", i);
 	}
+}
+
+/* 6,400 a second are few where nobody is told of them. */
+Test(sample_pace, PACE_4_who_is_listened_to_takes_fewer)
+{
+	for (unsigned told = 0; told < 4; told++) {
+		struct gy_sample_pace pace;
+
+		gyre_alloc_sample_semaphore = told & 1;
+		gyre_free_sample_semaphore = (unsigned short)(told >> 1);
+		gy_sample_pace_begin(&pace);
+		samples_in(&pace, LOOK, 10 * MS);
+		cr_assert_eq(pace.stretch, GYRE_PROBES && told ? 2 : 0, "told %u", told);
+	}
+	gyre_alloc_sample_semaphore = gyre_free_sample_semaphore = 0;
 }
 
 static struct gy_thread_cache *own(void)
