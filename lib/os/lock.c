@@ -33,7 +33,7 @@ static void cpu_relax(void)
 void gy_lock_acquire_slow(struct gy_lock *lock)
 {
 	static const struct timespec nap = {.tv_nsec = GY_LOCK_NAP_NS};
-	bool naps = lock->rank == GY_LOCK_QUICK_RANK; /* LOCK-4 */
+	bool naps = GY_LOCK_IS_QUICK(lock->rank); /* LOCK-4 */
 
 	for (unsigned i = 0; i < SPINS; i++) {
 		uint32_t free_state = 0;

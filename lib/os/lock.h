@@ -15,7 +15,7 @@
  *         sleeps while it waits for a lock is stopped like any other: the stopper may be the
  *         holder. So whoever stops the world finds every lock of ours free, but for its own.
  * LOCK-2  acquire pairs with release: what was written under the lock is seen under it.
- * LOCK-4  Only the lock of rank GY_LOCK_QUICK_RANK is released quickly, and a waiter for it sleeps
+ * LOCK-4  Only locks of a rank of GY_LOCK_IS_QUICK are released quickly, and a waiter for one sleeps
  *          GY_LOCK_NAP_NS at most before it looks again. Others wait until they are woken: were
  *          they to nap, a crowd of threads on few processors would all get on a little at a time,
  *          and keep three times the memory in their caches meanwhile.
@@ -65,7 +65,7 @@ GY_INLINE void gy_hold_end(void)
 	}
 
 #define GY_LOCK_NAP_NS 2000000
-#define GY_LOCK_QUICK_RANK GY_RANK_sampler
+#define GY_LOCK_IS_QUICK(rank) ((rank) == GY_RANK_sampler || (rank) == GY_RANK_channel)
 
 void gy_lock_acquire_slow(struct gy_lock *lock);
 void gy_lock_release_slow(struct gy_lock *lock);
@@ -119,7 +119,7 @@ GY_INLINE void gy_lock_release(struct gy_lock *lock)
 
 GY_INLINE void gy_lock_release_quick(struct gy_lock *lock)
 {
-	ASSERT(lock->rank == GY_LOCK_QUICK_RANK); /* LOCK-4 */
+	ASSERT(GY_LOCK_IS_QUICK(lock->rank)); /* LOCK-4 */
 	if (unlikely(READ_RELAXED(lock->state) != 1)) {
 		gy_lock_release(lock);
 		return;

@@ -30,8 +30,21 @@
 #define ELEMENT_BYTES_MAX 65536u
 #define BYTES_MAX ((size_t)1 << 30)
 #define PATIENCE_MOST 8u
-#define PATIENCE_LEAST 4u
+#define LOOK_EVERY 16u
+#define BACK_FIRST 8u
+#define BACK_MOST 64u
 #define CALLER() ((uintptr_t)__builtin_return_address(0))
+
+void gy_chan_lock_slow(struct gyre_chan *chan)
+{
+	for (unsigned pauses = BACK_FIRST; pauses <= BACK_MOST; pauses *= 2) {
+		for (unsigned i = 0; i < pauses; i++)
+			gy_pause();
+		if (!gy_lock_is_held(&chan->lock) && gy_lock_try(&chan->lock))
+			return;
+	}
+	gy_lock_acquire(&chan->lock);
+}
 
 /* ---- queues ---- */
 
@@ -106,7 +119,7 @@ int gy_chan_send_locked(struct gyre_chan *chan, const void *element, struct gy_c
 	struct gy_chan_place *receiver;
 
 	if (unlikely(chan->closed)) {
-		gy_lock_release(&chan->lock);
+		gy_chan_unlock(chan);
 		gy_chan_sent_on_closed(chan);
 	}
 	receiver = chan->receivers.first ? take_waiting(&chan->receivers) : NULL;
@@ -197,9 +210,15 @@ static bool may_go(const struct gyre_chan *chan, enum gyre_direction direction)
 		       : count > 0 || READ_RELAXED(chan->senders.first);
 }
 
-unsigned gy_chan_looks(const struct gyre_chan *chan)
+/* The more waits were long, the shorter the look; but each 16th is a whole one. Without it two
+ * threads that meet again and again, and both sleep in between, would not find out that they need
+ * not: each waits for as long as the other takes to wake. */
+unsigned gy_chan_look_shift(struct gyre_chan *chan)
 {
-	return gy_wait_looks() >> (PATIENCE_MOST - READ_RELAXED(chan->patience));
+	uint8_t waits = (uint8_t)(READ_RELAXED(chan->waits) + 1);
+
+	WRITE_RELAXED(chan->waits, waits);
+	return waits % 16 ? PATIENCE_MOST - READ_RELAXED(chan->patience) : 0;
 }
 
 void gy_chan_learn(struct gyre_chan *chan, bool worth)
@@ -207,32 +226,32 @@ void gy_chan_learn(struct gyre_chan *chan, bool worth)
 	uint8_t patience = READ_RELAXED(chan->patience);
 
 	if (worth && patience < PATIENCE_MOST)
-		WRITE_RELAXED(chan->patience, (uint8_t)(patience + 1));
-	else if (!worth && patience > PATIENCE_LEAST)
+		WRITE_RELAXED(chan->patience, PATIENCE_MOST);
+	else if (!worth && patience > 0)
 		WRITE_RELAXED(chan->patience, (uint8_t)(patience - 1));
 }
 
-/* Looks for room, or an element, without a place in the queue. */
-static void look(struct gyre_chan *chan, enum gyre_direction direction, unsigned looks)
+/* Looks for room, or an element, without a place in the queue. Not too often: each look takes the
+ * channel's line from the other side, which could have done several steps instead. */
+static void look(struct gyre_chan *chan, enum gyre_direction direction)
 {
-	unsigned pauses = 1;
+	struct gy_look look = gy_look_begin(gy_chan_look_shift(chan));
+	uint32_t every = MIN(chan->capacity, LOOK_EVERY);
 	bool worth = false;
 
-	for (unsigned i = 0; i < looks && !worth; i += pauses) {
-		for (unsigned j = 0; j < pauses; j++)
-			gy_pause();
-		worth = may_go(chan, direction);
-		pauses = MIN(pauses * 2, 8u);
-	}
+	if (!look.cycles)
+		return;
+	while (!worth && gy_look_more(&look))
+		worth = look.steps % every == 0 && may_go(chan, direction);
 	gy_chan_learn(chan, worth);
 }
 
-/* Woken soon, or asleep until then: false: the time is up. */
+/* Woken soon, or asleep until then; false: the time is up. */
 bool gy_chan_await(struct gyre_chan *chan, struct gy_chan_wait *wait, uint64_t deadline_ns,
-		   unsigned looks)
+		   bool look)
 {
-	if (looks) {
-		bool worth = gy_waiter_look(&wait->waiter, looks);
+	if (look) {
+		bool worth = gy_waiter_look(&wait->waiter, gy_chan_look_shift(chan));
 
 		gy_chan_learn(chan, worth);
 		if (worth)
@@ -250,7 +269,7 @@ static int step(struct gyre_chan *chan, void *element, enum gyre_direction direc
 
 /* A place in the queue, and the wait. [lock], which it lets go */
 static int wait_locked(struct gyre_chan *chan, void *element, enum gyre_direction direction,
-		       uint64_t deadline_ns, unsigned looks)
+		       uint64_t deadline_ns)
 {
 	struct gy_chan_wait wait = {0};
 	struct gy_chan_place place = {.wait = &wait, .element = element};
@@ -258,17 +277,17 @@ static int wait_locked(struct gyre_chan *chan, void *element, enum gyre_directio
 		direction == GYRE_SEND ? &chan->senders : &chan->receivers;
 
 	gy_chan_enqueue(queue, &place);
-	gy_lock_release(&chan->lock);
+	gy_chan_unlock(chan);
 	/* Unbuffered, both sides come here: who comes first looks for the second. */
-	if (!gy_chan_await(chan, &wait, deadline_ns, chan->capacity ? 0 : looks)) {
+	if (!gy_chan_await(chan, &wait, deadline_ns, !chan->capacity)) {
 		uint32_t unserved = 0;
 
 		if (__atomic_compare_exchange_n(&wait.served, &unserved, GY_CHAN_GAVE_UP, false,
 						__ATOMIC_ACQ_REL, __ATOMIC_RELAXED)) {
-			gy_lock_acquire(&chan->lock);
+			gy_chan_lock(chan);
 			if (place.queued)
 				gy_chan_dequeue(queue, &place);
-			gy_lock_release(&chan->lock);
+			gy_chan_unlock(chan);
 			return -ETIMEDOUT;
 		}
 		gy_waiter_wait(&wait.waiter, GY_NEVER_NS); /* CHAN-4 */
@@ -292,21 +311,20 @@ static GY_NOINLINE int wait(struct gyre_chan *chan, void *element, enum gyre_dir
 {
 	uint64_t deadline_ns = gy_deadline_ns(timeout_ns), begin_ns = block_begin();
 	struct gy_chan_wake wake = {0};
-	unsigned looks = gy_chan_looks(chan);
 	int status;
 
 	gy_wait_prepare();
-	if (looks && chan->capacity)
-		look(chan, direction, looks);
+	if (chan->capacity)
+		look(chan, direction);
 	gy_sync_step();
-	gy_lock_acquire(&chan->lock);
+	gy_chan_lock(chan);
 	status = step(chan, element, direction, &wake);
 	if (status == -EAGAIN) {
-		status = wait_locked(chan, element, direction, deadline_ns, looks);
+		status = wait_locked(chan, element, direction, deadline_ns);
 		block_end(chan, direction, begin_ns);
 		return status;
 	}
-	gy_lock_release(&chan->lock);
+	gy_chan_unlock(chan);
 	if (wake.waiter)
 		gy_waiter_wake(wake.waiter, wake.token);
 	return status;
@@ -319,9 +337,9 @@ GY_INLINE int try(struct gyre_chan *chan, void *element, enum gyre_direction dir
 	int status;
 
 	gy_chan_prepare(chan);
-	gy_lock_acquire(&chan->lock);
+	gy_chan_lock(chan);
 	status = step(chan, element, direction, &wake);
-	gy_lock_release(&chan->lock);
+	gy_chan_unlock(chan);
 	if (wake.waiter)
 		gy_waiter_wake(wake.waiter, wake.token);
 	return status;
@@ -455,8 +473,8 @@ GY_EXPORT void gyre_chan_free(struct gyre_chan *chan)
 {
 	if (!chan || chan->collected)
 		return;
-	gy_lock_acquire(&chan->lock); /* whoever has just used it has left */
-	gy_lock_release(&chan->lock);
+	gy_chan_lock(chan); /* whoever has just used it has left */
+	gy_chan_unlock(chan);
 	if (chan->receivers.first || chan->senders.first)
 		gy_sync_misuse("free of a channel that threads wait for", chan);
 	if (chan->handle)
@@ -482,15 +500,15 @@ GY_EXPORT void gyre_chan_close(struct gyre_chan *chan)
 
 	if (unlikely(!chan))
 		no_channel("close of no channel");
-	gy_lock_acquire(&chan->lock);
+	gy_chan_lock(chan);
 	if (chan->closed) {
-		gy_lock_release(&chan->lock);
+		gy_chan_unlock(chan);
 		gy_sync_misuse("close of a closed channel", chan);
 	}
 	WRITE_RELAXED(chan->closed, true);
 	release_all(&chan->receivers, &chain);
 	release_all(&chan->senders, &chain);
-	gy_lock_release(&chan->lock);
+	gy_chan_unlock(chan);
 	while (chain) {
 		struct gy_waiter *waiter = &chain->wait->waiter;
 

@@ -56,6 +56,7 @@ struct gyre_chan {
 	bool traced, collected; /* [const] */
 	bool closed;		/* [lock; also read without] CHAN-5 */
 	uint8_t patience;	/* [atomic: relaxed] how much looking has been worth lately */
+	uint8_t waits;		/* [atomic: relaxed] counts on */
 	uint32_t count;		/* [lock; also read without] elements in the buffer */
 	uint32_t read_at, write_at; /* [lock] */
 	struct gy_chan_queue receivers, senders;
@@ -97,6 +98,21 @@ GY_INLINE void gy_chan_prepare(const struct gyre_chan *chan)
 		gy_chan_prepare_slow();
 }
 
+/* Who finds the lock held steps back, twice as far each time: meanwhile the other side does several
+ * operations in a row with the channel in its own cache, instead of one. */
+void gy_chan_lock_slow(struct gyre_chan *chan);
+
+GY_INLINE void gy_chan_lock(struct gyre_chan *chan)
+{
+	if (unlikely(!gy_lock_try(&chan->lock)))
+		gy_chan_lock_slow(chan);
+}
+
+GY_INLINE void gy_chan_unlock(struct gyre_chan *chan)
+{
+	gy_lock_release_quick(&chan->lock);
+}
+
 /* [lock] all of these. */
 void gy_chan_enqueue(struct gy_chan_queue *queue, struct gy_chan_place *place);
 void gy_chan_dequeue(struct gy_chan_queue *queue, struct gy_chan_place *place);
@@ -111,10 +127,10 @@ int gy_chan_send_locked(struct gyre_chan *chan, const void *element, struct gy_c
 int gy_chan_recv_locked(struct gyre_chan *chan, void *element, struct gy_chan_wake *wake);
 
 /* How long to look before a sleep, by what it has been worth on this channel. */
-unsigned gy_chan_looks(const struct gyre_chan *chan);
+unsigned gy_chan_look_shift(struct gyre_chan *chan);
 void gy_chan_learn(struct gyre_chan *chan, bool worth);
 bool gy_chan_await(struct gyre_chan *chan, struct gy_chan_wait *wait, uint64_t deadline_ns,
-		   unsigned looks);
+		   bool look);
 
 __attribute__((noreturn)) void gy_chan_sent_on_closed(const struct gyre_chan *chan);
 

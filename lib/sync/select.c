@@ -92,9 +92,9 @@ static uint32_t try(struct gyre_case *cases, uint32_t count)
 
 		if (chosen == NONE)
 			return NONE;
-		gy_lock_acquire(&cases[chosen].chan->lock);
+		gy_chan_lock(cases[chosen].chan);
 		status = step(&cases[chosen], &wake);
-		gy_lock_release(&cases[chosen].chan->lock);
+		gy_chan_unlock(cases[chosen].chan);
 		if (wake.waiter)
 			gy_waiter_wake(wake.waiter, wake.token);
 		if (!status)
@@ -125,13 +125,13 @@ static void sort(struct choice *choice)
 static void lock_all(struct choice *choice)
 {
 	for (uint32_t i = 0; i < choice->locked_count; i++)
-		gy_lock_acquire(&choice->locked[i]->lock);
+		gy_chan_lock(choice->locked[i]);
 }
 
 static void unlock_all(struct choice *choice)
 {
 	for (uint32_t i = choice->locked_count; i--;)
-		gy_lock_release(&choice->locked[i]->lock);
+		gy_chan_unlock(choice->locked[i]);
 }
 
 static struct gy_chan_queue *queue_of(const struct gyre_case *at)
@@ -173,10 +173,10 @@ static void leave_queues(struct choice *choice)
 
 		if (!at->chan)
 			continue;
-		gy_lock_acquire(&at->chan->lock);
+		gy_chan_lock(at->chan);
 		if (choice->places[i].queued)
 			gy_chan_dequeue(queue_of(at), &choice->places[i]);
-		gy_lock_release(&at->chan->lock);
+		gy_chan_unlock(at->chan);
 	}
 }
 
@@ -188,7 +188,7 @@ static int await(struct choice *choice, uint64_t deadline_ns)
 	struct gyre_case *at;
 	uint32_t index;
 
-	if (!gy_chan_await(chan, wait, deadline_ns, gy_chan_looks(chan))) {
+	if (!gy_chan_await(chan, wait, deadline_ns, true)) {
 		uint32_t unserved = 0;
 
 		if (__atomic_compare_exchange_n(&wait->served, &unserved, GY_CHAN_GAVE_UP, false,

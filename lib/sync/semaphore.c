@@ -99,6 +99,7 @@ int gy_semaphore_acquire(struct gyre_semaphore *semaphore, uint32_t count, int64
 {
 	struct gy_waiter waiter = {.want = count}, *chain;
 	struct gy_wait_bucket *bucket;
+	struct gy_look look;
 	uint64_t deadline_ns;
 
 	CHECK(count <= COUNT);
@@ -108,11 +109,10 @@ int gy_semaphore_acquire(struct gyre_semaphore *semaphore, uint32_t count, int64
 		return -EAGAIN;
 	deadline_ns = gy_deadline_ns(timeout_ns);
 	gy_wait_prepare();
-	for (unsigned looks = gy_wait_looks(); looks; looks--) {
+	look = gy_look_begin(2);
+	while (gy_look_more(&look))
 		if (try(semaphore, count))
 			return 0;
-		gy_pause();
-	}
 	if (!park(semaphore, &waiter) || gy_waiter_wait(&waiter, deadline_ns) ||
 	    !gy_wait_give_up(&waiter, semaphore))
 		return 0; /* SEM-3 */

@@ -9,9 +9,10 @@
  * The kernel sees one futex for each waiter, a word on its own stack, and wakes precisely it: order
  * of arrival, handing over and giving up are all decided here.
  *
- * Before it sleeps a waiter looks at its word for a few microseconds, if there is another CPU: a
- * wake that comes meanwhile costs neither side a system call, of which there would be two, and a
- * switch.
+ * Before it sleeps a waiter looks at its word for a while, if there is another CPU: a wake that
+ * comes meanwhile costs neither side a system call, of which there would be two, and a switch. A
+ * processor that sleeps takes some 30 us to wake in a virtual machine; to look for less is in vain
+ * where two threads meet again and again, for each then waits for the other to wake.
  *
  * Sources: Go's sema.go; Pizlo, "Locking in WebKit" (2016); Drepper, "Futexes are tricky" (2011).
  */
@@ -33,6 +34,7 @@
 		.lock = GY_LOCK_INIT(GY_RANK_waiters)                                              \
 	}
 #define SECOND 1000000000ull
+#define YIELD_CYCLES 8192 /* of looking; from then on others may have the processor */
 
 static struct gy_wait_bucket buckets[BUCKETS] = {[0 ... BUCKETS - 1] = BUCKET_INIT};
 
@@ -130,7 +132,7 @@ uint64_t gy_deadline_ns(int64_t timeout_ns)
 	return deadline_ns;
 }
 
-unsigned gy_wait_looks(void)
+struct gy_look gy_look_begin(unsigned shift)
 {
 	static uint32_t cpus; /* [atomic: relaxed] 0: not known yet */
 	uint32_t known = READ_RELAXED(cpus);
@@ -142,7 +144,23 @@ unsigned gy_wait_looks(void)
 		known = sched_getaffinity(0, sizeof(set), &set) ? 2 : (uint32_t)CPU_COUNT(&set);
 		WRITE_RELAXED(cpus, known);
 	}
-	return known > 1 ? (unsigned)gy_option(GY_OPT_sync_looks) : 0;
+	if (known < 2)
+		return (struct gy_look){0};
+	return (struct gy_look){
+		.begin = __builtin_ia32_rdtsc(),
+		.cycles = gy_option(GY_OPT_sync_look) * 1000 >> shift,
+	};
+}
+
+bool gy_look_more_slow(struct gy_look *look)
+{
+	uint64_t passed = __builtin_ia32_rdtsc() - look->begin;
+
+	if (passed >= look->cycles)
+		return false;
+	if (passed >= YIELD_CYCLES)
+		gy_sys_yield();
+	return true;
 }
 
 /* Until it is woken or the time is up. */
@@ -166,13 +184,13 @@ static bool sleep_until(struct gy_waiter *waiter, uint64_t deadline_ns)
 	}
 }
 
-bool gy_waiter_look(const struct gy_waiter *waiter, unsigned looks)
+bool gy_waiter_look(const struct gy_waiter *waiter, unsigned shift)
 {
-	for (; looks; looks--) {
+	struct gy_look look = gy_look_begin(shift);
+
+	while (gy_look_more(&look))
 		if (__atomic_load_n(&waiter->state, __ATOMIC_ACQUIRE) == GY_WAITER_WOKEN)
 			return true;
-		gy_pause();
-	}
 	return false;
 }
 

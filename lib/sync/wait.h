@@ -52,8 +52,8 @@ void gy_wait_pop(struct gy_wait_bucket *bucket, struct gy_waiter *waiter);
 /* To be called before a wait, under no lock: a blocking region takes a thread that the collector
  * knows. Does nothing in a program without collector. */
 void gy_wait_prepare(void);
-/* Looks so often; true: woken. */
-bool gy_waiter_look(const struct gy_waiter *waiter, unsigned looks);
+/* Looks for a while; true: woken. */
+bool gy_waiter_look(const struct gy_waiter *waiter, unsigned shift);
 /* Sleeps; true: woken. False: the time is up; see WAIT-6. */
 bool gy_waiter_wait(struct gy_waiter *waiter, uint64_t deadline_ns);
 void gy_waiter_wake(struct gy_waiter *waiter, uint32_t token);
@@ -62,8 +62,30 @@ bool gy_wait_give_up(struct gy_waiter *waiter, const void *address);
 
 /* From gyre/sync.h's timeout_ns. */
 uint64_t gy_deadline_ns(int64_t timeout_ns);
-/* How often to look before a sleep: 0 on one CPU (option sync_looks). */
-unsigned gy_wait_looks(void);
+/* To look again and again before a sleep, for so long as option sync_look says, shifted:
+ *	struct gy_look look = gy_look_begin(shift);
+ *	while (gy_look_more(&look)) ...
+ * On one CPU not at all. Whoever has looked for long lets others have the processor meanwhile. */
+struct gy_look {
+	uint64_t begin, cycles;
+	uint32_t steps;
+};
+
+struct gy_look gy_look_begin(unsigned shift);
+bool gy_look_more_slow(struct gy_look *look);
+
+GY_INLINE void gy_pause(void)
+{
+	__builtin_ia32_pause();
+}
+
+GY_INLINE bool gy_look_more(struct gy_look *look)
+{
+	if (!look->cycles)
+		return false;
+	gy_pause();
+	return ++look->steps % 16 ? true : gy_look_more_slow(look);
+}
 
 /* Option sync_delay: sleeps at random where a protocol has a step; for tests. */
 void gy_sync_step_slow(void);
@@ -72,11 +94,6 @@ GY_INLINE void gy_sync_step(void)
 {
 	if (unlikely(gy_option(GY_OPT_sync_delay)))
 		gy_sync_step_slow();
-}
-
-GY_INLINE void gy_pause(void)
-{
-	__builtin_ia32_pause();
 }
 
 /* The waiters exist in the parent only. */

@@ -104,6 +104,7 @@ static int wait(struct gyre_wait_group *group, int64_t timeout_ns)
 {
 	uint64_t old = __atomic_load_n(&group->word, __ATOMIC_ACQUIRE);
 	struct gy_waiter waiter = {0};
+	struct gy_look look;
 	uint64_t deadline_ns;
 
 	if (old >> 32 && !gy_seal_fits(old, group))
@@ -114,11 +115,10 @@ static int wait(struct gyre_wait_group *group, int64_t timeout_ns)
 		return -EAGAIN;
 	deadline_ns = gy_deadline_ns(timeout_ns);
 	gy_wait_prepare();
-	for (unsigned looks = gy_wait_looks(); looks; looks--) {
+	look = gy_look_begin(3);
+	while (gy_look_more(&look))
 		if (!(__atomic_load_n(&group->word, __ATOMIC_ACQUIRE) & COUNT))
 			return 0;
-		gy_pause();
-	}
 	gy_seal_word(&group->word, group, COPIED);
 	if (!park(group, &waiter) || gy_waiter_wait(&waiter, deadline_ns))
 		return 0;

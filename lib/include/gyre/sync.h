@@ -16,7 +16,7 @@
  *   processes share.
  * - A wait sleeps on a futex, within a blocking region: a thread that has used the collector is not
  *   signalled by it meanwhile, and holds up no collection. Where there is more than one CPU a wait
- *   begins with a few microseconds of looking.
+ *   begins with some ten microseconds of looking.
  * - Times are nanoseconds from now, as int64_t: GYRE_FOREVER waits without end, 0 not at all. The
  *   clock is CLOCK_MONOTONIC.
  * - Misuse ends the process with one line on stderr and SIGABRT: "gyre: PID NAME: misuse: WHAT at

@@ -4,7 +4,7 @@
 Each case is run by each system in turn, ROUNDS times; what is told is the least wall time of an operation
 over the rounds, and the least CPU time: a busy machine adds to both, and takes nothing away. Go runs with
 GOMAXPROCS=2, the C programs with as many threads as the case says. Writes its section of ../RESULTS.md,
-unless QUICK=1.
+unless QUICK=1. With GYRE_BENCH_SYNC=FOLDER the programs are built there, and kept; `--build` does no more.
 """
 import glob
 import os
@@ -17,26 +17,26 @@ SRC = os.path.dirname(os.path.dirname(os.path.dirname(HERE)))
 sys.path.insert(0, os.path.dirname(HERE))
 BUILD = os.environ.get("GYRE_BUILD") or os.path.join(SRC, "build")
 QUICK = bool(os.environ.get("QUICK"))
-ROUNDS = int(os.environ.get("ROUNDS") or (3 if QUICK else 9))
+ROUNDS = int(os.environ.get("ROUNDS") or (3 if QUICK else 7))
 
-# name, what an operation is, operations in a full run, systems
+# name, what an operation is, operations, systems
 CASES = [
-    ("mutex-1", "lock and unlock, one thread", 4_000_000, "gyre pthread go"),
-    ("mutex-2", "the same, two threads, one mutex", 1_000_000, "gyre pthread go"),
-    ("mutex-4", "four threads", 1_000_000, "gyre pthread go"),
-    ("chan-128-0-0", "send and receive, one thread, buffer of 128", 2_000_000, "gyre go"),
-    ("chan-128-1-1", "an element, buffer of 128, 1 sender, 1 receiver", 1_000_000, "gyre go"),
-    ("chan-128-1-4", "1 sender, 4 receivers", 500_000, "gyre go"),
-    ("chan-128-4-1", "4 senders, 1 receiver", 500_000, "gyre go"),
-    ("chan-0-1-1", "an element, no buffer, 1 sender, 1 receiver", 100_000, "gyre go"),
-    ("chan-0-1-4", "1 sender, 4 receivers", 50_000, "gyre go"),
-    ("chan-0-4-1", "4 senders, 1 receiver", 50_000, "gyre go"),
-    ("select-alone", "select of 4 that are ready, and a send, one thread", 1_000_000, "gyre go"),
-    ("select-16", "an element, select of 4, buffers of 16, 1 sender by turns", 200_000, "gyre go"),
-    ("select-0", "the same without buffers", 50_000, "gyre go"),
-    ("pool-1", "get and put, one thread", 4_000_000, "gyre go"),
-    ("pool-2", "two threads", 4_000_000, "gyre go"),
-    ("malloc-1", "malloc and free of 256 bytes, one thread", 4_000_000, "gyre pthread"),
+    ("mutex-1", "lock and unlock, one thread", 1_000_000, "gyre pthread go"),
+    ("mutex-2", "the same, two threads, one mutex", 250_000, "gyre pthread go"),
+    ("mutex-4", "four threads", 250_000, "gyre pthread go"),
+    ("chan-128-0-0", "send and receive, one thread, buffer of 128", 500_000, "gyre go"),
+    ("chan-128-1-1", "an element, buffer of 128, 1 sender, 1 receiver", 250_000, "gyre go"),
+    ("chan-128-1-4", "1 sender, 4 receivers", 125_000, "gyre go"),
+    ("chan-128-4-1", "4 senders, 1 receiver", 125_000, "gyre go"),
+    ("chan-0-1-1", "an element, no buffer, 1 sender, 1 receiver", 25_000, "gyre go"),
+    ("chan-0-1-4", "1 sender, 4 receivers", 12_500, "gyre go"),
+    ("chan-0-4-1", "4 senders, 1 receiver", 12_500, "gyre go"),
+    ("select-alone", "select of 4 that are ready, and a send, one thread", 250_000, "gyre go"),
+    ("select-16", "an element, select of 4, buffers of 16, 1 sender by turns", 50_000, "gyre go"),
+    ("select-0", "the same without buffers", 12_500, "gyre go"),
+    ("pool-1", "get and put, one thread", 1_000_000, "gyre go"),
+    ("pool-2", "two threads", 1_000_000, "gyre go"),
+    ("malloc-1", "malloc and free of 256 bytes, one thread", 1_000_000, "gyre pthread"),
 ]
 NAMES = {"gyre": "Gyre", "pthread": "glibc", "go": "Go"}
 TARGETS = [("mutex-1", "go", "an uncontended mutex at least as fast as Go's"),
@@ -58,14 +58,16 @@ def newest_go():
 
 
 def build(folder):
+    go = newest_go()
+    if not go:
+        sys.exit("gyre: no Go compiler: package golang-go")
+    if os.path.exists(folder + "/go") and "--build" not in sys.argv:
+        return go[2]
     flags = "-std=gnu11 -D_GNU_SOURCE -O2 -fno-builtin -pthread -Wall -Wextra".split()
     source = os.path.join(HERE, "sync.c")
     subprocess.check_call([os.environ.get("CC", "gcc"), *flags, "-DGYRE", "-I" + SRC + "/lib/include", "-o",
                            folder + "/gyre", source, "-L" + BUILD, "-lgyre", "-Wl,-rpath," + BUILD])
     subprocess.check_call([os.environ.get("CC", "gcc"), *flags, "-o", folder + "/pthread", source])
-    go = newest_go()
-    if not go:
-        sys.exit("gyre: no Go compiler: package golang-go")
     subprocess.check_call([go[1], "build", "-o", folder + "/go", os.path.join(HERE, "go/sync.go")],
                           env={**os.environ, "GO111MODULE": "off", "GOTOOLCHAIN": "local", "GOFLAGS": "",
                                "GOCACHE": folder + "/cache"})
@@ -77,7 +79,7 @@ def measure(folder):
     for number in range(ROUNDS):
         for name, _, ops, systems in CASES:
             for system in systems.split()[::-1 if number % 2 else 1]:
-                said = subprocess.run([folder + "/" + system, name, str(ops // 4 if QUICK else ops)],
+                said = subprocess.run([folder + "/" + system, name, str(ops)],
                                       env={**os.environ, "GOMAXPROCS": "2"}, capture_output=True, text=True,
                                       timeout=120)
                 if said.returncode:
@@ -116,8 +118,11 @@ def targets(best):
 
 
 def main():
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = os.environ.get("GYRE_BENCH_SYNC") or temporary
         version = build(folder)
+        if "--build" in sys.argv:
+            return
         best = measure(folder)
     text = "%s\n\n%s\n\n%s, GOMAXPROCS=2; least of %d interleaved rounds. How: `tests/bench/sync/run_sync.py`." % (
         targets(best), table(best), version, ROUNDS)

@@ -75,7 +75,7 @@ Test(lock, LOCK_4_quick_releases_lose_nobody)
 {
 	pthread_t threads[THREADS];
 
-	gy_lock_init(&lock, GY_LOCK_QUICK_RANK);
+	gy_lock_init(&lock, GY_RANK_sampler);
 	for (unsigned i = 0; i < THREADS; i++)
 		cr_assert_eq(pthread_create(&threads[i], NULL, count_up_quick, NULL), 0);
 	for (unsigned i = 0; i < THREADS; i++)
@@ -96,7 +96,7 @@ Test(lock, LOCK_4_a_missed_sleeper_naps)
 {
 	pthread_t thread;
 
-	gy_lock_init(&lock, GY_LOCK_QUICK_RANK);
+	gy_lock_init(&lock, GY_RANK_sampler);
 	gy_lock_acquire(&lock);
 	cr_assert_eq(pthread_create(&thread, NULL, sleep_on_it, NULL), 0);
 	while (READ_RELAXED(lock.state) != 2)
