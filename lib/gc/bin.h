@@ -18,8 +18,8 @@
 #define GY_OBJECT_MIN_BYTES 16u
 #define GY_BLOCK_PAGES_MAX 16u
 #define GY_GC_POISON 0xd5
-/* A cursor is a cache line, and has two: processors fetch lines in pairs, and were the other one a
- * cursor of another thread's, each object that one makes would cost the other half as much again. */
+/* A cursor is a cache line, and has two: processors fetch lines in pairs, and were the other one
+ * another thread's cursor, each object that one makes would cost the other half as much again. */
 #define GY_CURSOR_LOG2 7u
 
 _Static_assert(sizeof(struct gy_cursor) <= 64, "a cursor is a cache line");
