@@ -83,7 +83,7 @@ static bool read_sparse(struct gy_leak_scan *scan, uintptr_t start, uintptr_t en
 	int count = REGIONS;
 
 	*whole = true;
-	while (count == (int)REGIONS && start < end) { /* not by walk_end: kernel-notes/pagemap.md */
+	while (count == (int)REGIONS && start < end) { /* kernel-notes/pagemap.md */
 		count = scan->pagemap < 0 || scan->scan_refused
 				? -EBADF
 				: gy_sys_populated(scan->pagemap, start & ~PAGE_MASK,

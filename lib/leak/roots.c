@@ -74,11 +74,25 @@ static void add_own_data(struct gy_leak_scan *scan)
 				 bias + segments[i].p_vaddr + segments[i].p_memsz);
 }
 
+/* This thread's stack. It is own memory but where a sanitizer has the C library make the thread:
+ * then it is a mapping by itself, between guards. */
+static void add_own_stack(struct gy_leak_scan *scan)
+{
+	const struct gy_mapping *mapping;
+
+	if (!GY_ASAN && !GY_TSAN)
+		return;
+	mapping = gy_maps_find(&scan->maps, (uintptr_t)__builtin_frame_address(0));
+	if (mapping)
+		add_hole(scan, mapping->start, mapping->end);
+}
+
 static void find_holes(struct gy_leak_scan *scan)
 {
 	scan->hole_count = MIN(gy_own_memory_copy(scan->holes, GY_LEAK_OWN_MOST),
 			       (size_t)GY_LEAK_OWN_MOST);
 	add_own_data(scan);
+	add_own_stack(scan);
 	add_hole(scan, (uintptr_t)&gy_map, (uintptr_t)(&gy_map + 1)); /* the heap's base */
 	for (size_t i = 0; i < scan->task_count; i++)
 		add_hole(scan, scan->tasks[i].dead_low, scan->tasks[i].dead_high);
