@@ -22,13 +22,15 @@ int gy_out_error(const char *format, ...)
 
 const struct gy_symbol *gy_symbols_find(struct gy_symbols *symbols, uint64_t return_address)
 {
+	static char make_table[] = "make_table", table_c[] = "src/table.c";
+	static char serve[] = "serve(int)", linkage[] = "_Z5servei";
 	static const struct gy_symbol known[] = {
 		{.module = "libone.so.2",
 		 .level_count = 1,
-		 .levels = {{.function = (char *)"make_table", .file = (char *)"src/table.c"}}},
+		 .levels = {{.function = make_table, .file = table_c}}},
 		{.module = "service",
 		 .level_count = 1,
-		 .levels = {{.function = (char *)"serve(int)", .linkage = (char *)"_Z5servei"}}},
+		 .levels = {{.function = serve, .linkage = linkage}}},
 	};
 
 	(void)symbols;
