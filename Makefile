@@ -82,7 +82,10 @@ TEST_CFLAGS := $(if $(filter thread,$(SAN)),-Itests/lite) -std=gnu11 $(CFLAGS) $
 DEPGEN  = -MMD -MP -MF $(@:.o=.d)
 
 # ---------------------------------------------------------------- what there is
-LIB_SRC  := $(sort $(wildcard lib/*/*.c))
+# First the modules that run in every program: the kernel maps code 64 KiB at a time around a fault, so what stands
+# apart is not mapped where nobody uses it.
+LIB_SRC  := $(foreach m,interpose heap base os mutator control trace api,$(sort $(wildcard lib/$m/*.c)))
+LIB_SRC  := $(LIB_SRC) $(filter-out $(LIB_SRC),$(sort $(wildcard lib/*/*.c)))
 LIB_OBJ  := $(LIB_SRC:%.c=$(O)/%.o)
 # The archive leaves operator new to the C++ library of the program (lib/interpose/cxx_new.c), and the
 # dynamic loader alone (lib/os/loader.h, lib/interpose/signal_*.c and waits.c).
