@@ -30,6 +30,7 @@
 #define ELEMENT_BYTES_MAX 65536u
 #define BYTES_MAX ((size_t)1 << 30)
 #define PATIENCE_MOST 8u
+#define PATIENCE_WHOLE 4u /* down to here the look is a whole one */
 #define LOOK_EVERY 16u
 #define BACK_FIRST 8u
 #define BACK_MOST 64u
@@ -210,15 +211,16 @@ static bool may_go(const struct gyre_chan *chan, enum gyre_direction direction)
 		       : count > 0 || READ_RELAXED(chan->senders.first);
 }
 
-/* The more waits were long, the shorter the look; but each 16th is a whole one. Without it two
- * threads that meet again and again, and both sleep in between, would not find out that they need
- * not: each waits for as long as the other takes to wake. */
+/* After some waits in a row that were long, looks are shorter; but each 16th is a whole one.
+ * Without it two threads that meet again and again, and both sleep in between, would not find out
+ * that they need not: each waits for as long as the other takes to wake. */
 unsigned gy_chan_look_shift(struct gyre_chan *chan)
 {
 	uint8_t waits = (uint8_t)(READ_RELAXED(chan->waits) + 1);
+	uint8_t patience = READ_RELAXED(chan->patience);
 
 	WRITE_RELAXED(chan->waits, waits);
-	return waits % 16 ? PATIENCE_MOST - READ_RELAXED(chan->patience) : 0;
+	return waits % 16 && patience < PATIENCE_WHOLE ? 2 * (PATIENCE_WHOLE - patience) : 0;
 }
 
 void gy_chan_learn(struct gyre_chan *chan, bool worth)
