@@ -274,10 +274,11 @@ static void block_text(const struct gy_leak_findings *findings,
 		gy_out_text("where", NULL, "(no sample)");
 }
 
-/* Direct ones come first, the most held first. A few of them will do. */
+/* Direct ones come first, the most held first. A few of them will do, and of those that hold no
+ * other and are no sample, one can only be told from the next by its address: three. */
 static void blocks_text(const struct gy_leak_findings *findings)
 {
-	uint64_t shown = 0;
+	uint64_t shown = 0, alike = 0;
 
 	gy_out_list("blocks", "Lost blocks that held most", block_columns,
 		    sizeof(block_columns) / sizeof(block_columns[0]));
@@ -287,6 +288,8 @@ static void blocks_text(const struct gy_leak_findings *findings)
 		if (!(block->flags & GYRE_LEAK_BLOCK_DIRECT))
 			break;
 		if (block_hidden(findings, block))
+			continue;
+		if (block->held_blocks <= 1 && !block->group && ++alike > 3)
 			continue;
 		block_text(findings, block);
 		shown++;
@@ -301,18 +304,18 @@ void gy_leak_text(const struct gy_leak_findings *findings)
 	gy_out_begin(NULL, NULL);
 	head_text(findings);
 	sure_text(findings);
-	rounds_text(header);
+	if (header->lost_samples)
+		stacks_text(findings);
+	else if (header->lost_blocks)
+		gy_out_line("\nNone of them is a sample, so where they were allocated is not known; "
+			    "'gyre leak watch' tells what grows");
 	if (header->lost_blocks) {
 		classes_text(&findings->result);
-		if (header->lost_samples) {
+		if (header->lost_samples)
 			ages_text(header);
-			stacks_text(findings);
-		} else {
-			gy_out_line("\nNone of them is a sample, so where they were allocated is "
-				    "not known; 'gyre leak watch' tells what grows");
-		}
 		blocks_text(findings);
 	}
+	rounds_text(header);
 	gy_out_end();
 }
 
