@@ -17,7 +17,7 @@
  * LOCK-2  acquire pairs with release: what was written under the lock is seen under it.
  * LOCK-4  Only locks of a rank of GY_LOCK_IS_QUICK are released quickly, and a waiter for one
  *          sleeps GY_LOCK_NAP_NS at most before it looks again. Others wait until they are woken:
- *          were they to nap, a crowd of threads on few processors would all get on a little at a time,
+ *          were they to nap, a crowd of threads on few processors would all get on bit by bit,
  *          and keep three times the memory in their caches meanwhile.
  */
 #ifndef GY_OS_LOCK_H

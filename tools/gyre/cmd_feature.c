@@ -203,7 +203,9 @@ static void can_out(void)
 	bool ask = others && gy_rights_have(CAP_DAC_OVERRIDE);
 
 	feature("trace_own", "tracing our own processes", load && attach,
-		load && attach ? NULL : load ? "CAP_SYS_ADMIN lacks (and uprobe_multi)" : gy_rights_load_lack());
+		load && attach ? NULL
+		: load	       ? "CAP_SYS_ADMIN lacks (and uprobe_multi)"
+			       : gy_rights_load_lack());
 	feature("read_others", "reading others' control pages", others,
 		others ? NULL : "CAP_SYS_PTRACE lacks");
 	feature("ask_others", "fresh numbers, events and options of others' processes", ask,

@@ -307,8 +307,8 @@ void gy_leak_text(const struct gy_leak_findings *findings)
 	if (header->lost_samples)
 		stacks_text(findings);
 	else if (header->lost_blocks)
-		gy_out_line("\nNone of them is a sample, so where they were allocated is not known; "
-			    "'gyre leak watch' tells what grows");
+		gy_out_line("\nNone of them is a sample, so where they were allocated is not "
+			    "known; 'gyre leak watch' tells what grows");
 	if (header->lost_blocks) {
 		classes_text(&findings->result);
 		if (header->lost_samples)

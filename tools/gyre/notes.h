@@ -1,8 +1,8 @@
 /* notes.h - Gyre's probes as an ELF file describes them: SystemTap notes (.note.stapsdt).
  *
- * A note gives, as addresses in the file as it was linked, the site of the nop, the semaphore, and how the arguments are
- * passed. Files come from a target and are read by libelf, which checks its bounds; counts are
- * limited here.
+ * A note gives, as addresses in the file as it was linked, the site of the nop, the semaphore, and
+ * how the arguments are passed. Files come from a target and are read by libelf, which checks its
+ * bounds; counts are limited here.
  */
 #ifndef GYRE_TOOLS_NOTES_H
 #define GYRE_TOOLS_NOTES_H
