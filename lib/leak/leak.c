@@ -347,7 +347,7 @@ static void finish(struct gy_leak_scan *scan, int error)
 	header->error = error;
 	leak.scan = NULL;
 	free_scan(scan);
-	gy_leak_phase(&(struct gy_leak_scan){.header = header}, GYRE_LEAK_PHASE_NONE);
+	WRITE_RELAXED(header->phase, (uint32_t)GYRE_LEAK_PHASE_NONE);
 }
 
 /* REPORT-5 */
