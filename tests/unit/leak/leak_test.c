@@ -183,8 +183,11 @@ EXACT_TEST(large_blocks_and_what_they_hold)
 	keep[0] = made(5 << 20);
 	lose_large();
 	result = scan();
-	MUST(result.lost_blocks == 3 && result.direct_blocks == 2);
-	MUST(result.lost_bytes == 24 * 8192 + 64 + (3 << 20));
+	/* A compiler may leave the address of the first in a slot that nobody writes to again: then
+	 * it hides that one, and the one in it. */
+	if (result.lost_blocks != 1)
+		MUST(result.lost_blocks == 3 && result.direct_blocks == 2);
+	MUST(result.lost_bytes == (result.lost_blocks == 3 ? 24 * 8192 + 64 : 0) + (3 << 20));
 }
 
 CHILD_TEST(FRAME_1_what_is_free_or_cached_is_not_lost)
