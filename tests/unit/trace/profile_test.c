@@ -5,6 +5,7 @@
 #include "trace/profile.h"
 
 #include "base/config.h"
+#include "heap/hooks.h"
 #include "os/sys.h"
 #include "trace/sampler.h"
 
@@ -399,6 +400,10 @@ Test(profile, PROFILE_1_readers_see_whole_buckets, .timeout = 120)
 }
 
 /* ---- fork ---- */
+/* api/runtime.c comes along with its hooks, and registers the library's handlers for fork. */
+extern const void *volatile fork_handlers;
+const void *volatile fork_handlers = &gy_heap_hooks;
+
 static void expect_clean_exit(pid_t child)
 {
 	int status;
