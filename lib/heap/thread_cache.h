@@ -53,6 +53,7 @@ struct gy_bin_cold {
 	uint8_t miss;           /* it missed since capacity was last sought here */
 	uint8_t last_miss;      /* enum miss */
 	uint8_t stretch;        /* of the interval that is counted down (PACE-1) */
+	uint16_t turns;         /* odd while counted, start and the countdown do not fit together */
 	int32_t seen_countdown; /* what the bin looked like when it was last looked at */
 	void **seen_top;
 };
@@ -171,14 +172,24 @@ bool gy_thread_cache_contains(const struct gy_thread_cache *cache, unsigned clas
 /* Is the block in any thread's cache? Racy while those threads run. */
 bool gy_thread_caches_contain(unsigned class_index, const void *block);
 
-/* Allocations of a class by this cache so far. */
+/* Allocations of a class by this cache so far. Read from another thread while an interval begins,
+ * the three would count that interval twice: then looked at again, but not for ever, should the
+ * thread stand still there. */
 GY_INLINE uint64_t gy_cache_mallocs(const struct gy_thread_cache *cache, unsigned class_index)
 {
 	const struct gy_bin_cold *cold = &cache->cold[class_index];
+	uint64_t sum;
 
-	return READ_RELAXED(cold->counted) +
-	       (uint64_t)((int64_t)READ_RELAXED(cold->start) -
-			  READ_RELAXED(cache->bins[class_index].countdown));
+	for (unsigned looks = 0;; looks++) {
+		uint16_t turns = __atomic_load_n(&cold->turns, __ATOMIC_ACQUIRE);
+
+		sum = READ_RELAXED(cold->counted) +
+		      (uint64_t)((int64_t)READ_RELAXED(cold->start) -
+				 READ_RELAXED(cache->bins[class_index].countdown));
+		__atomic_thread_fence(__ATOMIC_ACQUIRE);
+		if ((!(turns & 1) && READ_RELAXED(cold->turns) == turns) || looks == 1000)
+			return sum;
+	}
 }
 
 /* The registry: every cache, under its lock. */
