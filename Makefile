@@ -118,7 +118,7 @@ LIBS := $(if $(LIB_OBJ),$(O)/libgyre.so $(O)/libgyre.so.$(SOMAJOR) $(O)/libgyre.
 CLI  := $(if $(TOOL_SRC),$(O)/gyre)
 
 # ---------------------------------------------------------------- targets
-.PHONY: all lib bpf tools tests-build test check bench bench-alloc bench-instr bench-trace bench-gc bench-sync bench-kv bench-build demo man install \
+.PHONY: all lib bpf tools tests-build test check bench bench-alloc bench-instr bench-trace bench-gc bench-sync bench-kv bench-leak bench-build demo man install \
 	uninstall clean format tidy soak kernel-notes help deps-test deps-bench deps-demo
 ifeq ($(SAN),)
 all: lib bpf tools man
@@ -152,6 +152,7 @@ help:
 	'  bench-gc      the collector against bdwgc, Go and malloc/free' \
 	'  bench-sync    channels, mutexes and pools against Go, pthread and malloc/free' \
 	'  bench-kv      the cache server of tests/examples/kv beside redis-server' \
+	'  bench-leak    what scanning a redis-server for leaks costs it' \
 	'  bench-trace   what tracing costs the traced: every event, and the ways of today (as root)' \
 	'  soak          the stress tests and the fuzzers for SOAK_SECONDS (default 600) each; ten million meetings' \
 	'  kernel-notes  build and run the measurements that kernel-notes/ quotes' \
@@ -300,6 +301,8 @@ bench-sync: deps-bench all
 	@GYRE_SRC='$(SRC)' GYRE_BUILD='$(ABS_O)' sh tests/bench/run-sync.sh
 bench-kv: deps-bench all $(KV_BIN)
 	@GYRE_SRC='$(SRC)' GYRE_BUILD='$(ABS_O)' sh tests/bench/run-kv.sh
+bench-leak: deps-bench all
+	@GYRE_SRC='$(SRC)' GYRE_BUILD='$(ABS_O)' sh tests/bench/run-leak.sh
 bench-instr: | bench-alloc-first
 .PHONY: bench-alloc-first
 bench-alloc-first: $(if $(filter bench,$(MAKECMDGOALS)),bench-alloc)
