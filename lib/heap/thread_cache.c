@@ -315,13 +315,15 @@ static bool begin_interval(struct gy_thread_cache *cache, unsigned class_index, 
 
 	if (interval <= passed)
 		return false;
-	/* release: with the acquires in gy_cache_mallocs */
+	/* each releases what is before it, for gy_cache_mallocs */
 	WRITE_RELAXED(cold->turns, (uint16_t)(cold->turns + 1));
-	__atomic_thread_fence(__ATOMIC_RELEASE);
-	cold->counted += (uint64_t)((int64_t)cold->start - bin->countdown);
-	cold->start = (int32_t)MIN(interval - passed - 1, GY_COUNTDOWN_MOST);
+	__atomic_store_n(&cold->counted,
+			 cold->counted + (uint64_t)((int64_t)cold->start - bin->countdown),
+			 __ATOMIC_RELEASE);
 	cold->stretch = (uint8_t)stretch;
-	bin->countdown = cold->start;
+	__atomic_store_n(&cold->start, (int32_t)MIN(interval - passed - 1, GY_COUNTDOWN_MOST),
+			 __ATOMIC_RELEASE);
+	__atomic_store_n(&bin->countdown, cold->start, __ATOMIC_RELEASE);
 	__atomic_store_n(&cold->turns, (uint16_t)(cold->turns + 1), __ATOMIC_RELEASE);
 	return true;
 }

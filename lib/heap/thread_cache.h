@@ -182,11 +182,12 @@ GY_INLINE uint64_t gy_cache_mallocs(const struct gy_thread_cache *cache, unsigne
 
 	for (unsigned looks = 0;; looks++) {
 		uint16_t turns = __atomic_load_n(&cold->turns, __ATOMIC_ACQUIRE);
+		const struct gy_bin *bin = &cache->bins[class_index];
 
-		sum = READ_RELAXED(cold->counted) +
-		      (uint64_t)((int64_t)READ_RELAXED(cold->start) -
-				 READ_RELAXED(cache->bins[class_index].countdown));
-		__atomic_thread_fence(__ATOMIC_ACQUIRE);
+		/* each acquires, so that the second look at turns is the last of all */
+		sum = __atomic_load_n(&cold->counted, __ATOMIC_ACQUIRE);
+		sum += (uint64_t)(int64_t)__atomic_load_n(&cold->start, __ATOMIC_ACQUIRE);
+		sum -= (uint64_t)(int64_t)__atomic_load_n(&bin->countdown, __ATOMIC_ACQUIRE);
 		if ((!(turns & 1) && READ_RELAXED(cold->turns) == turns) || looks == 1000)
 			return sum;
 	}

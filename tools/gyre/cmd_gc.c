@@ -269,10 +269,13 @@ static int run_ask(struct run *run)
 	if (snapshot_read(target, &snapshot))
 		return -1;
 	run->before = snapshot.header.gc;
+	error = snapshot.fresh ? 0 : -1;
 	gy_snapshot_free(&snapshot);
-	if (!run->before.used)
-		return gy_out_error("process %d (%s) has asked for no collected object yet",
-				    target->pid, target->comm);
+	if (!run->before.used) /* of old numbers that says nothing */
+		return error ? gy_out_error("process %d (%s) did not answer", target->pid,
+					    target->comm)
+			     : gy_out_error("process %d (%s) has asked for no collected object "
+					    "yet", target->pid, target->comm);
 	if (!gy_control_command(target->control, GYRE_CONTROL_COLLECT))
 		return gy_out_error("process %d (%s) cannot be asked: its control page may only be "
 				    "read%s",
