@@ -7,8 +7,8 @@
 program=$GYRE_BUILD/tests/stress/world_internal
 ulimit -c 0
 
-stops=600
-[ -z "${GYRE_SOAK_SECONDS:-}" ] || stops=$((600 + GYRE_SOAK_SECONDS * 20))
+stops=300
+[ -z "${GYRE_SOAK_SECONDS:-}" ] || stops=$((300 + GYRE_SOAK_SECONDS * 20))
 
 # run NAME ARGUMENT ...
 run() {
