@@ -141,6 +141,13 @@ bool table_remove(struct shard *shard, uint32_t hash, struct bytes key, uint64_t
 	return there;
 }
 
+/* Shards grow at different counts, from half as many entries as buckets to half again as many: were
+ * they to grow together, the whole table would be moved within one moment. */
+static bool is_full(const struct shard *shard)
+{
+	return shard->count * SHARDS > (shard->mask + 1) * (SHARDS / 2 + (size_t)(shard - shards));
+}
+
 /* Twice the buckets. Without memory for them the lists get longer. */
 static void grow(struct shard *shard)
 {
@@ -250,7 +257,7 @@ enum stored table_store(struct shard *shard, uint32_t hash, struct bytes key, st
 		if (!entry)
 			return STORED_NO_MEMORY;
 		gyre_set(&entry->value, value);
-		if (shard->count > shard->mask)
+		if (is_full(shard))
 			grow(shard);
 		bucket = bucket_of(shard, hash);
 		gyre_set(&entry->next, bucket->first);
