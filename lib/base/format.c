@@ -38,3 +38,18 @@ void gy_text_add_hex(struct gy_text *text, uint64_t value)
 	gy_text_add(text, "0x");
 	text_add_number(text, value, 16);
 }
+
+uint64_t gy_text_number(const char *at, unsigned base)
+{
+	uint64_t value = 0;
+
+	for (;; at++) {
+		unsigned digit = *at >= '0' && *at <= '9'   ? (unsigned)(*at - '0')
+				 : *at >= 'a' && *at <= 'f' ? (unsigned)(*at - 'a' + 10)
+							    : 16;
+
+		if (digit >= base)
+			return value;
+		value = value * base + digit;
+	}
+}

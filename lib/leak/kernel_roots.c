@@ -30,21 +30,6 @@ struct entry { /* the kernel's linux_dirent64 */
 	char name[];
 };
 
-static uint64_t parse(const char *at, unsigned base)
-{
-	uint64_t value = 0;
-
-	for (;; at++) {
-		unsigned digit = *at >= '0' && *at <= '9'   ? (unsigned)(*at - '0')
-				 : *at >= 'a' && *at <= 'f' ? (unsigned)(*at - 'a' + 10)
-							    : 16;
-
-		if (digit >= base)
-			return value;
-		value = value * base + digit;
-	}
-}
-
 /* The number in hexadecimal digits behind each `key` in a file of lines. How many. */
 static uint64_t words_of(struct gy_leak_scan *scan, const char *path, const char *key, char before)
 {
@@ -73,7 +58,7 @@ static uint64_t words_of(struct gy_leak_scan *scan, const char *path, const char
 				uintptr_t word;
 
 				at += before ? 1 : strlen(key);
-				word = parse(at + strspn(at, " \t"), 16);
+				word = gy_text_number(at + strspn(at, " \t"), 16);
 				scan->words(scan, &word, 1, 0);
 				count++;
 			}
@@ -116,7 +101,8 @@ void gy_leak_kernel_roots(struct gy_leak_scan *scan)
 			const struct entry *entry = (const void *)at;
 
 			if (entry->name[0] != '.')
-				epoll += words_of_epoll(scan, (unsigned)parse(entry->name, 10));
+				epoll += words_of_epoll(scan,
+					(unsigned)gy_text_number(entry->name, 10));
 		}
 	}
 	if (fd >= 0)

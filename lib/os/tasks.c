@@ -26,21 +26,6 @@ int gy_tasks_open(void)
 	return gy_sys_open("/proc/self/task", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 }
 
-static uint64_t parse(const char *at, unsigned base)
-{
-	uint64_t value = 0;
-
-	for (;; at++) {
-		unsigned digit = *at >= '0' && *at <= '9'   ? (unsigned)(*at - '0')
-				 : *at >= 'a' && *at <= 'f' ? (unsigned)(*at - 'a' + 10)
-							    : 16;
-
-		if (digit >= base)
-			return value;
-		value = value * base + digit;
-	}
-}
-
 int gy_tasks_list(int fd, void (*visit)(pid_t tid, void *argument), void *argument)
 {
 	uint64_t buffer[LIST_BYTES / sizeof(uint64_t)];
@@ -55,7 +40,7 @@ int gy_tasks_list(int fd, void (*visit)(pid_t tid, void *argument), void *argume
 			const struct directory_entry *entry = (const void *)at;
 
 			if (entry->name[0] != '.')
-				visit((pid_t)parse(entry->name, 10), argument);
+				visit((pid_t)gy_text_number(entry->name, 10), argument);
 			at += entry->bytes;
 		}
 	}
@@ -100,13 +85,13 @@ int gy_task_read(pid_t tid, struct gy_task *task)
 		at = strchr(at + 1, ' ');
 	if (!at)
 		return -EIO;
-	task->kernel = parse(at + 1, 10) & TASK_FLAGS_WORKER;
+	task->kernel = gy_text_number(at + 1, 10) & TASK_FLAGS_WORKER;
 
 	got = read_task_file(tid, "/status", text, sizeof(text));
 	if (got < 0)
 		return (int)got;
 	at = strstr(text, "\nSigBlk:\t");
-	task->blocked_signals = at ? parse(at + 9, 16) : 0;
+	task->blocked_signals = at ? gy_text_number(at + 9, 16) : 0;
 	if (!strncmp(text, "Name:\t", 6)) {
 		length = strcspn(text + 6, "\n");
 		memcpy(task->name, text + 6, MIN(length, (size_t)GY_TASK_NAME_BYTES));

@@ -18,22 +18,6 @@ static void task_path(char *path, size_t capacity, pid_t tid, const char *file)
 	gy_text_add(&text, file);
 }
 
-/* strtoull needs a locale, which the background thread does not have (NATIVE-2). */
-static uint64_t parse(const char *at, unsigned base)
-{
-	uint64_t value = 0;
-
-	for (;; at++) {
-		unsigned digit = *at >= '0' && *at <= '9'   ? (unsigned)(*at - '0')
-				 : *at >= 'a' && *at <= 'f' ? (unsigned)(*at - 'a' + 10)
-							    : 16;
-
-		if (digit >= base)
-			return value;
-		value = value * base + digit;
-	}
-}
-
 static uint64_t number_after(const char *text, const char *key)
 {
 	const char *at = strstr(text, key);
@@ -41,7 +25,7 @@ static uint64_t number_after(const char *text, const char *key)
 	if (!at)
 		return UINT64_MAX;
 	at += strlen(key);
-	return parse(at + strspn(at, "\t "), 10);
+	return gy_text_number(at + strspn(at, "\t "), 10);
 }
 
 uint64_t gy_thread_switches(pid_t tid)
@@ -75,7 +59,7 @@ bool gy_thread_sleeps(pid_t tid, uint64_t *sp)
 	}
 	if (field[0] == '0' && field[1] == 'x')
 		field += 2;
-	*sp = parse(field, 16);
+	*sp = gy_text_number(field, 16);
 	return *sp != 0;
 }
 

@@ -6,14 +6,12 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <linux/futex.h>
-#include <linux/magic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
-#include <sys/vfs.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -48,26 +46,15 @@ struct client {
 
 /* ---------------------------------------------------------------- the file */
 
-/* As for the control page: look by O_PATH before opening, only a regular file of tmpfs will do. */
+/* Not too short for a header, nor of a size that no result has. */
 static int file_open(const char *path, uint64_t *bytes)
 {
-	int look = open(path, O_PATH | O_CLOEXEC), fd = -1;
-	struct statfs system;
-	struct stat status;
-	char again[64];
+	int fd = gy_memory_file_open(path, O_RDWR, bytes);
 
-	if (look < 0)
-		return -1;
-	if (!fstat(look, &status) && !fstatfs(look, &system) && S_ISREG(status.st_mode) &&
-	    system.f_type == TMPFS_MAGIC &&
-	    status.st_size >= (off_t)sizeof(struct gyre_leak_header) &&
-	    (uint64_t)status.st_size <= FILE_BYTES_MAX) {
-		snprintf(again, sizeof(again), "/proc/self/fd/%d", look);
-		fd = open(again, O_RDWR | O_CLOEXEC);
-		*bytes = (uint64_t)status.st_size;
-	}
-	close(look);
-	return fd;
+	if (fd < 0 || (*bytes >= sizeof(struct gyre_leak_header) && *bytes <= FILE_BYTES_MAX))
+		return fd;
+	close(fd);
+	return -1;
 }
 
 /* CLIENT-2. From the header to the end of the input area. */

@@ -4,12 +4,10 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
-#include <linux/magic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <sys/vfs.h>
 #include <unistd.h>
 
 #include "target.h"
@@ -31,26 +29,6 @@ static int read_at(const struct gy_stack_table *table, uint64_t offset, void *to
 	return gy_memory_file_read(&file, offset, to, bytes);
 }
 
-/* As for the control page: look by O_PATH before opening, only a regular file of tmpfs will do. */
-static int file_open(const char *path, uint64_t *bytes)
-{
-	int look = open(path, O_PATH | O_CLOEXEC), fd = -1;
-	struct statfs system;
-	struct stat status;
-	char again[64];
-
-	if (look < 0)
-		return -1;
-	if (!fstat(look, &status) && !fstatfs(look, &system) && S_ISREG(status.st_mode) &&
-	    system.f_type == TMPFS_MAGIC) {
-		snprintf(again, sizeof(again), "/proc/self/fd/%d", look);
-		fd = open(again, O_RDONLY | O_CLOEXEC);
-		*bytes = (uint64_t)status.st_size;
-	}
-	close(look);
-	return fd;
-}
-
 static int map_visit(const struct gy_mapping *mapping, void *context)
 {
 	struct gy_stack_table *table = context;
@@ -60,7 +38,7 @@ static int map_visit(const struct gy_mapping *mapping, void *context)
 		return 0;
 	snprintf(path, sizeof(path), "/proc/%d/map_files/%" PRIx64 "-%" PRIx64, table->pid,
 		 mapping->start, mapping->end);
-	table->fd = file_open(path, &table->bytes);
+	table->fd = gy_memory_file_open(path, O_RDONLY, &table->bytes);
 	if (table->fd < 0)
 		table->bytes = mapping->end - mapping->start;
 	table->remote = mapping->start;

@@ -13,6 +13,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <linux/magic.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -21,6 +22,7 @@
 #include <sys/syscall.h>
 #include <sys/sysmacros.h>
 #include <sys/uio.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 #include "control.h"
@@ -553,6 +555,25 @@ void gy_targets_close(struct gy_targets *targets)
 		gy_target_close(&targets->list[i]);
 	free(targets->list);
 	*targets = (struct gy_targets){0};
+}
+
+int gy_memory_file_open(const char *path, int flags, uint64_t *bytes)
+{
+	int look = open(path, O_PATH | O_CLOEXEC), fd = -1;
+	struct statfs system;
+	struct stat status;
+	char again[64];
+
+	if (look < 0)
+		return -1;
+	if (!fstat(look, &status) && !fstatfs(look, &system) && S_ISREG(status.st_mode) &&
+	    system.f_type == TMPFS_MAGIC) {
+		snprintf(again, sizeof(again), "/proc/self/fd/%d", look);
+		fd = open(again, flags | O_CLOEXEC);
+		*bytes = (uint64_t)status.st_size;
+	}
+	close(look);
+	return fd;
 }
 
 int gy_memory_file_read(const struct gy_memory_file *file, uint64_t offset, void *to, size_t bytes)

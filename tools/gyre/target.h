@@ -107,6 +107,11 @@ struct gy_memory_file {
 	uint64_t bytes;
 };
 
+/* gy_memory_file_open - opens it by its path below /proc; only a regular file of tmpfs will do.
+ * Looked at by O_PATH before it is opened: opening a pipe or a device has effects.
+ * Returns      a descriptor, and *bytes its size; or -1 */
+int gy_memory_file_open(const char *path, int flags, uint64_t *bytes);
+
 /* gy_memory_file_read - 0, -errno, or -EBADMSG where it has no such bytes. */
 int gy_memory_file_read(const struct gy_memory_file *file, uint64_t offset, void *to, size_t bytes);
 /* gy_task_inside - a thread's number in its innermost pid namespace, as the process itself knows
