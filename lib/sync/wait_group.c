@@ -7,7 +7,8 @@
  *          step of the count to 0 is made under that lock if it is set: so whoever waits belongs to
  *          this end, however soon the group is used again.
  * GROUP-2  What was done before a count down is seen after the wait: each change releases and
- *          acquires, so the last one has seen them all.
+ *          acquires, so the last one has seen them all; and who reads 0 acquires, by a change that
+ *          failed as well.
  */
 #include "sync/seal.h"
 #include "sync/wait.h"
@@ -21,7 +22,7 @@
 static bool change(struct gyre_wait_group *group, uint64_t *old, uint64_t new)
 {
 	return __atomic_compare_exchange_n(&group->word, old, new, false, __ATOMIC_ACQ_REL,
-					   __ATOMIC_RELAXED);
+					   __ATOMIC_ACQUIRE); /* park() may read the 0 here */
 }
 
 /* The last is done, and somebody waits. False: it is not as the caller saw it any more. */
@@ -79,8 +80,10 @@ static bool park(struct gyre_wait_group *group, struct gy_waiter *waiter)
 	uint64_t old = __atomic_load_n(&group->word, __ATOMIC_ACQUIRE);
 	bool parked = false;
 
-	while (old & COUNT && !parked)
+	while (old & COUNT && !parked) {
+		gy_sync_step();
 		parked = change(group, &old, old | WAITERS);
+	}
 	if (parked)
 		gy_wait_push(bucket, waiter, group, false);
 	gy_wait_unlock(bucket);

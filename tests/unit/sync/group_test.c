@@ -1,6 +1,8 @@
 /* group_test.c - wait groups, conditions, task groups (sync/wait_group.c, cond.c, task_group.c). */
 #include "sync_unit.h"
 
+#include <sched.h>
+
 /* ---- wait groups ---- */
 
 static struct gyre_wait_group group;
@@ -29,6 +31,35 @@ RACE(wait_group, GROUP_2_what_was_done_is_seen)
 		for (unsigned i = 0; i < 4; i++)
 			pthread_join(handles[i], NULL);
 	}
+}
+
+static uint32_t go;
+static unsigned long result[4001];
+
+static void *results(GY_UNUSED void *number)
+{
+	for (unsigned round = 1; round <= rounds(4000); round++) {
+		while (READ_RELAXED(go) != round)
+			sched_yield();
+		result[round] = round;
+		gyre_wait_group_done(&group);
+	}
+	return NULL;
+}
+
+/* The end may come at each step of the wait, with nothing else that orders the two threads. */
+RACE(wait_group, GROUP_2_the_end_comes_while_parking)
+{
+	pthread_t thread;
+
+	pthread_create(&thread, NULL, results, NULL);
+	for (unsigned round = 1; round <= rounds(4000); round++) {
+		gyre_wait_group_add(&group, 1);
+		WRITE_RELAXED(go, round);
+		gyre_wait_group_wait(&group);
+		cr_assert_eq(result[round], round);
+	}
+	pthread_join(thread, NULL);
 }
 
 static uint32_t waiters_back;
