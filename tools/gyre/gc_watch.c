@@ -205,6 +205,8 @@ static void on_cycle_end(struct gy_gc_watch *watch, uint64_t now_ns, const __u64
 	cycle->live_bytes = a[2];
 	cycle->marked_bytes = a[3];
 	cycle->pause_ns = a[4];
+	if (!cycle->pauses) /* attached after it: a cycle has one, so the sum is the longest */
+		cycle->pause_max_ns = cycle->pause_ns;
 	cycle->assist_ns = a[5];
 	cycle->worker_cpu_ns = a[6];
 	cycle->inuse_bytes = a[7];
