@@ -42,9 +42,9 @@ same() {
 # preloaded PID: the library is mapped in that process.
 preloaded() { grep -q "$(basename "$(readlink -f "$GYRE_PRELOAD")")" "/proc/$1/maps" 2>/dev/null; }
 
-# wait_for SECONDS COMMAND ...: until the command succeeds.
+# wait_for SECONDS COMMAND ...: until the command succeeds; the seconds are a quiet machine's, which not every machine is.
 wait_for() {
-	wait_until=$(($(date +%s) + $1))
+	wait_until=$(($(date +%s) + $1 * 6))
 	shift
 	while ! "$@" >/dev/null 2>&1; do
 		[ "$(date +%s)" -lt "$wait_until" ] || return 1
