@@ -29,8 +29,8 @@
 
 #define ELEMENT_BYTES_MAX 65536u
 #define BYTES_MAX ((size_t)1 << 30)
-#define PATIENCE_MOST 8u
-#define PATIENCE_WHOLE 4u /* down to here the look is a whole one */
+#define VAIN_MOST 8u
+#define VAIN_WHOLE 4u /* up to here the look is a whole one */
 #define LOOK_EVERY 16u
 #define BACK_FIRST 8u
 #define BACK_MOST 64u
@@ -90,6 +90,18 @@ static struct gy_chan_place *take_waiting(struct gy_chan_queue *queue)
 	return NULL;
 }
 
+/* The same, to be served with an element. Who waits there cannot learn what his look was worth:
+ * CHAN-7. */
+static struct gy_chan_place *take_meeting(struct gyre_chan *chan, struct gy_chan_queue *queue)
+{
+	struct gy_chan_place *place = take_waiting(queue);
+
+	if (place && place->wait->looks)
+		gy_chan_learn(&chan->patience,
+			      READ_RELAXED(place->wait->waiter.state) == GY_WAITER_LOOKS);
+	return place;
+}
+
 /* ---- one step ---- */
 
 static char *slot_at(struct gyre_chan *chan, uint32_t *at)
@@ -105,14 +117,14 @@ void gy_chan_sent_on_closed(const struct gyre_chan *chan)
 	gy_sync_misuse("send on a closed channel", chan);
 }
 
-void gy_chan_tell_sent(const struct gyre_chan *chan, unsigned how)
+void gy_chan_tell_sent(const struct gyre_chan *chan, uint32_t element_bytes, unsigned how)
 {
-	GY_PROBE3(chan_send, (uintptr_t)chan, chan->element_bytes, how);
+	GY_PROBE3(chan_send, (uintptr_t)chan, element_bytes, how);
 }
 
-void gy_chan_tell_received(const struct gyre_chan *chan, unsigned how)
+void gy_chan_tell_received(const struct gyre_chan *chan, uint32_t element_bytes, unsigned how)
 {
-	GY_PROBE3(chan_recv, (uintptr_t)chan, chan->element_bytes, how);
+	GY_PROBE3(chan_recv, (uintptr_t)chan, element_bytes, how);
 }
 
 int gy_chan_send_locked(struct gyre_chan *chan, const void *element, struct gy_chan_wake *wake)
@@ -123,7 +135,7 @@ int gy_chan_send_locked(struct gyre_chan *chan, const void *element, struct gy_c
 		gy_chan_unlock(chan);
 		gy_chan_sent_on_closed(chan);
 	}
-	receiver = chan->receivers.first ? take_waiting(&chan->receivers) : NULL;
+	receiver = chan->receivers.first ? take_meeting(chan, &chan->receivers) : NULL;
 	if (receiver) {
 		INVARIANT(CHAN-1, chan->count == 0);
 		if (receiver->element)
@@ -131,7 +143,7 @@ int gy_chan_send_locked(struct gyre_chan *chan, const void *element, struct gy_c
 		wake->waiter = &receiver->wait->waiter;
 		wake->token = GY_CHAN_DONE;
 		if (GY_PROBE_ENABLED(chan_send))
-			gy_chan_tell_sent(chan, GY_CHAN_MET);
+			gy_chan_tell_sent(chan, chan->element_bytes, GY_CHAN_MET);
 		return 0;
 	}
 	if (chan->count == chan->capacity)
@@ -139,7 +151,7 @@ int gy_chan_send_locked(struct gyre_chan *chan, const void *element, struct gy_c
 	gy_chan_copy(chan, slot_at(chan, &chan->write_at), element);
 	WRITE_RELAXED(chan->count, chan->count + 1);
 	if (GY_PROBE_ENABLED(chan_send))
-		gy_chan_tell_sent(chan, GY_CHAN_BUFFERED);
+		gy_chan_tell_sent(chan, chan->element_bytes, GY_CHAN_BUFFERED);
 	return 0;
 }
 
@@ -157,7 +169,7 @@ static void take_buffered(struct gyre_chan *chan, void *element)
 int gy_chan_recv_locked(struct gyre_chan *chan, void *element, struct gy_chan_wake *wake)
 {
 	struct gy_chan_place *sender =
-		chan->senders.first ? take_waiting(&chan->senders) : NULL;
+		chan->senders.first ? take_meeting(chan, &chan->senders) : NULL;
 
 	if (sender) {
 		INVARIANT(CHAN-1, chan->count == chan->capacity);
@@ -181,7 +193,8 @@ int gy_chan_recv_locked(struct gyre_chan *chan, void *element, struct gy_chan_wa
 		return -EAGAIN;
 	}
 	if (GY_PROBE_ENABLED(chan_recv))
-		gy_chan_tell_received(chan, sender ? GY_CHAN_MET : GY_CHAN_BUFFERED);
+		gy_chan_tell_received(chan, chan->element_bytes,
+				      sender ? GY_CHAN_MET : GY_CHAN_BUFFERED);
 	return 0;
 }
 
@@ -214,30 +227,30 @@ static bool may_go(const struct gyre_chan *chan, enum gyre_direction direction)
 /* After some waits in a row that were long, looks are shorter; but each 16th is a whole one.
  * Without it two threads that meet again and again, and both sleep in between, would not find out
  * that they need not: each waits for as long as the other takes to wake. */
-unsigned gy_chan_look_shift(struct gyre_chan *chan)
+unsigned gy_chan_look_shift(struct gy_chan_patience *patience)
 {
-	uint8_t waits = (uint8_t)(READ_RELAXED(chan->waits) + 1);
-	uint8_t patience = READ_RELAXED(chan->patience);
+	uint8_t waits = (uint8_t)(READ_RELAXED(patience->waits) + 1);
+	uint8_t vain = READ_RELAXED(patience->vain);
 
-	WRITE_RELAXED(chan->waits, waits);
-	return waits % 16 && patience < PATIENCE_WHOLE ? 2 * (PATIENCE_WHOLE - patience) : 0;
+	WRITE_RELAXED(patience->waits, waits);
+	return waits % 16 && vain > VAIN_WHOLE ? 2 * (vain - VAIN_WHOLE) : 0;
 }
 
-void gy_chan_learn(struct gyre_chan *chan, bool worth)
+void gy_chan_learn(struct gy_chan_patience *patience, bool worth)
 {
-	uint8_t patience = READ_RELAXED(chan->patience);
+	uint8_t vain = READ_RELAXED(patience->vain);
 
-	if (worth && patience < PATIENCE_MOST)
-		WRITE_RELAXED(chan->patience, PATIENCE_MOST);
-	else if (!worth && patience > 0)
-		WRITE_RELAXED(chan->patience, (uint8_t)(patience - 1));
+	if (worth && vain)
+		WRITE_RELAXED(patience->vain, 0);
+	else if (!worth && vain < VAIN_MOST)
+		WRITE_RELAXED(patience->vain, (uint8_t)(vain + 1));
 }
 
 /* Looks for room, or an element, without a place in the queue. Not too often: each look takes the
  * channel's line from the other side, which could have done several steps instead. */
 static void look(struct gyre_chan *chan, enum gyre_direction direction)
 {
-	struct gy_look look = gy_look_begin(gy_chan_look_shift(chan));
+	struct gy_look look = gy_look_begin(gy_chan_look_shift(&chan->patience));
 	uint32_t every = MIN(chan->capacity, LOOK_EVERY);
 	bool worth = false;
 
@@ -245,21 +258,7 @@ static void look(struct gyre_chan *chan, enum gyre_direction direction)
 		return;
 	while (!worth && gy_look_more(&look))
 		worth = look.steps % every == 0 && may_go(chan, direction);
-	gy_chan_learn(chan, worth);
-}
-
-/* Woken soon, or asleep until then; false: the time is up. */
-bool gy_chan_await(struct gyre_chan *chan, struct gy_chan_wait *wait, uint64_t deadline_ns,
-		   bool look)
-{
-	if (look) {
-		bool worth = gy_waiter_look(&wait->waiter, gy_chan_look_shift(chan));
-
-		gy_chan_learn(chan, worth);
-		if (worth)
-			return true;
-	}
-	return gy_waiter_wait(&wait->waiter, deadline_ns);
+	gy_chan_learn(&chan->patience, worth);
 }
 
 static int step(struct gyre_chan *chan, void *element, enum gyre_direction direction,
@@ -273,15 +272,19 @@ static int step(struct gyre_chan *chan, void *element, enum gyre_direction direc
 static int wait_locked(struct gyre_chan *chan, void *element, enum gyre_direction direction,
 		       uint64_t deadline_ns)
 {
-	struct gy_chan_wait wait = {0};
-	struct gy_chan_place place = {.wait = &wait, .element = element};
+	/* Unbuffered, both sides come here: who comes first looks for the second. */
+	struct gy_chan_wait wait = {.looks = !chan->capacity};
+	struct gy_chan_place place = {
+		.wait = &wait, .element = element, .element_bytes = chan->element_bytes};
 	struct gy_chan_queue *queue =
 		direction == GYRE_SEND ? &chan->senders : &chan->receivers;
+	unsigned shift = wait.looks ? gy_chan_look_shift(&chan->patience) : 0;
 
 	gy_chan_enqueue(queue, &place);
-	gy_chan_unlock(chan);
-	/* Unbuffered, both sides come here: who comes first looks for the second. */
-	if (!gy_chan_await(chan, &wait, deadline_ns, !chan->capacity)) {
+	gy_chan_unlock(chan); /* CHAN-7: from here on it may be served */
+	gy_sync_step();
+	if (!(wait.looks && gy_waiter_look(&wait.waiter, shift)) &&
+	    !gy_waiter_wait(&wait.waiter, deadline_ns)) {
 		uint32_t unserved = 0;
 
 		if (__atomic_compare_exchange_n(&wait.served, &unserved, GY_CHAN_GAVE_UP, false,
@@ -296,15 +299,13 @@ static int wait_locked(struct gyre_chan *chan, void *element, enum gyre_directio
 	}
 	if (wait.waiter.token == GY_CHAN_DONE) {
 		if (direction == GYRE_SEND)
-			gy_chan_tell_sent(chan, GY_CHAN_WAITED);
+			gy_chan_tell_sent(chan, place.element_bytes, GY_CHAN_WAITED);
 		else
-			gy_chan_tell_received(chan, GY_CHAN_WAITED);
+			gy_chan_tell_received(chan, place.element_bytes, GY_CHAN_WAITED);
 		return 0;
 	}
 	if (direction == GYRE_SEND)
 		gy_chan_sent_on_closed(chan);
-	if (element)
-		gy_chan_zero(chan, element);
 	return -EPIPE;
 }
 
@@ -467,7 +468,6 @@ GY_EXPORT struct gyre_chan *gyre_chan_new(size_t element_bytes, size_t capacity,
 	chan->capacity = (uint32_t)capacity;
 	chan->traced = traced;
 	chan->collected = collected;
-	chan->patience = PATIENCE_MOST;
 	return chan;
 }
 
@@ -485,12 +485,15 @@ GY_EXPORT void gyre_chan_free(struct gyre_chan *chan)
 		gy_heap_free(chan, CALLER());
 }
 
-/* [lock] All who wait, served, onto the chain. */
-static void release_all(struct gy_chan_queue *queue, struct gy_chan_place **chain)
+/* [lock] All who wait, served, onto the chain. Receivers' elements are zeroed: CHAN-7. */
+static void release_all(struct gyre_chan *chan, struct gy_chan_queue *queue,
+			struct gy_chan_place **chain)
 {
 	struct gy_chan_place *place;
 
 	while ((place = take_waiting(queue))) {
+		if (queue == &chan->receivers && place->element)
+			gy_chan_zero(chan, place->element);
 		place->next = *chain;
 		*chain = place;
 	}
@@ -502,14 +505,15 @@ GY_EXPORT void gyre_chan_close(struct gyre_chan *chan)
 
 	if (unlikely(!chan))
 		no_channel("close of no channel");
+	gy_chan_prepare(chan);
 	gy_chan_lock(chan);
 	if (chan->closed) {
 		gy_chan_unlock(chan);
 		gy_sync_misuse("close of a closed channel", chan);
 	}
 	WRITE_RELAXED(chan->closed, true);
-	release_all(&chan->receivers, &chain);
-	release_all(&chan->senders, &chain);
+	release_all(chan, &chan->receivers, &chain);
+	release_all(chan, &chan->senders, &chain);
 	gy_chan_unlock(chan);
 	while (chain) {
 		struct gy_waiter *waiter = &chain->wait->waiter;

@@ -13,6 +13,8 @@
  * CHAN-4  A wait that was served is woken, exactly once, by whoever served it. Its thread does not
  *         return before; one whose time is up serves itself by the same change of `served`.
  * CHAN-5  closed goes from false to true once; then nobody waits, and nothing is added.
+ * CHAN-7  A thread whose wait was served does not touch the channel that served it any more: what
+ *         it waited for is done, and whoever did it, or has learnt of it, may free the channel.
  * CHAN-6  Elements of a traced channel are stored with the collector's barrier wherever they go,
  *         and taken out of the buffer with it; so the buffer may be scanned at any time. Those that
  *         a waiting thread has lie on its stack or where its stack leads.
@@ -30,6 +32,7 @@
 struct gy_chan_wait {
 	struct gy_waiter waiter; /* state and token only: it is on no queue of wait.h's */
 	uint32_t served;	 /* [atomic] CHAN-3: 0, or index + 1 of the place that was served */
+	bool looks;		 /* [const] first: whoever serves it learns from that */
 };
 
 enum { GY_CHAN_DONE, GY_CHAN_CLOSED }; /* tokens */
@@ -41,12 +44,19 @@ struct gy_chan_place {
 	struct gy_chan_place *next, *prev; /* [lock] */
 	struct gy_chan_wait *wait;
 	void *element;
-	uint32_t index; /* of the case */
-	bool queued;	/* [lock] */
+	uint32_t index;		/* of the case */
+	uint32_t element_bytes; /* the channel's */
+	bool queued;		/* [lock] */
 };
 
 struct gy_chan_queue { /* [lock] */
 	struct gy_chan_place *first, *last;
+};
+
+/* How long to look before a sleep, by what it has been worth lately. Zero is a fresh one. */
+struct gy_chan_patience { /* [atomic: relaxed]; a race costs a bit of what was learnt */
+	uint8_t vain;	  /* looks in a row that were */
+	uint8_t waits;	  /* counts on */
 };
 
 struct gyre_chan {
@@ -55,8 +65,7 @@ struct gyre_chan {
 	uint32_t capacity;	/* [const] */
 	bool traced, collected; /* [const] */
 	bool closed;		/* [lock; also read without] CHAN-5 */
-	uint8_t patience;	/* [atomic: relaxed] how much looking has been worth lately */
-	uint8_t waits;		/* [atomic: relaxed] counts on */
+	struct gy_chan_patience patience;
 	uint32_t count;		/* [lock; also read without] elements in the buffer */
 	uint32_t read_at, write_at; /* [lock] */
 	struct gy_chan_queue receivers, senders;
@@ -126,17 +135,14 @@ struct gy_chan_wake {
 int gy_chan_send_locked(struct gyre_chan *chan, const void *element, struct gy_chan_wake *wake);
 int gy_chan_recv_locked(struct gyre_chan *chan, void *element, struct gy_chan_wake *wake);
 
-/* How long to look before a sleep, by what it has been worth on this channel. */
-unsigned gy_chan_look_shift(struct gyre_chan *chan);
-void gy_chan_learn(struct gyre_chan *chan, bool worth);
-bool gy_chan_await(struct gyre_chan *chan, struct gy_chan_wait *wait, uint64_t deadline_ns,
-		   bool look);
+unsigned gy_chan_look_shift(struct gy_chan_patience *patience);
+void gy_chan_learn(struct gy_chan_patience *patience, bool worth);
 
 __attribute__((noreturn)) void gy_chan_sent_on_closed(const struct gyre_chan *chan);
 
 enum { GY_CHAN_BUFFERED, GY_CHAN_MET, GY_CHAN_WAITED }; /* how, as the probes tell it */
 
-void gy_chan_tell_sent(const struct gyre_chan *chan, unsigned how);
-void gy_chan_tell_received(const struct gyre_chan *chan, unsigned how);
+void gy_chan_tell_sent(const struct gyre_chan *chan, uint32_t element_bytes, unsigned how);
+void gy_chan_tell_received(const struct gyre_chan *chan, uint32_t element_bytes, unsigned how);
 
 #endif

@@ -19,6 +19,8 @@
  *        they are right. Writers see only the new one.
  * MAP-4  All stores of pointers go through the collector's barrier, and are releases: as C11 has
  *        it, loads that follow them are acquires.
+ * MAP-5  A walk over all keys looks each up again once its table is an old one: what its function
+ *        has set or removed would not be seen otherwise.
  *
  * Sources: McKenney on RCU; Go's internal/sync/hashtriemap.go for what a map of this kind offers.
  */
@@ -125,21 +127,34 @@ GY_EXPORT void *gyre_map_get(struct gyre_map *map, const void *key, size_t key_b
 	return entry ? LOAD(entry->value) : NULL;
 }
 
+/* MAP-5. NULL: it has been removed. */
+static void *value_now(struct gyre_map *map, const struct part *part, const struct table *table,
+		       struct entry *entry)
+{
+	if (likely(LOAD(part->table) == table))
+		return LOAD(entry->value);
+	return gyre_map_get(map, entry->key, entry->key_bytes);
+}
+
 GY_EXPORT void gyre_map_each(struct gyre_map *map,
 			     bool (*visit)(const void *key, size_t key_bytes, void *value,
 					   void *argument),
 			     void *argument)
 {
 	for (unsigned i = 0; i < PARTS; i++) {
-		struct table *table = LOAD(map->parts[i].table);
+		struct part *part = &map->parts[i];
+		struct table *table = LOAD(part->table);
 
 		for (uint64_t head = 0; table && head <= table->mask; head++) {
 			struct entry *entry = LOAD(table->heads[head]);
 
-			for (; entry; entry = LOAD(entry->next))
-				if (!visit(entry->key, entry->key_bytes, LOAD(entry->value),
-					   argument))
+			for (; entry; entry = LOAD(entry->next)) {
+				void *value = value_now(map, part, table, entry);
+
+				if (value &&
+				    !visit(entry->key, entry->key_bytes, value, argument))
 					return;
+			}
 		}
 	}
 }
@@ -158,9 +173,11 @@ GY_EXPORT size_t gyre_map_count(struct gyre_map *map)
 /* MAP-4: x86 stores are releases, and the compiler moves nothing past the barrier's store. */
 #define STORE(slot, value)                                                                         \
 	do {                                                                                       \
-		gyre_set(&(slot), (value));                                                        \
+		__typeof__(slot) *store_to = &(slot);                                              \
+		__typeof__(slot) store_value = (value);                                            \
+		gyre_set(store_to, store_value);                                                   \
 		if (GY_TSAN) /* which does not see the barrier's store */                          \
-			__atomic_store_n(&(slot), (value), __ATOMIC_RELEASE);                      \
+			__atomic_store_n(store_to, store_value, __ATOMIC_RELEASE);                 \
 	} while (0)
 
 /* [lock] The slot that leads to the key's entry, or the NULL at its chain's end. */

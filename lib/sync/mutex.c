@@ -34,6 +34,7 @@
 
 #define STARVES_NS 1000000ull
 #define LOOK_SHIFT 4 /* a sixteenth of what is looked elsewhere: some 2 us */
+#define LOOK_SHIFT_MOST 31 /* nothing any more */
 #define COPIED "use of a copied mutex"
 #define UNLOCKED "unlock of an unlocked mutex"
 
@@ -104,7 +105,8 @@ GY_EXPORT void gyre_mutex_lock_slow(struct gyre_mutex *mutex)
 			}
 			woken = true;
 		}
-		shift++;
+		if (shift < LOOK_SHIFT_MOST)
+			shift++;
 		old = __atomic_load_n(&mutex->word, __ATOMIC_RELAXED);
 	}
 locked:

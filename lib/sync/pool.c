@@ -360,7 +360,8 @@ static void trim(struct gyre_pool *pool, struct chunk **dropped)
 		struct chunk **at = &shard->shared, *old;
 
 		gy_lock_acquire(&shard->lock);
-		while (*at && now - (*at)->generation <= 1)
+		/* A new one may have begun since `now` was read. */
+		while (*at && (int32_t)(now - (*at)->generation) <= 1)
 			at = &(*at)->next;
 		old = *at;
 		WRITE_RELAXED(*at, NULL);

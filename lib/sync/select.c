@@ -34,6 +34,9 @@ struct choice {
 };
 
 static __thread uint64_t random_state GY_TLS_INITIAL_EXEC;
+/* The thread's, not a channel's: which of them will serve it is not known, and the one that has is
+ * not touched (CHAN-7). */
+static __thread struct gy_chan_patience patience GY_TLS_INITIAL_EXEC;
 
 static uint32_t random_below(uint32_t limit)
 {
@@ -161,17 +164,19 @@ static uint32_t do_or_enqueue(struct choice *choice, struct gy_chan_wake *wake)
 		place->wait = &choice->wait;
 		place->element = at->element;
 		place->index = i;
+		place->element_bytes = at->chan->element_bytes;
 		gy_chan_enqueue(queue_of(at), place);
 	}
 	return NONE;
 }
 
-static void leave_queues(struct choice *choice)
+/* All but that of the case that was served. */
+static void leave_queues(struct choice *choice, uint32_t served)
 {
 	for (uint32_t i = 0; i < choice->count; i++) {
 		struct gyre_case *at = &choice->cases[i];
 
-		if (!at->chan)
+		if (!at->chan || i == served) /* CHAN-7: whoever served it took its place out */
 			continue;
 		gy_chan_lock(at->chan);
 		if (choice->places[i].queued)
@@ -180,36 +185,43 @@ static void leave_queues(struct choice *choice)
 	}
 }
 
+/* Looks for a while, then sleeps; false: the time is up. */
+static bool look_and_wait(struct gy_waiter *waiter, uint64_t deadline_ns)
+{
+	bool worth = gy_waiter_look(waiter, gy_chan_look_shift(&patience));
+
+	gy_chan_learn(&patience, worth);
+	return worth || gy_waiter_wait(waiter, deadline_ns);
+}
+
 /* The index that was served, or -ETIMEDOUT. */
 static int await(struct choice *choice, uint64_t deadline_ns)
 {
-	struct gyre_chan *chan = choice->locked[0]; /* whose patience */
 	struct gy_chan_wait *wait = &choice->wait;
+	uint32_t index, element_bytes;
 	struct gyre_case *at;
-	uint32_t index;
 
-	if (!gy_chan_await(chan, wait, deadline_ns, true)) {
+	if (!look_and_wait(&wait->waiter, deadline_ns)) {
 		uint32_t unserved = 0;
 
 		if (__atomic_compare_exchange_n(&wait->served, &unserved, GY_CHAN_GAVE_UP, false,
 						__ATOMIC_ACQ_REL, __ATOMIC_RELAXED)) {
-			leave_queues(choice);
+			leave_queues(choice, NONE);
 			return -ETIMEDOUT;
 		}
 		gy_waiter_wait(&wait->waiter, GY_NEVER_NS); /* CHAN-4 */
 	}
 	index = __atomic_load_n(&wait->served, __ATOMIC_ACQUIRE) - 1;
-	leave_queues(choice);
+	leave_queues(choice, index);
 	at = &choice->cases[index];
+	element_bytes = choice->places[index].element_bytes;
 	at->closed = wait->waiter.token == GY_CHAN_CLOSED;
 	if (at->closed && at->direction == GYRE_SEND)
 		gy_chan_sent_on_closed(at->chan);
-	if (at->closed && at->element)
-		gy_chan_zero(at->chan, at->element);
 	if (!at->closed && at->direction == GYRE_SEND)
-		gy_chan_tell_sent(at->chan, GY_CHAN_WAITED);
+		gy_chan_tell_sent(at->chan, element_bytes, GY_CHAN_WAITED);
 	else if (!at->closed)
-		gy_chan_tell_received(at->chan, GY_CHAN_WAITED);
+		gy_chan_tell_received(at->chan, element_bytes, GY_CHAN_WAITED);
 	return (int)index;
 }
 
@@ -231,6 +243,7 @@ static GY_NOINLINE int wait(struct gyre_case *cases, uint32_t count, int64_t tim
 	lock_all(&choice);
 	chosen = do_or_enqueue(&choice, &wake);
 	unlock_all(&choice);
+	gy_sync_step();
 	if (wake.waiter)
 		gy_waiter_wake(wake.waiter, wake.token);
 	if (chosen != NONE)

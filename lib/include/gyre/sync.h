@@ -248,7 +248,9 @@ struct gyre_chan;
 
 /* gyre_chan_new, gyre_chan_free - a queue of elements between threads.
  * A channel of capacity 0 has no buffer: sender and receiver meet. free is for channels that are
- * not GYRE_COLLECTED, and after their last use; what is still in the buffer is forgotten.
+ * not GYRE_COLLECTED, and after their last use; what is still in the buffer is forgotten. A send
+ * whose element has been received is over in that sense, even if the call has not returned yet: who
+ * has received the one answer may free the channel it came by.
  * @element_bytes   size of an element: 0 to 65536; for GYRE_TRACED a multiple of 8
  * @capacity    elements that can wait in the buffer; all of it takes up to 1 GiB
  * @contents    GYRE_PLAIN, GYRE_TRACED or GYRE_COLLECTED
@@ -488,7 +490,8 @@ void *gyre_map_remove(struct gyre_map *map, const void *key, size_t key_bytes);
 
 /* gyre_map_each, gyre_map_count - call a function for each key; how many there are.
  * A key that is there from begin to end comes exactly once; one that is set or removed meanwhile
- * comes once or not at all.
+ * comes once or not at all. A value is not older than the call; what the visit itself has set or
+ * removed, it sees.
  * @map         not NULL
  * @visit       returns false to end; it may use the map. The key is valid until it returns
  * @argument    handed to it
