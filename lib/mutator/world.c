@@ -610,8 +610,9 @@ static void check_kernel_workers(void)
 			i++;
 }
 
-/* STOP-9: until the thread looks as if it could come; false: it is `end_ns`. At least `least_ns`,
- * for the others' sake. */
+/* STOP-9: until the thread looks as if it could come, or turns out to be one of ours that was just
+ * starting: those block the signal for ever. False: it is `end_ns`. At least `least_ns`, for the
+ * others' sake. */
 static bool rest_while_hopeless(pid_t tid, uint64_t least_ns, uint64_t end_ns)
 {
 	struct gy_task task;
