@@ -162,7 +162,7 @@ struct gyre_control_leak {
 	uint32_t scan;	/* [library] number of the scan that was begun */
 	uint32_t operation; /* from here on [observers]: enum gyre_leak_operation */
 	uint32_t flags;	    /* GYRE_LEAK_EXACT ... */
-	uint32_t share_permille; /* of one CPU; 1 to 1000, default 250 */
+	uint32_t share_permille; /* of one CPU; 1 to 1000; 0: what nobody else wants */
 	uint32_t stop_after_ms;	 /* give up then; default: never */
 	uint32_t lease_ms;  /* give up when the asker has not moved `lease` for so long; 100 to
 			     * 600000, default: no lease */

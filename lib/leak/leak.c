@@ -1,4 +1,5 @@
-/* leak.c - a scan from its request to its end: the order of the rounds, the pace, giving up.
+/* leak.c - a scan from its request to its end: the order of the rounds, and what becomes of its
+ * result.
  *
  *	state   FREE -> BUSY (a scan, or its result is being dropped) -> FREE
  *	header  IDLE -> RUNNING -> DONE -> IDLE
@@ -22,15 +23,13 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <string.h>
+#include <time.h>
 
 #define MS 1000000ull
-#define WORK_BYTES ((size_t)256 << 10) /* between two looks at the clock */
-#define SLICE_NS 1000000ull	       /* of CPU time between two rests */
-#define GAP_NS (50 * MS)	       /* between two rounds */
-#define REST_MOST_NS (200 * MS)
+#define GAP_NS (50 * MS)	/* between two rounds */
+#define LINGER_NS (200 * MS) /* between two looks whether the result was released */
 #define QUEUE_FIRST ((size_t)16 << 10)
 #define ROUNDS_DEFAULT 3u
-#define SHARE_DEFAULT 250u
 #define REGISTERS_WAIT_DEFAULT 1000u
 
 enum { FREE, BUSY };
@@ -41,74 +40,6 @@ static struct {
 	struct gyre_leak_header *header; /* [atomic: release in begin] */
 	struct gy_leak_scan *scan;	 /* [owner] */
 } leak;
-
-/* ------------------------------------------------------------------ pace */
-
-static uint64_t clock_ns(clockid_t clock)
-{
-	struct timespec time;
-
-	clock_gettime(clock, &time);
-	return (uint64_t)time.tv_sec * 1000000000u + (uint64_t)time.tv_nsec;
-}
-
-/* Why the scan must end now; 0: it need not. */
-static int reason_to_end(struct gy_leak_scan *scan)
-{
-	struct gy_leak_pace *pace = &scan->pace;
-	uint64_t now_ns = gy_now_ns();
-	uint32_t lease = READ_RELAXED(scan->header->lease);
-
-	if (lease != pace->lease) {
-		pace->lease = lease;
-		pace->lease_ns = now_ns;
-	}
-	if (READ_RELAXED(scan->header->cancel) == READ_RELAXED(leak.number) ||
-	    (scan->request.lease_ms && now_ns - pace->lease_ns > scan->request.lease_ms * MS))
-		return -ECANCELED;
-	return pace->deadline_ns && now_ns >= pace->deadline_ns ? -ETIME : 0;
-}
-
-bool gy_leak_rest(struct gy_leak_scan *scan, uint64_t ns)
-{
-	uint64_t end_ns = gy_now_ns() + ns;
-
-	while (!scan->pace.stopped && !scan->pace.error) {
-		uint32_t cancel = READ_RELAXED(scan->header->cancel);
-		uint64_t now_ns = gy_now_ns(), left_ns;
-		struct timespec nap;
-
-		scan->pace.error = reason_to_end(scan);
-		if (scan->pace.error || now_ns >= end_ns)
-			break;
-		left_ns = MIN(end_ns - now_ns, REST_MOST_NS);
-		nap = (struct timespec){0, (long)left_ns};
-		gy_sys_futex_wait(&scan->header->cancel, cancel, &nap, true);
-	}
-	return !scan->pace.error;
-}
-
-bool gy_leak_pace(struct gy_leak_scan *scan, size_t bytes)
-{
-	struct gy_leak_pace *pace = &scan->pace;
-	uint64_t cpu_ns, share = scan->request.share_permille;
-
-	pace->work += bytes;
-	if (likely(pace->work < WORK_BYTES))
-		return !pace->error && !scan->enough;
-	pace->work = 0;
-	if (pace->error || pace->stopped)
-		return !pace->error;
-	cpu_ns = clock_ns(CLOCK_THREAD_CPUTIME_ID);
-	if (cpu_ns - pace->cpu_seen_ns < SLICE_NS) {
-		pace->error = reason_to_end(scan);
-		return !pace->error;
-	}
-	gy_leak_rest(scan, (cpu_ns - pace->cpu_seen_ns) * (1000 - share) / share);
-	pace->cpu_seen_ns = clock_ns(CLOCK_THREAD_CPUTIME_ID);
-	WRITE_RELAXED(scan->header->cpu_ns, pace->cpu_seen_ns - pace->cpu_began_ns);
-	return !pace->error && !scan->enough;
-}
 
 void gy_leak_phase(struct gy_leak_scan *scan, enum gyre_leak_phase phase)
 {
@@ -295,6 +226,14 @@ static void clear_header(struct gyre_leak_header *header)
 	header->error = 0;
 }
 
+static uint64_t real_ns(void)
+{
+	struct timespec time;
+
+	clock_gettime(CLOCK_REALTIME, &time);
+	return (uint64_t)time.tv_sec * 1000000000u + (uint64_t)time.tv_nsec;
+}
+
 static void fill_request(struct gyre_leak_header *header, const struct gyre_control_leak *request)
 {
 	header->operation = request->operation;
@@ -308,10 +247,12 @@ static void fill_request(struct gyre_leak_header *header, const struct gyre_cont
 	header->address = request->address;
 }
 
+/* An observer sleeps on registers_wanted while a scan runs. */
 static void set_state(struct gyre_leak_header *header, enum gyre_leak_state state)
 {
 	__atomic_store_n(&header->state, (uint32_t)state, __ATOMIC_RELEASE);
 	gy_sys_futex_wake(&header->state, INT_MAX, true);
+	gy_sys_futex_wake(&header->registers_wanted, INT_MAX, true);
 }
 
 static void free_scan(struct gy_leak_scan *scan)
@@ -342,7 +283,7 @@ static void finish(struct gy_leak_scan *scan, int error)
 	header->epoll_words = scan->epoll_words;
 	header->timer_words = scan->timer_words;
 	header->memory_most_bytes = scan->memory_bytes;
-	header->cpu_ns = clock_ns(CLOCK_THREAD_CPUTIME_ID) - scan->pace.cpu_began_ns;
+	header->cpu_ns = gy_leak_cpu_ns(scan);
 	header->ended_ns = gy_now_ns();
 	header->error = error;
 	leak.scan = NULL;
@@ -358,7 +299,7 @@ static void linger(struct gyre_leak_header *header, uint32_t number, uint32_t le
 
 	while ((released = READ_RELAXED(header->released)) != number &&
 	       READ_RELAXED(leak.number) == number && gy_now_ns() - last_ns < keep_ms * MS) {
-		struct timespec nap = {0, (long)(REST_MOST_NS)};
+		struct timespec nap = {0, (long)LINGER_NS};
 
 		if (lease_ms && READ_RELAXED(header->lease) != lease) {
 			lease = READ_RELAXED(header->lease);
@@ -384,7 +325,7 @@ static void run(void)
 
 	gy_thread_cache_forbid();
 	scan->round = &header->rounds[0];
-	scan->pace.cpu_began_ns = scan->pace.cpu_seen_ns = clock_ns(CLOCK_THREAD_CPUTIME_ID);
+	gy_leak_pace_begin(scan);
 	scan->pagemap = gy_sys_open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
 	finish(scan, run_scan(scan));
 	/* Who waits may begin another scan at once. */
@@ -405,8 +346,6 @@ static bool fill_defaults(struct gyre_control_leak *request)
 	    request->rounds > GYRE_LEAK_ROUNDS || request->rounds == 1 ||
 	    (request->lease_ms && (request->lease_ms < 100 || request->lease_ms > 600000)))
 		return false;
-	if (!request->share_permille)
-		request->share_permille = SHARE_DEFAULT;
 	if (!request->rounds)
 		request->rounds = ROUNDS_DEFAULT;
 	if (!request->registers_wait_ms)
@@ -419,7 +358,7 @@ static bool fill_defaults(struct gyre_control_leak *request)
 }
 
 static struct gy_leak_scan *new_scan(const struct gyre_control_leak *request,
-				     struct gyre_leak_header *header)
+				     struct gyre_leak_header *header, uint32_t number)
 {
 	struct gy_leak_scan *scan;
 	void *mapped;
@@ -433,6 +372,7 @@ static struct gy_leak_scan *new_scan(const struct gyre_control_leak *request,
 	scan->tag_mask = request->tag_mask;
 	scan->pagemap = scan->memory = -1;
 	scan->memory_bytes = sizeof(*scan);
+	scan->number = number;
 	scan->pace.began_ns = scan->pace.lease_ns = gy_now_ns();
 	if (request->stop_after_ms)
 		scan->pace.deadline_ns = scan->pace.began_ns + request->stop_after_ms * MS;
@@ -444,18 +384,19 @@ static struct gy_leak_scan *new_scan(const struct gyre_control_leak *request,
 static int begin_owned(const struct gyre_control_leak *request, uint32_t *number)
 {
 	struct gyre_leak_header *header = gy_leak_report_make();
-	struct gy_leak_scan *scan = new_scan(request, header);
+	struct gy_leak_scan *scan;
 	int error;
 
+	*number = READ_RELAXED(leak.number) + 1;
+	*number += !*number; /* 0 is none */
+	scan = new_scan(request, header, *number);
 	if (!scan)
 		return -ENOMEM;
 	gy_leak_report_clear(header);
 	clear_header(header);
 	fill_request(header, request);
 	header->began_ns = scan->pace.began_ns;
-	header->began_real_ns = clock_ns(CLOCK_REALTIME);
-	*number = READ_RELAXED(leak.number) + 1;
-	*number += !*number; /* 0 is none */
+	header->began_real_ns = real_ns();
 	WRITE_RELAXED(leak.number, *number);
 	WRITE_RELAXED(header->scan, *number);
 	leak.scan = scan;

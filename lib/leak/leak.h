@@ -37,8 +37,8 @@
  * LEAK-5  It ends: by itself, by its deadline, when its asker cancels it or is gone (the lease), or
  *         when the process changes its user; and gives its memory back. In a forked child there is
  *         no scan.
- * LEAK-6  A scan uses at most share_permille of one CPU, in slices of about a millisecond, and
- *         memory for itself within memory_bytes.
+ * LEAK-6  A scan uses at most share_permille of one CPU, in slices of a quarter of a millisecond
+ *         (pace.c), and memory for itself within memory_bytes.
  *
  * Sources: LeakSanitizer (direct and indirect; a flood from what is unreached); Boehm's find-leak
  * mode; Maebe, Ronsse, De Bosschere: "Precise detection of memory leaks" (2004), for what else can

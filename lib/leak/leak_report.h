@@ -129,6 +129,7 @@ struct gyre_leak_header {
 
 	/* what was asked for, as it was understood */
 	uint32_t operation, flags;
+	/* share_permille 0: what nobody else wants of a processor */
 	uint32_t share_permille, stop_after_ms, lease_ms, rounds_asked;
 	uint64_t memory_limit_bytes, tag_mask, address;
 

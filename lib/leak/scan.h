@@ -9,7 +9,8 @@
  *	sort.c     direct and indirect; groups by stack
  *	path.c     why: from a block back to a root
  *	report.c   the result's memory
- *	leak.c     the order of all this, and when to give up
+ *	pace.c     how much of a processor the scan takes, and when it gives up
+ *	leak.c     the order of all this
  */
 #ifndef GY_LEAK_SCAN_H
 #define GY_LEAK_SCAN_H
@@ -19,6 +20,7 @@
 #include "leak/leak_report.h"
 #include "os/maps.h"
 #include "os/own_memory.h"
+#include "os/spare_cpu.h"
 
 #include <stdbool.h>
 #include <sys/types.h>
@@ -72,6 +74,7 @@ struct gy_leak_target {
 struct gy_leak_pace {
 	uint64_t began_ns, deadline_ns; /* 0: none */
 	uint64_t cpu_began_ns, cpu_seen_ns;
+	struct gy_spare_cpu spare; /* where no share was asked for */
 	uint64_t lease_ns; /* when it was last seen to move */
 	uint32_t lease;
 	size_t work; /* bytes since the last look at the clock */
@@ -82,6 +85,7 @@ struct gy_leak_pace {
 struct gy_leak_scan {
 	struct gyre_control_leak request; /* with its defaults filled in */
 	struct gyre_leak_header *header;
+	uint32_t number; /* of the scan */
 	struct gy_leak_pace pace;
 	struct gy_leak_frame frame;
 	uint64_t memory_bytes; /* mapped and used for the frame and the queue */
@@ -136,11 +140,18 @@ struct gy_leak_scan {
 
 /* leak.c */
 int gy_leak_make_queue(struct gy_leak_scan *scan);
+void gy_leak_phase(struct gy_leak_scan *scan, enum gyre_leak_phase phase);
+
+/* pace.c */
+void gy_leak_pace_begin(struct gy_leak_scan *scan);
+/* CPU time since then. */
+uint64_t gy_leak_cpu_ns(const struct gy_leak_scan *scan);
+/* The share of a processor, in thousandths, where `spare` thousandths of one would be idle. */
+uint32_t gy_leak_share(uint32_t spare);
 /* `bytes` more were looked at. False: give up (pace.error). May sleep. */
 bool gy_leak_pace(struct gy_leak_scan *scan, size_t bytes);
 /* Sleeps that long, or until the scan is cancelled; as gy_leak_pace. */
 bool gy_leak_rest(struct gy_leak_scan *scan, uint64_t ns);
-void gy_leak_phase(struct gy_leak_scan *scan, enum gyre_leak_phase phase);
 
 /* census.c */
 int gy_leak_census(struct gy_leak_scan *scan);

@@ -25,7 +25,7 @@
 #define FILE_BYTES_MAX (1ull << 36)
 #define BEGIN_WAIT_MS 5000
 #define LEASE_MS 4000 /* we may be stopped for a while, by a debugger or for want of a processor */
-#define LOOK_NS 5000000
+#define LOOK_NS 50000000 /* we are woken when something is wanted, and at the end */
 #define QUIET_NS 1000000000ull /* between two lines of progress */
 
 struct client {

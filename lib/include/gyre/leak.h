@@ -29,7 +29,8 @@ extern "C" {
 struct gyre_leak_options {
 	uint32_t flags;		 /* GYRE_LEAK_SCAN_... */
 	uint32_t rounds;	 /* at least so many, 2 to 16; 0: 3 */
-	uint32_t share_permille; /* of one CPU that the scan may use, 1 to 1000; 0: 250 */
+	uint32_t share_permille; /* of one CPU that the scan may use, 1 to 1000; 0: 30, and up to
+				  * 250 where a CPU would be idle otherwise */
 	uint32_t stop_after_ms;	 /* end then, with what is known; 0: when it is done */
 	uint64_t memory_bytes; /* that the scan may take; 0: 64 MiB and an eighth of the heap */
 	uint64_t tag_mask; /* bits used in pointers: a word without them counts, too */
@@ -76,8 +77,8 @@ struct gyre_leak_loss {
  *              there may be such)
  * Signals      not async-signal-safe
  * Fork         allowed in the child; a scan that the parent has under way is not there
- * Cost         a thread at share_permille of one CPU: some seconds of CPU time for each ten GiB of
- *              heap, 0.15 s at least; memory of 2 to 6 % of the heap meanwhile
+ * Cost         a thread at share_permille of one CPU: about a second of CPU time for each GiB of
+ *              heap in small blocks, 0.15 s at least; memory of 2 to 6 % of the heap meanwhile
  * Since 0.2    Source  leak/leak.h; LeakSanitizer's __lsan_do_recoverable_leak_check */
 int gyre_leak_scan(const struct gyre_leak_options *options, struct gyre_leak_result *result,
 		   size_t result_bytes,

@@ -5,6 +5,7 @@
  * there and little else. Addresses are kept hidden, and what functions leave on the stack is wiped.
  */
 #include "leak/leak.h"
+#include "leak/scan.h"
 
 #include "base/config.h"
 #include "gc/thread.h"
@@ -632,6 +633,15 @@ EXACT_TEST(LEAK_5_everything_is_given_back)
 		unit_sleep_ms(300);
 	}
 	MUST(own_bytes() <= before + (1 << 20));
+}
+
+Test(leak, LEAK_6_the_share_follows_what_is_spare)
+{
+	cr_assert_eq(gy_leak_share(0), 30);
+	cr_assert_eq(gy_leak_share(500), 30);
+	cr_assert_eq(gy_leak_share(750), 140);
+	cr_assert_eq(gy_leak_share(1000), 250);
+	cr_assert_eq(gy_leak_share(UINT32_MAX), 250);
 }
 
 CHILD_TEST(a_scan_that_must_end_says_what_it_knows)
