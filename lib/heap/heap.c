@@ -577,12 +577,14 @@ static bool large_free_kept(void *block)
 /* Apart, so that it is jumped to: with the gate closed every free comes by gy_heap_free. */
 static GY_NOINLINE void free_slow(void *block, uintptr_t caller_pc)
 {
-	if (block && !large_free_kept(block) && !sampled_free(block, "free", caller_pc))
+	if (!large_free_kept(block) && !sampled_free(block, "free", caller_pc))
 		free_any(block, caller_pc); /* the others keep errno, too */
 }
 
 void gy_heap_free(void *block, uintptr_t caller_pc)
 {
+	if (!block) /* programs do it by the million */
+		return;
 	if (unlikely(gy_gate_is_closed()))
 		gy_heap_hooks.free_recorded(block, caller_pc);
 	else
