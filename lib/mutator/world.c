@@ -619,7 +619,7 @@ static bool rest_while_hopeless(pid_t tid, uint64_t least_ns, uint64_t end_ns)
 
 	for (;;) {
 		rest(least_ns);
-		if (gy_task_read(tid, &task) || !is_hopeless(&task))
+		if (gy_task_read(tid, &task) || !is_hopeless(&task) || is_exempt(tid))
 			return true;
 		if (gy_now_ns() >= end_ns)
 			return false;
