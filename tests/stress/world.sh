@@ -25,7 +25,7 @@ run() {
 run '64 threads of every kind' -n "$stops"
 run '64 threads that sleep and wait' -q -n "$stops"
 run '7 threads' -t 7 -n "$stops"
-run '300 threads' -t 300 -n $((stops / 12))
+GYRE_OPTIONS=gc_stop_timeout=30000 run '300 threads' -t 300 -n $((stops / 12))
 GYRE_OPTIONS=membarrier=off run 'full fences in place of membarrier' -n $((stops / 4))
 GYRE_OPTIONS=gc_signal=40 run 'a real-time signal' -n $((stops / 4))
 
