@@ -2,13 +2,17 @@
  *
  *	spin -a channel.pml && gcc -O2 -DSAFETY -o pan pan.c && ./pan
  *
- * What is in it. Two channels of capacity CAP. Threads 0 and 1 send EACH numbered elements each, thread i to
- * channel i; with TIMED a send may give up while it waits, and is begun anew. Threads 2 and 3 receive: 2 by
+ * What is in it. Two channels of capacity CAP. Threads 0 and 1 send EACH and EACH_1 numbered elements, thread
+ * i to channel i; with TIMED a send may give up while it waits, and is begun anew. Threads 2 and 3 receive: 2 by
  * select over both channels, 3 from channel 0, or, with SELECTS, by select too; until both channels are
  * closed. Thread 4 closes both when the senders are done. One step for each stretch under the locks, for
  * each change of `served`, for the exchange of a waiter's state, for the kernel's check-and-sleep, and for
  * each place that a select takes out of a queue. What must hold: each element is received once, those of
  * one channel in order by whoever receives, no two serve one wait; and nobody sleeps for ever.
+ *
+ * Two elements of sender 0 and one of sender 1 are enough for what order means: channel 0 is the one that
+ * both receivers use, channel 1 is there for select to choose. That is half a million states; two of each are
+ * many times as many (sync.test, the long run).
  *
  * Mutants: each leaves out one thing, and spin must then find a fault (sync.test).
  *	NOT_SERVED_ONCE	who finds a place does not ask whether its wait was served elsewhere
@@ -24,7 +28,10 @@
 #define WOKEN 2
 #define NOBODY 255
 #ifndef EACH
-#define EACH 2 /* elements of each sender */
+#define EACH 2 /* elements of sender 0 */
+#endif
+#ifndef EACH_1
+#define EACH_1 EACH /* of sender 1 */
 #endif
 
 /* channels */
@@ -122,13 +129,13 @@ inline sleep_until_woken(sw)
 	od
 }
 
-proctype sender(byte self)
+proctype sender(byte self; byte each)
 {
 	byte i, other, before;
 
 	do
-	:: i == EACH -> break
-	:: i < EACH ->
+	:: i == each -> break
+	:: i < each ->
 begin:
 		atomic { /* gy_chan_send_locked, or a place */
 			assert(!closed[self]);
@@ -329,8 +336,8 @@ proctype closer()
 
 init {
 	atomic {
-		run sender(0);
-		run sender(1);
+		run sender(0, EACH);
+		run sender(1, EACH_1);
 		run receiver(2, true);
 #ifdef SELECTS
 		run receiver(3, true);
@@ -340,6 +347,6 @@ init {
 		run closer()
 	};
 	_nr_pr == 1;
-	assert(got == 2 * EACH && next_in[0] == EACH && next_in[1] == EACH);
+	assert(got == EACH + EACH_1 && next_in[0] == EACH && next_in[1] == EACH_1);
 	assert(count[0] == 0 && count[1] == 0)
 }
