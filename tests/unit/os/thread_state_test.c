@@ -60,6 +60,9 @@ static void end(struct subject *subject, pthread_t thread)
 	WRITE_RELAXED(subject->stop, 1u);
 	cr_assert_eq(write(subject->pipe_fd[1], "x", 1), (ssize_t)1);
 	pthread_join(thread, NULL);
+	/* joined, and not yet gone for the kernel */
+	for (unsigned i = 0; i < 5000 && gy_thread_switches(subject->tid); i++)
+		unit_sleep_ms(1);
 }
 
 /* Waits until the thread is seen asleep. */
