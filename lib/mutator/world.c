@@ -34,14 +34,7 @@
  *         stands: whoever would wake it stands too. The try is given up as soon as it is seen, the
  *         world goes on, and is not stopped again before that thread has changed or the time is
  *         over.
- * STOP-10 The stopper must not lose its processor while it sends the signals: those not yet
- *         signalled would run for whole slices of the scheduler's, and the others stand meanwhile.
- *         So it takes a real-time priority for that time, if it may; and keeps clear of the
- *         timer's next tick, which is where the scheduler ends slices, whether it may or not. Nor
- *         while it waits for the last: back at its own priority it would have to queue behind
- *         whatever else the machine has to do, for milliseconds, with everybody standing. It keeps
- *         the priority until all have come, and in a stop that is known to be brief until it ends;
- *         waiting it sleeps, since it would keep a processor from those it waits for.
+ * STOP-10, STOP-11 Who gets a processor meanwhile: world_priority.c.
  */
 #include "mutator/world.h"
 
@@ -75,9 +68,8 @@
 #define LISTINGS_MOST 1000u
 #define SLEPT 1024u
 #define LONG_CALLS_NS (50 * MS)
-#define TICK_ROOM_NS (1 * MS) /* what sending may take */
-#define TICK_PAST_NS 30000u
-#define TICK_TRIES 3u
+#define HURRY_AFTER_NS 100000u /* STOP-11; and for each thread that is awaited */
+#define HURRY_EACH_NS 6000u
 #define EARLY 8u /* the last of those awaited are awaited awake */
 #define AWAKE_NS 200000u
 
@@ -94,8 +86,7 @@ static struct {
 	pid_t hopeless;  /* STOP-9; 0: none */
 	struct gy_world_report report;
 	uint64_t begin_ns; /* when the flag went up first */
-	int policy;        /* STOP-10: what to go back to */
-	bool preferred;    /* STOP-10: for the time being */
+	uint32_t hurried;  /* entries that have a priority of ours: STOP-11 */
 	pid_t named;      /* WORLD-4: of the last stop that was given up; 0: none */
 	uint8_t slept[SLEPT]; /* STOP-8: by tid, whether it was in a system call last time */
 	bool taken_told;  /* that the program has taken our signal */
@@ -221,6 +212,31 @@ static void find_blocked(void)
 	}
 }
 
+/* STOP-11 */
+static void hurry_missing(void)
+{
+	for (uint32_t i = 0; i < world.table.count; i++) {
+		struct gy_task_entry *entry = &world.table.entries[i];
+
+		if (is_expected(entry->role) && !entry->hurried)
+			world.hurried += gy_task_hurry(entry);
+	}
+}
+
+static void hurry_no_more(struct gy_task_entry *entry)
+{
+	gy_task_hurry_no_more(entry);
+	world.hurried--;
+	world.report.hurried++;
+}
+
+static void hurry_nobody(void)
+{
+	for (uint32_t i = 0; i < world.table.count && world.hurried; i++)
+		if (world.table.entries[i].hurried)
+			hurry_no_more(&world.table.entries[i]);
+}
+
 /* Records lie on the stacks of others, who may be instrumented. */
 GY_RACY_READER static void take_arrivals(void)
 {
@@ -233,6 +249,8 @@ GY_RACY_READER static void take_arrivals(void)
 		if (!entry || entry->role == GY_TASK_BLOCKED)
 			continue;
 		entry->thread = thread;
+		if (unlikely(entry->hurried))
+			hurry_no_more(entry);
 		world.slept[(uint32_t)thread->tid % SLEPT] = thread->in_call;
 		set_role(entry, GY_TASK_ARRIVED);
 	}
@@ -369,8 +387,11 @@ static bool await_awake(void)
  * not just wait for a processor, or `end_ns` is. */
 static bool wait_arrivals(uint64_t until_ns, uint64_t end_ns)
 {
-	uint64_t pause_ns = WAIT_FIRST_NS, begin_ns = 0;
-	uint32_t early = world.preferred ? 0 : EARLY;
+	bool hurry = gy_stopper_may_hurry(), hurried = !hurry;
+	uint64_t pause_ns = hurry ? HURRY_AFTER_NS + (uint64_t)HURRY_EACH_NS * world.expected
+				  : WAIT_FIRST_NS;
+	uint32_t early = gy_stopper_is_preferred() ? 0 : EARLY;
+	uint64_t begin_ns = 0;
 
 	for (;;) {
 		/* STOP-3: read before the records are. */
@@ -394,6 +415,12 @@ static bool wait_arrivals(uint64_t until_ns, uint64_t end_ns)
 		now_ns = gy_now_ns();
 		begin_ns = begin_ns ? begin_ns : now_ns;
 		take_arrivals();
+		if (!hurried) {
+			hurried = true;
+			pause_ns = WAIT_FIRST_NS;
+			hurry_missing();
+			continue;
+		}
 		if (world.expected)
 			look_at_missing(now_ns - begin_ns);
 		if (now_ns >= (world.coming ? end_ns : until_ns) || world.hopeless)
@@ -428,46 +455,7 @@ static void rest(uint64_t ns)
 	gy_sys_futex_wait(&nobody, 0, &time, false);
 }
 
-/* STOP-10 */
-static void priority_raise(void)
-{
-	int before = gy_sys_policy();
-
-	if (world.preferred)
-		return;
-	world.policy = before;
-	if (before == SCHED_OTHER || before == SCHED_BATCH || before == SCHED_IDLE)
-		world.preferred = !gy_sys_policy_set(SCHED_FIFO, 1);
-}
-
-static void priority_restore(void)
-{
-	if (world.preferred)
-		gy_sys_policy_set(world.policy, 0);
-	world.preferred = false;
-}
-
-/* STOP-10. The coarse clock tells when the last tick was; its resolution is the time between
- * two. */
-static void keep_clear_of_tick(void)
-{
-	struct timespec tick, last;
-
-	if (clock_getres(CLOCK_MONOTONIC_COARSE, &tick) || tick.tv_sec)
-		return;
-	for (unsigned i = 0; i < TICK_TRIES; i++) {
-		uint64_t since_ns, tick_ns = (uint64_t)tick.tv_nsec;
-
-		clock_gettime(CLOCK_MONOTONIC_COARSE, &last);
-		since_ns = gy_now_ns() -
-			   ((uint64_t)last.tv_sec * 1000000000 + (uint64_t)last.tv_nsec);
-		if (since_ns + MIN(TICK_ROOM_NS, tick_ns / 2) < tick_ns || since_ns > tick_ns)
-			return;
-		rest(tick_ns - since_ns + TICK_PAST_NS);
-	}
-}
-
-static int stop_once(uint64_t until_ns, uint64_t end_ns)
+static int stop_try(uint64_t until_ns, uint64_t end_ns)
 {
 	bool complete = false, ordered;
 	int error;
@@ -479,8 +467,8 @@ static int stop_once(uint64_t until_ns, uint64_t end_ns)
 	error = list_tasks();
 	if (error)
 		return error;
-	keep_clear_of_tick();
-	priority_raise();
+	gy_stopper_keep_clear_of_tick();
+	gy_stopper_prefer();
 	gy_lock_acquire(&gy_mutators_lock); /* STOP-6 */
 	if (!world.begin_ns)
 		world.begin_ns = gy_now_ns();
@@ -497,6 +485,14 @@ static int stop_once(uint64_t until_ns, uint64_t end_ns)
 	if (error || world.table.failed)
 		return error ? error : -ENOMEM;
 	return complete ? 0 : -EAGAIN;
+}
+
+static int stop_once(uint64_t until_ns, uint64_t end_ns)
+{
+	int error = stop_try(until_ns, end_ns);
+
+	hurry_nobody();
+	return error;
 }
 
 /* ---- what is wrong ---- */
@@ -640,7 +636,7 @@ static int stop_locked(void)
 			return 0;
 		if (gy_world_is_stopping())
 			gy_world_flag_lower();
-		priority_restore();
+		gy_stopper_prefer_no_more();
 		if (error != -EAGAIN)
 			return error;
 		if (gy_now_ns() >= end_ns)
@@ -663,8 +659,8 @@ static int stop_locked(void)
 
 static void fill_report(void)
 {
-	world.report = (struct gy_world_report){.begin_ns = world.begin_ns,
-						.stop_ns = gy_now_ns() - world.begin_ns};
+	world.report.begin_ns = world.begin_ns;
+	world.report.stop_ns = gy_now_ns() - world.begin_ns;
 	for (uint32_t i = 0; i < world.table.count; i++) {
 		world.report.stopped += world.table.entries[i].role == GY_TASK_ARRIVED;
 		world.report.blocked += world.table.entries[i].role == GY_TASK_BLOCKED;
@@ -723,14 +719,14 @@ int gy_world_stop(struct gy_world_report *report)
 	int error = gy_world_stop_briefly(report);
 
 	if (!error)
-		priority_restore();
+		gy_stopper_prefer_no_more();
 	return error;
 }
 
 void gy_world_start(void)
 {
 	gy_world_flag_lower();
-	priority_restore();
+	gy_stopper_prefer_no_more();
 	gy_long_unbar();
 	gy_lock_release(&world.lock);
 }

@@ -74,6 +74,7 @@ struct gy_mutator {
 
 struct gy_world_report {
 	uint32_t stopped, blocked; /* threads by signal; found in blocking regions */
+	uint32_t hurried;          /* of those stopped: got a priority meanwhile (STOP-11) */
 	uint64_t begin_ns;         /* the flag went up: who comes to a region from now on waits */
 	uint64_t stop_ns;          /* from then to the last thread's stop */
 };

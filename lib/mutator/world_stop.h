@@ -90,6 +90,8 @@ struct gy_task_entry {
 	pid_t tid;
 	uint32_t seen; /* number of the listing that saw it last */
 	enum gy_task_role role;
+	bool hurried; /* STOP-11 */
+	int policy;   /* hurried: what it is to go back to */
 	struct gy_stopped_thread *thread; /* ARRIVED, BLOCKED */
 };
 
@@ -106,5 +108,14 @@ struct gy_task_entry *gy_task_table_find(const struct gy_task_table *table, pid_
 /* The entry of `tid`, which is not in the table; NULL: memory lacks. Moves the others. */
 struct gy_task_entry *gy_task_table_add(struct gy_task_table *table, pid_t tid,
 					enum gy_task_role role);
+
+/* world_priority.c. [lock: world] */
+void gy_stopper_prefer(void); /* STOP-10: the calling thread, for the time being */
+void gy_stopper_prefer_no_more(void);
+bool gy_stopper_is_preferred(void);
+void gy_stopper_keep_clear_of_tick(void);
+bool gy_stopper_may_hurry(void); /* STOP-11 */
+bool gy_task_hurry(struct gy_task_entry *entry); /* did it? */
+void gy_task_hurry_no_more(struct gy_task_entry *entry);
 
 #endif

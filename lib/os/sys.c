@@ -282,23 +282,33 @@ int gy_sys_tgkill(pid_t pid, pid_t tid, int number)
 	return (int)result;
 }
 
-int gy_sys_policy(void)
+int gy_sys_policy_of(pid_t tid)
 {
 	int saved = errno;
-	long policy = syscall(SYS_sched_getscheduler, 0);
+	long policy = syscall(SYS_sched_getscheduler, tid);
 
 	errno = saved;
 	return (int)policy;
 }
 
-int gy_sys_policy_set(int policy, int priority)
+int gy_sys_policy_set_of(pid_t tid, int policy, int priority)
 {
 	struct sched_param parameter = {.sched_priority = priority};
 	long result;
 
 	SYS_RUN(sched_setscheduler, result,
-		syscall(SYS_sched_setscheduler, 0, policy, &parameter));
+		syscall(SYS_sched_setscheduler, tid, policy, &parameter));
 	return (int)result;
+}
+
+int gy_sys_policy(void)
+{
+	return gy_sys_policy_of(0);
+}
+
+int gy_sys_policy_set(int policy, int priority)
+{
+	return gy_sys_policy_set_of(0, policy, priority);
 }
 
 /* Those that the C library sends itself: a thread that does not get them holds up setuid. */

@@ -65,9 +65,11 @@ int gy_sys_sigaction(int number, const struct gy_signal_action *action,
 		     struct gy_signal_action *before);
 /* Signal 0 only asks whether the thread exists: -ESRCH. */
 int gy_sys_tgkill(pid_t pid, pid_t tid, int number);
-/* The calling thread's scheduling policy. */
+/* The calling thread's scheduling policy; that of the thread `tid`. */
 int gy_sys_policy(void);
 int gy_sys_policy_set(int policy, int priority);
+int gy_sys_policy_of(pid_t tid);
+int gy_sys_policy_set_of(pid_t tid, int policy, int priority);
 /* The calling thread's signal mask, past the C library, whose function may be our own wrapper
  * (interpose/signal_mask.c); these never fail. _block: all but those of `open` (bit n - 1: signal
  * n) and the C library's own two; returns the mask before, which _restore takes. _open: has the
