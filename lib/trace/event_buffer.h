@@ -17,6 +17,8 @@
 
 #define RECORDS GY_EVENT_RECORDS
 #define HALF GYRE_BATCH_RECORDS
+#define SHARED GYRE_RECORD_SHARED
+#define QUICK_HZ 250000 /* so many rows of SHARED records a second, and more, are quick */
 
 struct gy_event_buffer {
 	uint32_t claimed;   /* [self] RING-1 */
@@ -25,6 +27,7 @@ struct gy_event_buffer {
 	uint32_t sent;      /* [lock; atomic: release] RING-4 */
 	uint32_t due;       /* [self] RING-8 */
 	uint32_t full;      /* [self] RING-5 */
+	uint32_t sharing;   /* [self] SHARED - 1 or 0: RING-10 */
 	struct gy_lock lock; /* of those who ship */
 	uint64_t overrun;   /* [self; atomic: relaxed] dropped since it was found full */
 	uint64_t next;      /* [lock] number of the record at `sent` among the thread's */
@@ -40,6 +43,8 @@ enum gy_recording { OFF, PLAIN, OTHER };
 
 extern struct gy_events_state {
 	uint32_t recording; /* enum gy_recording [atomic] RING-7 */
+	uint32_t sharing;   /* [atomic: relaxed] SHARED - 1, or 0: each record has its own ticks */
+	uint64_t quick_ticks; /* [atomic: relaxed] RING-10 */
 	uint32_t deserted;  /* [atomic: relaxed] when recording stopped, nobody was listening */
 	uint32_t exiting;   /* [atomic: relaxed] the library's destructor has run */
 } gy_events_state GY_ALIGNED(64);
@@ -94,6 +99,33 @@ GY_INLINE void gy_event_fill(struct gy_event_buffer *buffer, uint32_t at, uint64
 		.ticks = ticks, .where = where, .bytes = bytes, .stack = stack};
 }
 
+/* RING-10: is the thread quick? Its record `at` begins a row of records, and happens at `ticks`. */
+GY_INLINE uint32_t gy_event_quickness(const struct gy_event_buffer *buffer, uint32_t at,
+				      uint64_t ticks)
+{
+	if (unlikely(at - READ_RELAXED(buffer->sent) < SHARED))
+		return at % HALF ? 0 : buffer->sharing; /* an idle thread's was shipped for it */
+	return ticks - buffer->records[(at - SHARED) % RECORDS].ticks <
+			       READ_RELAXED(gy_events_state.quick_ticks)
+		       ? SHARED - 1
+		       : 0;
+}
+
+/* The ticks of a record that is not yet claimed, in the outermost append, by the counter. */
+GY_INLINE uint64_t gy_event_ticks(struct gy_event_buffer *buffer)
+{
+	uint32_t at = READ_RELAXED(buffer->claimed);
+	uint64_t ticks;
+
+	if (likely(at & buffer->sharing & READ_RELAXED(gy_events_state.sharing)) &&
+	    likely(at != READ_RELAXED(buffer->sent)))
+		return buffer->records[(at - 1) % RECORDS].ticks;
+	ticks = gy_ticks_counter();
+	if (at % SHARED == 0)
+		buffer->sharing = gy_event_quickness(buffer, at, ticks);
+	return ticks;
+}
+
 /* How far the plain append came. */
 enum gy_append {
 	APPEND_DONE,
@@ -113,7 +145,7 @@ GY_INLINE enum gy_append gy_event_open(struct gy_event_buffer *buffer, uint64_t 
 	gy_event_step();
 	if (unlikely(__atomic_load_n(&gy_events_state.recording, __ATOMIC_ACQUIRE) != PLAIN))
 		return APPEND_LEAVE; /* RING-7 */
-	*ticks = gy_ticks_counter(); /* RING-6 */
+	*ticks = gy_event_ticks(buffer); /* RING-6 */
 	gy_event_step();
 	return APPEND_DONE;
 }

@@ -9,6 +9,7 @@
  *	                        attaches it first and detaches it last
  *	probe `events_on`       never fires; threads record while its semaphore is up
  *	probe `events_stacks`   never fires: while its semaphore is up, records carry stack ids
+ *	probe `events_clock`    never fires: while it is up, ticks are each record's own
  *
  * EVENT-1  Attach `events`, then the switches, then ask for a snapshot of the control page: once
  *          it is answered with `events_recording` = 1, every thread records. Detach the switches,
@@ -22,6 +23,11 @@
  *          ring had none.
  * EVENT-3  Ticks are the processor's counter (trace/ticks.h) if the control page's `ticks_hz` is
  *          not 0, else CLOCK_MONOTONIC in ns. They never run backwards within a batch of a thread.
+ *          With events_clock raised they are of the event itself, so that births and ends of one
+ *          address alternate by them across threads too. Without it a thread that records
+ *          GYRE_RECORD_SHARED times within 4 us reads the counter for one record in so many, the
+ *          first of a batch among them; the others have the ticks of the one before: the event was
+ *          then or later, and not later than the thread's next record with other ticks.
  * EVENT-4  While recording, the library's own counts (mallocs and frees of each class, barrier
  *          hits) move by exactly one for each record of that kind.
  * EVENT-5  A stack id is an index into the stack table; 0 is "none": not asked for, or no room in
@@ -70,6 +76,7 @@ struct gyre_type_name {
 
 /* A batch holds at most so many: half a buffer. */
 #define GYRE_BATCH_RECORDS 1024u
+#define GYRE_RECORD_SHARED 8u /* records to a reading of the counter, at most: EVENT-3 */
 
 /* The stack table: a sealed memfd named GYRE_STACKS_NAME, mapped and kept as the control page is,
  * and made when stacks are first asked for. A header of GYRE_STACKS_HEADER bytes, then entries. */

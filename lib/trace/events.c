@@ -256,7 +256,11 @@ static void append(struct gy_event_buffer *buffer, uint64_t where, uint32_t byte
 	uint64_t ticks;
 
 	gy_event_begin(buffer);
-	ticks = gy_ticks(); /* RING-6 */
+	/* RING-6 */
+	if (likely(buffer->depth == 1) && likely(READ_RELAXED(gy_ticks_kind) == GY_TICKS_COUNTER))
+		ticks = gy_event_ticks(buffer);
+	else
+		ticks = gy_ticks();
 	if (likely(__atomic_load_n(&state->recording, __ATOMIC_ACQUIRE) != OFF) && /* RING-7 */
 	    likely(has_room(buffer)))
 		gy_event_fill(buffer, gy_event_claim(&buffer->claimed), ticks, where, bytes,
@@ -434,12 +438,22 @@ static uint32_t kind_of_recording(void)
 	return PLAIN;
 }
 
+/* RING-10, if nobody asks for more, and it is known how long a tick is. */
+static void sharing_set(void)
+{
+	uint64_t ticks, ns, hz = IS_UP(events_clock) ? 0 : gy_ticks_hz(&ticks, &ns);
+
+	WRITE_RELAXED(state->quick_ticks, hz / QUICK_HZ);
+	WRITE_RELAXED(state->sharing, hz ? SHARED - 1 : 0);
+}
+
 /* What an earlier tracer left behind is nobody's. [lock: registry] */
 static void begin_locked(void)
 {
 	ship_all_locked(SHIP_END, false, false);
 	WRITE_RELAXED(state->deserted, 0);
 	WRITE_RELAXED(registry.begun, 1);
+	sharing_set();
 	__atomic_store_n(&state->recording, kind_of_recording(), __ATOMIC_RELEASE);
 	gy_gate_close();
 	__atomic_thread_fence(__ATOMIC_SEQ_CST);
@@ -497,6 +511,7 @@ static void go_on_locked(enum ship_reason reason, bool waited)
 {
 	uint32_t recording = READ_RELAXED(state->recording);
 
+	sharing_set();
 	/* Not where a thread has just said that it is over. */
 	if (recording != OFF)
 		__atomic_compare_exchange_n(&state->recording, &recording, kind_of_recording(),
@@ -584,6 +599,7 @@ static void forget_locked(struct gy_event_buffer *buffer)
 {
 	gy_lock_init(&buffer->lock, GY_RANK_event_buffer);
 	buffer->claimed = buffer->committed = buffer->sent = buffer->seen = buffer->full = 0;
+	buffer->sharing = 0;
 	due_later(buffer);
 	buffer->overrun = buffer->next = buffer->dropped = 0;
 	buffer->tid = buffer == gy_events_self.buffer ? (uint32_t)gy_sys_gettid() : 0;
@@ -601,6 +617,8 @@ static void ask_switches(void)
 		gy_probe_events_on(none);
 	if (IS_UP(events_stacks))
 		gy_probe_events_stacks(none);
+	if (IS_UP(events_clock))
+		gy_probe_events_clock(none);
 }
 
 void gy_events_fork_child(void)

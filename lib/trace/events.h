@@ -42,6 +42,12 @@
  *         if no handler has claimed meanwhile. So in the ordinary case one half is written to again
  *         and again, and stays in the cache; the other one is for handlers amid a flush.
  *
+ * RING-10 Where nobody asked for more (EVENT-3), a record takes the ticks of the one before it,
+ *         which is not sent yet: so not those of long ago, or of another tracer's. The counter is
+ *         read for the first of SHARED slots; if the row before took longer than 4 us, for each of
+ *         the row: who records rarely pays for exact times, and does not notice. A record whose
+ *         predecessor is not written does not come here: it is inside that one's append.
+ *
  * A thread's end ships its buffer and gives it to the next thread. What the thread records after
  * that (destructors of other keys) is shipped at once, one by one. So is all that comes after the
  * library's own destructor. _exit and signals that kill lose what waits in buffers.

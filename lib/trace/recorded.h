@@ -10,7 +10,8 @@
  *             address births and ends alternate, also across threads. What misuse will be said of
  *             is found out before the record's slot is claimed.
  * RECORDED-3  Reading the processor's counter waits for every load before it (measured:
- *             kernel-notes/event_batches.md), and a block that is freed is often cold. So free asks
+ *             kernel-notes/event_batches.md), and a block that is freed is often cold. So it is
+ *             read as seldom as the tracer allows (RING-10), and where it is read, free asks
  *             for the block's line first (nobody waits for a prefetch), reads the counter, and then
  *             looks at the block; malloc pops its block while that may still be under way, and
  *             reads the counter last.

@@ -26,7 +26,7 @@ GC_PROBES = ["gc_cycle_begin", "gc_phase", "gc_pause_begin", "gc_pause_end", "gc
 HEAP_PROBES = PROBES
 SYNC_PROBES = ["chan_send", "chan_recv", "chan_block", "mutex_contended", "pool_get", "pool_put",
                "pool_miss"]
-EVENT_PROBES = ["events", "events_on", "events_stacks"]
+EVENT_PROBES = ["events", "events_on", "events_stacks", "events_clock"]
 PROBES = HEAP_PROBES + EVENT_PROBES + GC_PROBES + SYNC_PROBES
 failures = 0
 

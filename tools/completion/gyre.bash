@@ -97,9 +97,10 @@ _gyre() {
 		case $_gyre_previous in
 		kind) _gyre_words all alloc free ;;
 		stack) _gyre_words line full none depth ;;
+		clock) _gyre_words each shared ;;
 		operation) _gyre_words malloc free new barrier ;;
 		duration | count | min-bytes | depth | size | class | thread | ring) ;;
-		*) _gyre_unused sampled every duration count stack kind min-bytes operation size class thread sum ring ;;
+		*) _gyre_unused sampled every duration count stack kind min-bytes operation size class thread clock sum ring ;;
 		esac
 		;;
 	'alloc hist' | 'alloc top')

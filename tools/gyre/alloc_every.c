@@ -295,6 +295,7 @@ int gy_alloc_every(struct gy_target *target, const struct gy_alloc_trace *words)
 	if (!error) {
 		gy_event_words_plan(&filter, &plan);
 		plan.stacks = every->stack != GY_STACK_NONE;
+		plan.shared_clock = words->clock ? words->clock == GY_CLOCK_SHARED : words->sum;
 		plan.begin = on_begin;
 		plan.batch = on_batch;
 		every->session = gy_event_session_open(target, 1, &plan);

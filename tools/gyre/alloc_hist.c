@@ -376,6 +376,7 @@ static int hist_run(struct hist *hist)
 		return error;
 	gy_event_words_plan(&hist->words, &plan);
 	plan.count_by = kinds[hist->by].count_by;
+	plan.shared_clock = hist->by != BY_LIFETIME;
 	if (hist->by == BY_SITE) {
 		plan.stacks = true;
 		hist->names = gy_stack_names_open(hist->target->pid);

@@ -10,6 +10,8 @@
 
 enum gy_stack_form { GY_STACK_NONE, GY_STACK_LINE, GY_STACK_FULL };
 
+enum gy_clock_form { GY_CLOCK_ANY, GY_CLOCK_EACH, GY_CLOCK_SHARED };
+
 /* The words of the command line. */
 struct gy_alloc_trace {
 	bool is_every, sum;
@@ -19,6 +21,7 @@ struct gy_alloc_trace {
 	bool allocs, frees;
 	uint64_t min_bytes;
 	/* every; duration and count are both's */
+	enum gy_clock_form clock; /* ANY: shared where no time is shown */
 	struct gy_event_words every;
 };
 

@@ -62,6 +62,18 @@ static int parse_stack(struct gy_alloc_trace *trace, int *argc, char ***argv)
 	return 0;
 }
 
+static int parse_clock(struct gy_alloc_trace *trace, int *argc, char ***argv)
+{
+	const char *text = *argc > 1 ? (*argv)[1] : "";
+
+	if (!gy_word_is(text, "each") && !gy_word_is(text, "shared"))
+		return gy_out_error("'clock' needs 'each' or 'shared' behind it");
+	trace->clock = gy_word_is(text, "each") ? GY_CLOCK_EACH : GY_CLOCK_SHARED;
+	*argc -= 2;
+	*argv += 2;
+	return 0;
+}
+
 static int parse_word(struct gy_alloc_trace *trace, struct given *given, int *argc, char ***argv)
 {
 	const char *word = **argv;
@@ -91,6 +103,10 @@ static int parse_word(struct gy_alloc_trace *trace, struct given *given, int *ar
 		++*argv;
 		return 0;
 	}
+	if (gy_word_is(word, "clock")) {
+		given->every = word;
+		return parse_clock(trace, argc, argv);
+	}
 	taken = gy_event_words_take(&trace->every,
 				    EVENT_WORD_FILTER | EVENT_WORD_OPERATION | EVENT_WORD_RING,
 				    argc, argv);
@@ -100,7 +116,7 @@ static int parse_word(struct gy_alloc_trace *trace, struct given *given, int *ar
 	       : taken > 0 ? 0
 			   : gy_out_error("expected 'every', 'duration', 'count', 'stack', "
 					  "'min-bytes', 'kind', 'size', 'class', 'thread', "
-					  "'operation', 'sum' or 'ring', got: '%s'?",
+					  "'operation', 'sum', 'clock' or 'ring', got: '%s'?",
 					  word);
 }
 
@@ -164,7 +180,7 @@ static int cmd_alloc_help(int argc, char **argv)
 		"                            [kind { all | alloc | free }] [min-bytes BYTES] \\\n"
 		"                            [operation { malloc | free | new | barrier }] \\\n"
 		"                            [size RANGE] [class BYTES] [thread TID] \\\n"
-		"                            [sum] [ring BYTES]\n"
+		"                            [clock { each | shared }] [sum] [ring BYTES]\n"
 		"       gyre alloc hist PROC [by { size | class | site | lifetime }] \\\n"
 		"                            [operation { malloc | free | new | barrier }] \\\n"
 		"                            [size RANGE] [class BYTES] [thread TID] \\\n"

@@ -283,6 +283,7 @@ static int stat_run(struct hits *stat)
 	gy_snapshot_free(&snapshot);
 	gy_event_words_plan(&stat->words, &plan);
 	plan.count_by = GY_EVENT_BY_SIZE | GY_EVENT_BY_SLOT;
+	plan.shared_clock = true;
 	stat->session = gy_event_session_open(&stat->target, 1, &plan);
 	error = stat->session ? gy_event_session_run(stat->session) : -1;
 	if (!error)

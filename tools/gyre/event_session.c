@@ -378,6 +378,9 @@ static int attach(struct gy_event_session *session)
 	if (session->plan.stacks &&
 	    switches_attach(session, programs->progs.gyre_switch, "events_stacks"))
 		return -1;
+	if (!session->plan.shared_clock &&
+	    switches_attach(session, programs->progs.gyre_switch, "events_clock"))
+		return -1;
 	return switches_attach(session, programs->progs.gyre_switch, "events_on");
 }
 

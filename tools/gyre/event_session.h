@@ -1,7 +1,8 @@
 /* event_session.h - every event of one or more processes, from the first switch to the last batch.
  *
- *      open    load bpf/events.bpf.c; attach `events`, then events_stacks, events_on; ask each
- *              process for a snapshot until it says that it records (EVENT-1)
+ *      open    load bpf/events.bpf.c; attach `events`, then what else is to be known
+ *              (events_stacks, events_clock), then events_on; ask each process for a snapshot
+ *              until it says that it records (EVENT-1)
  *      run     hand batches over, tick, until a signal, the end of all targets, the time limit or
  *              the reader's wish; then the way back: switches down, ask again, which makes the
  *              processes tell what their buffers hold, and `events` last
@@ -51,6 +52,7 @@ struct gy_event_filter {
 
 struct gy_event_plan {
 	bool ship, stacks;
+	bool shared_clock; /* ticks need not be each record's own: EVENT-3 */
 	unsigned int count_by; /* GY_EVENT_BY_ */
 	struct gy_event_filter filter;
 	uint64_t ring_bytes; /* a power of 2; 0: GY_EVENT_RING_BYTES */

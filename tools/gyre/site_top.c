@@ -236,7 +236,7 @@ static int top_run(struct top *top)
 	if (!top->words.rows)
 		top->words.rows = lines > beside + 1 ? lines - beside : ROWS_DEFAULT;
 	gy_event_words_plan(&top->words, &plan);
-	plan.stacks = true;
+	plan.stacks = plan.shared_clock = true;
 	plan.count_by |= GY_EVENT_BY_SITE;
 	top->names = gy_stack_names_open(top->target.pid);
 	top->sites = gy_site_table_open(top->words.rows, top->words.filter.operations, top->order);

@@ -16,6 +16,7 @@
 #include "heap/gate.h"
 #include "heap/heap.h"
 #include "heap/sampled.h"
+#include "trace/event_buffer.h"
 #include "trace/sampler.h"
 
 #include "unit/fast_path.h"
@@ -48,6 +49,7 @@ static struct heard {
 	const char *error;
 	struct told threads[THREADS_MOST];
 	uint64_t last_where, last_bytes, no_stack;
+	uint64_t last_ticks, own_ticks; /* own: records whose ticks are not the one's before */
 	uint32_t last_stack;
 } *heard;
 
@@ -89,6 +91,8 @@ static void hear_records(const struct gyre_record *records, uint64_t count)
 		heard->bytes[operation] += GYRE_RECORD_BYTES(records[i].bytes);
 		heard->last_where = records[i].where;
 		heard->last_bytes = records[i].bytes;
+		heard->own_ticks += records[i].ticks != heard->last_ticks;
+		heard->last_ticks = records[i].ticks;
 		heard->last_stack = records[i].stack;
 		heard->no_stack += !records[i].stack;
 	}
@@ -741,6 +745,93 @@ Test(events, a_quiet_threads_records_do_not_wait_for_ever)
 	while (gy_events_need_follow() && unit_now_ms() < end_ms)
 		unit_sleep_ms(5);
 	cr_assert_not(gy_gate_is_closed());
+}
+
+/* ------------------------------------------------------------------ ticks */
+
+/* How many of two whole batches' records have ticks of their own. A slow path of ours may ship what
+ * has waited for long in the middle of a batch, which begins a row anew: then once more. */
+static uint64_t own_ticks_of(uint64_t limit)
+{
+	for (unsigned turn = 0; turn < 1000; turn++) {
+		static struct heard before; /* large */
+
+		before = *heard;
+		/* Again and again: a slow path may ask the switches, and put it right. */
+		while (heard->batches < before.batches + 2) {
+			WRITE_RELAXED(gy_events_state.quick_ticks, limit);
+			unit_free(unit_malloc(10));
+		}
+		if (heard->reasons[0] == before.reasons[0] + 2 &&
+		    heard->records[GYRE_RECORD_MALLOC] + heard->records[GYRE_RECORD_FREE] ==
+			    before.records[GYRE_RECORD_MALLOC] +
+				    before.records[GYRE_RECORD_FREE] + 2 * GYRE_BATCH_RECORDS)
+			return heard->own_ticks - before.own_ticks;
+	}
+	cr_assert(false, "never two whole batches");
+	return 0;
+}
+
+/* The records of one thread, without handlers: how many share is known exactly. */
+Test(events, RING_10_quick_threads_share_ticks)
+{
+	uint64_t own;
+
+	gy_option_values[GY_OPT_background_start] = 0;
+	begin();
+	if (!gy_events_state.sharing) { /* no counter: each has the clock's time */
+		end();
+		return;
+	}
+	own_ticks_of(UINT64_MAX); /* its first row is not known to be quick */
+	own = own_ticks_of(UINT64_MAX);
+	cr_expect_geq(own, 2 * GYRE_BATCH_RECORDS / GYRE_RECORD_SHARED, "own ticks: %lu", own);
+	cr_expect_leq(own, 2 * GYRE_BATCH_RECORDS / GYRE_RECORD_SHARED + 2 * GYRE_RECORD_SHARED,
+		      "own ticks: %lu", own);
+	own_ticks_of(0);
+	own = own_ticks_of(0);
+	cr_expect_geq(own, 2 * GYRE_BATCH_RECORDS - 2 * GYRE_RECORD_SHARED, "slow: %lu", own);
+	end();
+}
+
+Test(events, RING_10_an_idle_threads_next_record_has_its_own_ticks)
+{
+	begin();
+	for (unsigned i = 1; i < 100; i++) {
+		uint64_t then;
+
+		WRITE_RELAXED(gy_events_state.quick_ticks, UINT64_MAX);
+		for (unsigned j = 0; j < i; j++)
+			unit_free(unit_malloc(10));
+		gy_events_follow(true); /* somebody ships what waits */
+		then = gy_ticks();
+		unit_free(unit_malloc(10));
+		gy_events_follow(true);
+		cr_assert_geq(heard->last_ticks, then);
+	}
+	end();
+}
+
+Test(events, EVENT_3_each_record_has_its_own_ticks_if_asked_for)
+{
+	uint64_t own;
+
+	__atomic_store_n(&gyre_events_clock_semaphore, 1, __ATOMIC_SEQ_CST);
+	begin();
+	own_ticks_of(UINT64_MAX);
+	own = own_ticks_of(UINT64_MAX);
+	cr_expect_eq(own, 2 * GYRE_BATCH_RECORDS, "own ticks: %lu", own);
+	__atomic_store_n(&gyre_events_clock_semaphore, 0, __ATOMIC_SEQ_CST);
+	gy_events_follow(true);
+	own_ticks_of(UINT64_MAX);
+	own = own_ticks_of(UINT64_MAX);
+	cr_expect(!gy_events_state.sharing || own < 2 * GYRE_BATCH_RECORDS, "down: %lu", own);
+	__atomic_store_n(&gyre_events_clock_semaphore, 1, __ATOMIC_SEQ_CST);
+	gy_events_follow(true); /* a second tracer comes */
+	own = own_ticks_of(UINT64_MAX);
+	cr_expect_geq(own, 2 * GYRE_BATCH_RECORDS - GYRE_RECORD_SHARED, "switch up: %lu", own);
+	__atomic_store_n(&gyre_events_clock_semaphore, 0, __ATOMIC_SEQ_CST);
+	end();
 }
 
 /* ------------------------------------------------------------------ stacks */
