@@ -88,8 +88,11 @@ static void *small_direct(unsigned class_index, size_t bytes)
 	enum gy_oom_reason reason = GY_OOM_NONE;
 	void *block;
 
-	if (gy_central_take(central, &block, 1, &reason) != 1)
-		return out_of_memory(bytes, reason);
+	if (gy_central_take(central, &block, 1, &reason) != 1) {
+		gy_scavenger_emergency();
+		if (gy_central_take(central, &block, 1, &reason) != 1)
+			return out_of_memory(bytes, reason);
+	}
 	ADD_RELAXED(central->direct_mallocs, 1);
 	*(uintptr_t *)block = 0;
 	return block;
@@ -104,15 +107,17 @@ static void *small_cached(struct gy_thread_cache *cache, unsigned class_index, s
 	void *block;
 
 	if (bin->top == bin->floor) {
-		if (!gy_thread_cache_refill(cache, class_index, &reason)) {
+		if (!gy_thread_cache_refill(cache, class_index, &reason) &&
+		    reason != GY_OOM_NONE) {
 			gy_scavenger_emergency();
-			if (!gy_thread_cache_refill(cache, class_index, &reason)) {
+			if (!gy_thread_cache_refill(cache, class_index, &reason) &&
+			    reason != GY_OOM_NONE) {
 				cache->cold[class_index].counted--; /* not allocated after all */
 				return out_of_memory(bytes, reason);
 			}
 		}
 		gy_heap_hooks.slow_path(caller_pc);
-		/* The hook may have allocated from this very bin. */
+		/* There was no room for it (CACHE-7), or the hook has allocated from this bin. */
 		if (unlikely(bin->top == bin->floor)) {
 			cache->cold[class_index].counted--;
 			return small_direct(class_index, bytes);

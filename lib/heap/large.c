@@ -34,6 +34,9 @@
  *          may cache. `out` is what it took less what it gave, never below 0: one that frees what
  *          others took has OWN_LEAST.
  *
+ * LARGE-8  What a thread keeps is within its room_pages, which are part of what all caches together
+ *          may hold (CACHE-7); where that has no room, it keeps nothing.
+ *
  * What is kept here ages (gy_large_drain); a sleeping thread's own is taken back with its cache
  * (mutator/idle.c), and one that has turned to other things gives its own back (gy_large_look_own).
  * All goes home when memory is short.
@@ -218,17 +221,29 @@ static struct gy_span *own_pop(struct gy_large_own *own, unsigned index)
 	return span;
 }
 
-/* LARGE-7 */
-static size_t own_room(const struct gy_large_own *own)
+/* LARGE-7, when the thread has given `given` pages more than it has counted. */
+static size_t own_room(const struct gy_large_own *own, size_t given)
 {
 	uint64_t threads = MAX(READ_RELAXED(gy_registry.count), 1);
 	uint64_t most = MIN(4 * gy_option(GY_OPT_thread_cache),
 			    gy_option(GY_OPT_thread_caches) / 2 / threads);
-	int64_t lately = own->peak_pages - MAX(own->out_pages, 0);
+	int64_t lately = own->peak_pages - MAX(own->out_pages - (int64_t)given, 0);
 
 	return lately <= (int64_t)OWN_LEAST
 		       ? OWN_LEAST
 		       : MAX(OWN_LEAST, MIN((uint64_t)lately, most >> GY_PAGE_SHIFT));
+}
+
+/* LARGE-8. It grows by doubling: a thread takes no more of the sum than it has a use for. */
+static void own_widen(struct gy_large_own *own, size_t pages, size_t most)
+{
+	size_t needed = own->kept_pages + pages, room = own->room_pages;
+
+	if (needed > most || needed <= room)
+		return;
+	room = MIN(most, MAX(needed, 2 * room));
+	if (gy_cache_room_take((uint64_t)(room - own->room_pages) << GY_PAGE_SHIFT))
+		WRITE_RELAXED(own->room_pages, (uint32_t)room);
 }
 
 /* Nothing of this length: some from the common list, in their order: what was in use last may
@@ -238,10 +253,14 @@ static void own_refill(struct gy_large_own *own, unsigned index)
 	struct gy_span *taken = NULL;
 	size_t pages = gy_large_length(index), most;
 
+	most = own_room(own, 0);
+	own_widen(own, MAX(OWN_LEAST / 8, pages), most);
 	gy_lock_acquire(&large.lock);
 	add_up(own);
 	gy_large_note_demand(&large.demand, index);
-	most = MAX(own_room(own) / 4, MAX(OWN_LEAST / 2, pages));
+	most = MAX(most / 4, MAX(OWN_LEAST / 2, pages));
+	most = MIN(most, own->room_pages - MIN(own->room_pages, own->kept_pages));
+	most = MAX(most, pages); /* which does not stay */
 	for (size_t sum = pages; sum <= most; sum += pages) {
 		struct gy_span *span = pop_kept(index);
 
@@ -310,19 +329,33 @@ static void own_shrink(struct gy_large_own *own, size_t most, unsigned index)
 	gy_lock_release(&large.lock);
 }
 
-/* It is full: may it keep more (LARGE-7)? Else half goes. */
-static void own_overflow(struct gy_large_own *own, size_t pages, unsigned index)
+static void own_narrow(struct gy_large_own *own, size_t room)
 {
-	own->room_pages = (uint32_t)own_room(own);
-	if (own->kept_pages + pages > own->room_pages)
-		own_shrink(own, own->room_pages / 2, index);
+	if (room >= own->room_pages)
+		return;
+	gy_cache_room_give((uint64_t)(own->room_pages - room) << GY_PAGE_SHIFT);
+	WRITE_RELAXED(own->room_pages, (uint32_t)room);
+}
+
+/* It is full: may it keep more (LARGE-7)? Else half goes. false: not even this one may stay. */
+static bool own_overflow(struct gy_large_own *own, size_t pages, unsigned index)
+{
+	size_t most = own_room(own, pages);
+
+	own_widen(own, pages, most);
+	if (own->kept_pages + pages > own->room_pages) {
+		most = MIN(most, own->room_pages);
+		own_shrink(own, most / 2, index);
+		own_narrow(own, most);
+	}
+	return own->kept_pages + pages <= own->room_pages;
 }
 
 void gy_large_give_own(struct gy_large_own *own)
 {
 	if (own->kept_pages || own->pages || own->mallocs || own->frees)
 		own_shrink(own, 0, 0);
-	own->room_pages = 0;
+	own_narrow(own, 0);
 }
 
 void gy_large_look_own(struct gy_large_own *own)
@@ -353,7 +386,7 @@ static struct gy_span *take_kept(struct gy_large_own *own, unsigned index)
 	gy_large_note_demand(&own->demand, index);
 	if (length == NO_LENGTH) {
 		/* LARGE-7: what it keeps of other lengths is not to stand beside this. */
-		if (own->kept_pages > OWN_LEAST && own->kept_pages > own_room(own))
+		if (own->kept_pages > OWN_LEAST && own->kept_pages > own_room(own, 0))
 			own_shrink(own, OWN_LEAST / 2, index);
 		length = length_for(READ_RELAXED(large.kept_map), index);
 		if (length == NO_LENGTH)
@@ -425,10 +458,11 @@ bool gy_large_keep(struct gy_large_own *own, struct gy_span *span)
 
 	if (index == NO_LENGTH || !is_wanted(&own->demand, index))
 		return false;
+	if (unlikely(own->kept_pages + span->pages > own->room_pages) &&
+	    !own_overflow(own, span->pages, index))
+		return false;
 	WRITE_RELAXED(span->kind, GY_SPAN_NONE); /* LARGE-1 */
 	own_count_give(own, span->pages);
-	if (unlikely(own->kept_pages + span->pages > own->room_pages))
-		own_overflow(own, span->pages, index);
 	own_push(own, span, index);
 	return true;
 }

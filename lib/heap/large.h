@@ -46,7 +46,7 @@ struct gy_large_own {
 	struct gy_span *kept[GY_LARGE_LENGTHS];
 	uint64_t kept_map; /* bit per length: it has such spans */
 	uint32_t kept_pages;
-	uint32_t room_pages; /* LARGE-7, when it was last full; 0: it was not */
+	uint32_t room_pages; /* LARGE-8 */
 	struct gy_large_demand demand;
 	/* Not yet added to the common counts; what this thread frees may be another's. */
 	int64_t pages;

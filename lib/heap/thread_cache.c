@@ -1,12 +1,26 @@
 /* thread_cache.c - the slow half of a thread's cache: filling, emptying, growing, beginning,
  * ending.
  *
- * A bin begins with no slots. Its first refill gives it a few; from then on each miss doubles what
- * it may hold. A miss of the same kind as the one before (only filled, or only emptied: one thread
- * produces, another consumes) does so up to a batch: more would only hoard. A bin that is found
- * empty and full in turn swings, and may grow to BIN_BYTES, as long as the thread's budget and that
- * of all threads last. Where the budget is used up, another bin of the thread that has not missed
- * lately gives up half its capacity. So a thread's capacity goes where its misses are.
+ * A cache learns what each class needs from its misses, and from nothing else: what hits costs no
+ * instruction. A bin begins with no slots. Its first refill gives it a few; from then on each miss
+ * doubles what it may hold. A miss of the same kind as the one before (only filled, or only
+ * emptied: one thread produces, another consumes) does so up to a batch: more would only hoard. A
+ * bin that is found empty and full in turn swings, and may grow to BIN_BYTES, as long as the
+ * thread's budget and that of all threads last. Where the budget is used up, another bin of the
+ * thread that has not missed lately gives up half its capacity. So a thread's capacity goes where
+ * its misses are.
+ *
+ * And it goes away where they no longer are. Slow paths are the clock: at every second one a bin
+ * is looked at. One that has not moved since the last time round is emptied; one that in so many
+ * rounds (QUIET_ROUNDS) has neither missed nor in any of them served half as many allocations as
+ * it may hold may hold half as much from then on, and loses its slots in the end. A wrong guess
+ * costs one miss, which doubles it again.
+ *
+ * All threads share one sum (CACHE-7). A thread that gets no room asks: of the next few caches in
+ * the registry those with more than an equal share are told to, and do at their next slow path or
+ * sample, give up an eighth. And while more than half of the sum is taken, threads that sleep lose
+ * their caches after a twentieth of a second instead of the option cache_idle (mutator/idle.c):
+ * those who are at work are few, whatever the number of threads, and they should have it.
  *
  *   refill   a batch (batch_of) from the central list
  *   flush    as many, the older ones (the bin's bottom), to the central list
@@ -40,7 +54,10 @@
 #define PREFETCH_MAX 64u
 #define FIRST_BYTES 512u /* of capacity at a bin's first refill */
 #define FIRST_MIN 4u
+#define QUIET_ROUNDS 4u
 #define FIRST_MAX 16u
+#define ASK_EVERY 256u /* refusals */
+#define ASK_CACHES 16u /* at once */
 
 #define NO_BIN ((struct gy_bin *)(uintptr_t)&gy_cache_none.bins[0])
 const struct gy_thread_cache gy_cache_none;
@@ -78,23 +95,61 @@ static unsigned batch_max(unsigned class_index)
 			     MAX(BATCH_BYTES / gy_size_classes[class_index].bytes, BATCH_MIN));
 }
 
+uint64_t gy_cache_room(void)
+{
+	uint64_t all = gy_option(GY_OPT_thread_caches);
+	uint64_t structures = READ_RELAXED(gy_registry.count) * sizeof(struct gy_thread_cache);
+
+	return all - MIN(structures, all / 4 * 3);
+}
+
+bool gy_cache_room_is_scarce(void)
+{
+	return READ_RELAXED(gy_registry.capacity_bytes) > gy_cache_room() / 2;
+}
+
+bool gy_cache_room_take(uint64_t bytes)
+{
+	uint64_t room = gy_cache_room(), taken = READ_RELAXED(gy_registry.capacity_bytes);
+
+	do {
+		if (taken + bytes > room)
+			return false;
+	} while (!__atomic_compare_exchange_n(&gy_registry.capacity_bytes, &taken, taken + bytes,
+					      true, __ATOMIC_RELAXED, __ATOMIC_RELAXED));
+	return true;
+}
+
+void gy_cache_room_give(uint64_t bytes)
+{
+	SUB_RELAXED(gy_registry.capacity_bytes, bytes);
+}
+
+/* Room for more than before was taken already. */
 static void set_capacity(struct gy_thread_cache *cache, unsigned class_index, unsigned capacity)
 {
 	struct gy_bin *bin = &cache->bins[class_index];
 	struct gy_bin_cold *cold = &cache->cold[class_index];
 	size_t bytes = gy_size_classes[class_index].bytes;
 
-	if (capacity >= cold->capacity) {
-		ADD_RELAXED(gy_registry.capacity_bytes, (capacity - cold->capacity) * bytes);
-		WRITE_RELAXED(cache->capacity_bytes,
-			      cache->capacity_bytes + (capacity - cold->capacity) * bytes);
-	} else {
-		SUB_RELAXED(gy_registry.capacity_bytes, (cold->capacity - capacity) * bytes);
-		WRITE_RELAXED(cache->capacity_bytes,
-			      cache->capacity_bytes - (cold->capacity - capacity) * bytes);
-	}
+	if (capacity < cold->capacity)
+		gy_cache_room_give((cold->capacity - capacity) * bytes);
+	WRITE_RELAXED(cache->capacity_bytes,
+		      cache->capacity_bytes + capacity * bytes - cold->capacity * bytes);
 	cold->capacity = (uint16_t)capacity;
 	bin->limit = bin->floor + capacity;
+}
+
+/* A bin without capacity holds nothing. */
+static void slots_give(struct gy_thread_cache *cache, unsigned class_index)
+{
+	struct gy_bin *bin = &cache->bins[class_index];
+	struct gy_bin_cold *cold = &cache->cold[class_index];
+
+	set_capacity(cache, class_index, 0);
+	gy_metadata_block_give(bin->floor, cold->slots_log2);
+	bin->top = bin->floor = bin->limit = NULL;
+	cold->slots_log2 = 0;
 }
 
 /* Moves the bin into a slot array of at least `capacity` slots. */
@@ -141,15 +196,25 @@ static void give_bottom(struct gy_thread_cache *cache, unsigned class_index, uns
 	GY_PROBE3(cache_flush, gy_size_classes[class_index].bytes, count, reason);
 }
 
-/* Takes capacity from a bin of the same thread that did not miss since the last time round. */
+/* What lies above `keep` goes, and the room for it. */
+static void cut_capacity(struct gy_thread_cache *cache, unsigned class_index, unsigned keep)
+{
+	struct gy_bin *bin = &cache->bins[class_index];
+	unsigned held = (unsigned)(bin->top - bin->floor);
+
+	if (held > keep)
+		give_bottom(cache, class_index, held - keep, GY_FLUSH_BUDGET);
+	set_capacity(cache, class_index, keep);
+}
+
+/* Takes capacity from bins of the same thread that did not miss since the last time round. */
 static bool steal_capacity(struct gy_thread_cache *cache, unsigned for_class, size_t bytes)
 {
 	for (unsigned i = 0; i < 2 * GY_CLASS_COUNT && bytes; i++) {
 		unsigned victim = cache->steal_at = cache->steal_at % (GY_CLASS_COUNT - 1) + 1;
-		struct gy_bin *bin = &cache->bins[victim];
 		struct gy_bin_cold *cold = &cache->cold[victim];
-		size_t object_bytes = gy_size_classes[victim].bytes, freed;
-		unsigned held, keep;
+		size_t freed;
+		unsigned keep;
 
 		if (victim == for_class || !cold->capacity)
 			continue;
@@ -158,24 +223,53 @@ static bool steal_capacity(struct gy_thread_cache *cache, unsigned for_class, si
 			continue;
 		}
 		keep = cold->capacity / 2;
-		held = (unsigned)(bin->top - bin->floor);
-		if (held > keep)
-			give_bottom(cache, victim, held - keep, GY_FLUSH_BUDGET);
-		freed = (cold->capacity - keep) * object_bytes;
-		set_capacity(cache, victim, keep);
+		freed = (cold->capacity - keep) * (size_t)gy_size_classes[victim].bytes;
+		cut_capacity(cache, victim, keep);
 		bytes -= MIN(bytes, freed);
 	}
 	return !bytes;
 }
 
-static bool budget_allows(struct gy_thread_cache *cache, unsigned class_index, size_t bytes)
+/* Those of the next few caches that have more than an equal share are asked for some of it. Not
+ * where the registry is held: the next refusal will do. */
+static GY_COLD void ask_others(const struct gy_thread_cache *asker)
 {
-	uint64_t own = gy_option(GY_OPT_thread_cache), all = gy_option(GY_OPT_thread_caches);
+	static struct gy_thread_cache *ask_next; /* [lock: registry] a structure, ended or not */
+	struct gy_thread_cache *cache;
+	uint64_t share;
 
-	if (cache->capacity_bytes + bytes <= own &&
-	    READ_RELAXED(gy_registry.capacity_bytes) + bytes <= all)
+	if (__atomic_fetch_add(&gy_registry.refusals, 1, __ATOMIC_RELAXED) % ASK_EVERY ||
+	    !gy_lock_try(&gy_registry.lock))
+		return;
+	share = gy_cache_room() / MAX(READ_RELAXED(gy_registry.count), 1);
+	for (cache = gy_registry.first; cache && cache != ask_next; cache = cache->next)
+		;
+	if (!cache)
+		cache = gy_registry.first;
+	for (unsigned i = 0; cache && i < ASK_CACHES; cache = cache->next, i++)
+		if (cache != asker && READ_RELAXED(cache->capacity_bytes) > share)
+			WRITE_RELAXED(cache->asked, 1);
+	ask_next = cache;
+	gy_lock_release(&gy_registry.lock);
+}
+
+/* Takes room for the bin to hold so many bytes more. */
+static bool take_room(struct gy_thread_cache *cache, unsigned class_index, size_t bytes)
+{
+	if (cache->capacity_bytes + bytes <= gy_option(GY_OPT_thread_cache) &&
+	    gy_cache_room_take(bytes))
 		return true;
-	return steal_capacity(cache, class_index, bytes);
+	if (cache->capacity_bytes && steal_capacity(cache, class_index, bytes) &&
+	    gy_cache_room_take(bytes))
+		return true;
+	ask_others(cache);
+	return false;
+}
+
+static GY_COLD void give_what_is_asked(struct gy_thread_cache *cache)
+{
+	WRITE_RELAXED(cache->asked, 0);
+	steal_capacity(cache, 0, cache->capacity_bytes / 8);
 }
 
 /* A miss of one kind: doubles what the bin may hold, if it may. */
@@ -194,10 +288,13 @@ static void grow_capacity(struct gy_thread_cache *cache, unsigned class_index, e
 		wanted = MIN(cold->capacity * 2u, most);
 	if (wanted <= cold->capacity)
 		return;
-	if (cold->capacity && !budget_allows(cache, class_index, (wanted - cold->capacity) * bytes))
+	bytes *= wanted - cold->capacity;
+	if (!take_room(cache, class_index, bytes))
 		return;
 	if (slots_grow(cache, class_index, wanted))
 		set_capacity(cache, class_index, wanted);
+	else
+		gy_cache_room_give(bytes);
 }
 
 /* ------------------------------------------------------------------ refill, flush */
@@ -212,22 +309,45 @@ static unsigned batch_of(const struct gy_thread_cache *cache, unsigned class_ind
 	return MIN((capacity + 1) / 2, MAX(batch_max(class_index), capacity / 4));
 }
 
-/* Every few slow paths one bin is looked at: one that has not moved since the last time round gives
- * back what it holds, so that sizes a program no longer uses do not hold memory from those it does.
- * */
-static void look_at_one(struct gy_thread_cache *cache)
+/* Has the bin moved since the last time round; and at what rate? Sizes that a program no longer
+ * uses shall not hold memory from those it does, nor have the right to. */
+static void look_at_bin(struct gy_thread_cache *cache, unsigned class_index)
 {
-	unsigned class_index = cache->look_at++ / LOOK_EVERY % (GY_CLASS_COUNT - 1) + 1;
 	struct gy_bin *bin = &cache->bins[class_index];
 	struct gy_bin_cold *cold = &cache->cold[class_index];
+	uint32_t mallocs = (uint32_t)gy_cache_mallocs(cache, class_index);
+	uint32_t misses = cold->refills + cold->flushes;
 
-	gy_large_look_own(&cache->large);
-	if (cache->look_at % LOOK_EVERY || bin->top == bin->floor)
-		return;
-	if (cold->seen_top == bin->top && cold->seen_countdown == bin->countdown)
+	bool still = cold->seen_top == bin->top && cold->seen_countdown == bin->countdown;
+
+	if (still)
 		give_bottom(cache, class_index, (unsigned)(bin->top - bin->floor), GY_FLUSH_BUDGET);
+	if (cold->seen_misses != misses || mallocs - cold->seen_mallocs >= cold->capacity / 2u) {
+		cold->quiet = 0;
+	} else if (++cold->quiet >= QUIET_ROUNDS) {
+		cold->quiet = 0;
+		if (still && cold->capacity <= FIRST_MAX)
+			slots_give(cache, class_index);
+		else
+			cut_capacity(cache, class_index, (cold->capacity + 1u) / 2);
+	}
 	cold->seen_top = bin->top;
 	cold->seen_countdown = bin->countdown;
+	cold->seen_mallocs = mallocs;
+	cold->seen_misses = misses;
+}
+
+/* At each slow path: the cache's upkeep. Not of the bin in hand: its miss is about to count. */
+static void look_around(struct gy_thread_cache *cache, unsigned in_hand)
+{
+	unsigned class_index = cache->look_at++ / LOOK_EVERY % (GY_CLASS_COUNT - 1) + 1;
+
+	gy_large_look_own(&cache->large);
+	if (unlikely(READ_RELAXED(cache->asked)))
+		give_what_is_asked(cache);
+	if (cache->look_at % LOOK_EVERY == 0 && class_index != in_hand &&
+	    cache->cold[class_index].slots_log2)
+		look_at_bin(cache, class_index);
 }
 
 bool gy_thread_cache_refill(struct gy_thread_cache *cache, unsigned class_index,
@@ -237,10 +357,10 @@ bool gy_thread_cache_refill(struct gy_thread_cache *cache, unsigned class_index,
 	struct gy_bin_cold *cold = &cache->cold[class_index];
 	unsigned count, got;
 
-	look_at_one(cache);
+	look_around(cache, class_index);
 	grow_capacity(cache, class_index, MISS_EMPTY);
 	if (!cold->capacity) {
-		*reason = GY_OOM_REFUSED;
+		*reason = GY_OOM_NONE; /* one by one, then */
 		return false;
 	}
 	count = MIN(batch_of(cache, class_index), BATCH_MAX);
@@ -274,7 +394,7 @@ void gy_thread_cache_flush(struct gy_thread_cache *cache, unsigned class_index)
 	struct gy_bin_cold *cold = &cache->cold[class_index];
 	bool again = cold->last_miss == MISS_FULL;
 
-	look_at_one(cache);
+	look_around(cache, class_index);
 	grow_capacity(cache, class_index, MISS_FULL);
 	if (bin->top == bin->limit && cold->capacity)
 		give_bottom(cache, class_index, flush_of(cache, class_index, again),
@@ -295,10 +415,7 @@ size_t gy_thread_cache_empty(struct gy_thread_cache *cache, enum gy_flush_reason
 			continue;
 		bytes += held * (size_t)gy_size_classes[c].bytes;
 		give_bottom(cache, c, held, reason);
-		set_capacity(cache, c, 0);
-		gy_metadata_block_give(bin->floor, cold->slots_log2);
-		bin->top = bin->floor = bin->limit = NULL;
-		cold->slots_log2 = 0;
+		slots_give(cache, c);
 	}
 	return bytes;
 }
@@ -354,6 +471,9 @@ bool gy_thread_cache_rearm(struct gy_thread_cache *cache, unsigned class_index)
 	const struct gy_bin_cold *cold = &cache->cold[class_index];
 	bool other = cache->sample_bytes != gy_option(GY_OPT_sample);
 
+	/* A thread whose allocations all hit comes by nowhere else. */
+	if (unlikely(READ_RELAXED(cache->asked)))
+		give_what_is_asked(cache);
 	if (unlikely(other))
 		begin_other(cache);
 	/* So many allocations passed of an interval that was longer. Intervals have no memory: the
@@ -559,7 +679,9 @@ void gy_thread_cache_fork_child(void)
 		if (cache == self.own) {
 			gy_lock_init(&cache->owner, GY_RANK_owner);
 			cache->tid = gy_sys_gettid();
-			gy_registry.capacity_bytes = cache->capacity_bytes;
+			gy_registry.capacity_bytes =
+				cache->capacity_bytes +
+				((uint64_t)cache->large.room_pages << GY_PAGE_SHIFT);
 			register_cache(cache);
 			continue;
 		}

@@ -23,6 +23,10 @@
  *          A countdown below 0 asks for a sample; it stands for the allocation in hand.
  * CACHE-5  gy_cache_none stands in where a thread has no cache: every bin of it is empty and full,
  *          and nothing ever writes to it.
+ * CACHE-7  What all caches together may hold never passes the option thread_caches: each first
+ *          takes room for more out of one common sum (gy_registry.capacity_bytes), of which the
+ *          caches that there are then count with their structures, up to three quarters of it. A
+ *          bin that gets no room holds nothing: its blocks come and go one by one.
  * CACHE-6  The option `sample` may change. A thread notices when a countdown of any class is over,
  *          and then begins all intervals anew.
  */
@@ -52,9 +56,12 @@ struct gy_bin_cold {
 	uint8_t slots_log2;     /* bytes of the slot array; 0: none */
 	uint8_t miss;           /* it missed since capacity was last sought here */
 	uint8_t last_miss;      /* enum miss */
+	uint8_t quiet;          /* times round that it had more than it needed */
 	uint8_t stretch;        /* of the interval that is counted down (PACE-1) */
 	uint16_t turns;         /* odd while counted, start and the countdown do not fit together */
 	int32_t seen_countdown; /* what the bin looked like when it was last looked at */
+	uint32_t seen_mallocs;	/* the same, the low half of CACHE-4's sum */
+	uint32_t seen_misses;	/* refills and flushes */
 	void **seen_top;
 };
 
@@ -70,6 +77,7 @@ struct gy_thread_cache {
 	struct gy_large_own large;
 	unsigned steal_at;       /* whose capacity goes next */
 	unsigned look_at;        /* which bin is looked at next; LOOK_EVERY slow paths each */
+	uint8_t asked;		 /* [atomic: relaxed] others lack room: give some back */
 	unsigned busy; /* [self] a slow path has a pointer to this cache (mutator/idle.c) */
 
 	/* The registry's view; mutator/idle.c. */
@@ -193,6 +201,15 @@ GY_INLINE uint64_t gy_cache_mallocs(const struct gy_thread_cache *cache, unsigne
 	}
 }
 
+/* Room for that many bytes more, out of what all caches may hold (CACHE-7); false: there is none.
+ * And back. */
+bool gy_cache_room_take(uint64_t bytes);
+void gy_cache_room_give(uint64_t bytes);
+/* What all caches may hold now, their structures taken off; and whether so much of it is taken that
+ * threads which only just fell asleep should give theirs back. */
+uint64_t gy_cache_room(void);
+bool gy_cache_room_is_scarce(void);
+
 /* The registry: every cache, under its lock. */
 extern struct gy_registry {
 	struct gy_lock lock;
@@ -201,7 +218,10 @@ extern struct gy_registry {
 	/* [lock] of threads that a fork left behind, by next: nobody's; read by leak/ alone */
 	struct gy_thread_cache *orphans;
 	uint64_t count;                 /* [lock; atomic: relaxed] */
-	uint64_t capacity_bytes;        /* [atomic: relaxed] of all caches */
+	/* [atomic: relaxed] what all caches may hold: bins' capacities, and the rooms for large
+	 * spans; CACHE-7 */
+	uint64_t capacity_bytes;
+	uint64_t refusals; /* [atomic: relaxed] times that there was no room */
 } gy_registry;
 
 void gy_thread_cache_fork_child(void);

@@ -23,6 +23,10 @@
  *         or waited shortly in attach.
  * IDLE-3  A taken cache keeps its counters; only its blocks and slot arrays go.
  *
+ * How long must it have slept? The option cache_idle says so; but while more than half of what all
+ * caches may hold is taken (CACHE-7), a twentieth of a second is enough. A service of thousands of
+ * threads, each at work now and then, would otherwise leave all of that sum with sleepers.
+ *
  * A false word on the stack, or a stack that is not the thread's own (a coroutine, an alternate
  * signal stack), only means: not now.
  * Not here: what the thread does when it wakes (thread_cache.c, attach).
@@ -41,6 +45,7 @@
 #define MS 1000000ull
 #define TAKEN_MAX 64   /* caches in one look: the registry is locked meanwhile */
 #define FEW_BYTES 4096 /* a cache of less capacity is left alone */
+#define SCARCE_NS (50 * MS) /* idle for so long is enough where room is scarce */
 
 extern const char __start_gyre_fast_text[] __attribute__((weak, visibility("hidden")));
 extern const char __stop_gyre_fast_text[] __attribute__((weak, visibility("hidden")));
@@ -117,7 +122,7 @@ static bool take(struct gy_thread_cache *cache)
 
 unsigned gy_idle_take(uint64_t now_ns, bool *more)
 {
-	uint64_t idle_ns = gy_option(GY_OPT_cache_idle) * MS;
+	uint64_t option_ns = gy_option(GY_OPT_cache_idle) * MS;
 	unsigned taken = 0;
 
 	*more = false;
@@ -125,11 +130,13 @@ unsigned gy_idle_take(uint64_t now_ns, bool *more)
 	if (!barrier_ready())
 		goto out;
 	for (struct gy_thread_cache *cache = gy_registry.first; cache; cache = cache->next) {
-		uint64_t print;
+		uint64_t print, idle_ns = option_ns;
 
 		if (READ_RELAXED(cache->capacity_bytes) < FEW_BYTES &&
-		    !READ_RELAXED(cache->large.kept_pages))
+		    !READ_RELAXED(cache->large.room_pages))
 			continue;
+		if (gy_cache_room_is_scarce())
+			idle_ns = MIN(idle_ns, SCARCE_NS);
 		print = fingerprint(cache);
 		if (print != cache->idle_print) {
 			cache->idle_print = print;

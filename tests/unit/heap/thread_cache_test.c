@@ -152,16 +152,6 @@ Test(thread_cache, a_batch_is_at_most_what_the_bin_holds)
 	gy_heap_check();
 }
 
-/* First capacities are given without asking: each bin needs a few slots to work at all. */
-static uint64_t first_capacities(void)
-{
-	uint64_t bytes = 0;
-
-	for (unsigned c = 1; c < GY_CLASS_COUNT; c++)
-		bytes += MAX(4u * gy_size_classes[c].bytes, 512u);
-	return bytes;
-}
-
 static void work_on_many_classes(uint64_t seed, unsigned rounds)
 {
 	static __thread void *blocks[512];
@@ -185,7 +175,7 @@ Test(thread_cache, a_thread_keeps_to_its_budget)
 	gy_option_values[GY_OPT_thread_cache] = 64 << 10;
 	work_on_many_classes(1, 2000);
 	check_cache(cache);
-	cr_assert_leq(cache->capacity_bytes, (64 << 10) + first_capacities());
+	cr_assert_leq(cache->capacity_bytes, 64u << 10);
 	gy_heap_flush();
 	cr_assert_eq(cache->capacity_bytes, 0u);
 	cr_assert_eq(gy_registry.capacity_bytes, 0u);
@@ -222,6 +212,80 @@ Test(thread_cache, capacity_is_stolen_from_bins_that_do_not_miss)
 	gy_heap_check();
 }
 
+/* CACHE-7: a bin without room holds nothing, and blocks come and go one by one. */
+Test(thread_cache, CACHE_7_without_room_nothing_is_cached)
+{
+	struct gy_thread_cache *cache = own();
+	uint64_t room = gy_cache_room(), mallocs = 0;
+	static const size_t sizes[] = {16, 100, 1000, 30000, 100000, 1000000};
+
+	cr_assert_gt(room, 1u << 20);
+	cr_assert_lt(room, gy_option(GY_OPT_thread_caches));
+	cr_assert(gy_cache_room_take(room));
+	cr_assert_not(gy_cache_room_take(1));
+	cr_assert(gy_cache_room_is_scarce());
+	for (unsigned n = 0; n < 200; n++) {
+		void *blocks[ARRAY_SIZE(sizes)];
+
+		for (unsigned s = 0; s < ARRAY_SIZE(sizes); s++) {
+			blocks[s] = unit_malloc(sizes[s]);
+			cr_assert_not_null(blocks[s]);
+		}
+		for (unsigned s = 0; s < ARRAY_SIZE(sizes); s++)
+			unit_free(blocks[s]);
+	}
+	cr_assert_eq(cache->capacity_bytes, 0u);
+	cr_assert_eq(cache->large.kept_pages, 0u);
+	cr_assert_gt(gy_registry.refusals, 0u);
+	for (unsigned c = 1; c < GY_CLASS_COUNT; c++)
+		mallocs += gy_cache_mallocs(cache, c) + gy_centrals[0][c].direct_mallocs;
+	cr_assert_eq(mallocs, 4u * 200, "each is counted once");
+	gy_cache_room_give(room);
+	unit_free(unit_malloc(16));
+	cr_assert_gt(cache->capacity_bytes, 0u);
+	check_cache(cache);
+	gy_heap_check();
+}
+
+static void swing(size_t bytes, unsigned count)
+{
+	static __thread void *blocks[1000];
+
+	for (unsigned i = 0; i < count; i++)
+		blocks[i] = unit_malloc(bytes);
+	for (unsigned i = 0; i < count; i++)
+		unit_free(blocks[i]);
+}
+
+/* A class that is used no longer loses its capacity, and in the end its slots; one that is used at
+ * a lower rate keeps some. Nothing is short meanwhile. */
+Test(thread_cache, capacity_goes_where_the_rate_falls)
+{
+	struct gy_thread_cache *cache = own();
+	unsigned unused = gy_class_of_request(512), rare = gy_class_of_request(256), most;
+
+	for (unsigned n = 0; n < 40; n++) {
+		swing(512, 400);
+		swing(256, 400);
+	}
+	most = cache->cold[rare].capacity;
+	cr_assert_gt(cache->cold[unused].capacity, 64u);
+	for (unsigned n = 0; n < 30000; n++) { /* slow paths of another class: the clock */
+		gy_thread_cache_flush(cache, gy_class_of_request(64));
+		if (n % 100 == 0)
+			swing(256, 4);
+	}
+	cr_assert_eq(cache->cold[unused].capacity, 0u);
+	cr_assert_eq(cache->cold[unused].slots_log2, 0u);
+	cr_assert_lt(cache->cold[rare].capacity, most);
+	check_cache(cache);
+	swing(512, 400);
+	cr_assert_gt(cache->cold[unused].capacity, 0u);
+	gy_heap_flush();
+	cr_assert_eq(gy_registry.capacity_bytes, 0u);
+	gy_heap_check();
+}
+
 /* ---- threads ---- */
 #define THREADS 6
 static pthread_barrier_t barrier;
@@ -244,10 +308,100 @@ Test(thread_cache, all_threads_together_keep_to_their_budget)
 		cr_assert_eq(pthread_create(&threads[i], NULL, worker, (void *)(i + 1)), 0);
 	pthread_barrier_wait(&barrier);
 	cr_assert_eq(gy_registry.count, (uint64_t)THREADS);
-	cr_assert_leq(gy_registry.capacity_bytes, (1 << 20) + THREADS * first_capacities());
+	cr_assert_leq(gy_registry.capacity_bytes, 1u << 20);
 	pthread_barrier_wait(&barrier);
 	for (unsigned i = 0; i < THREADS; i++)
 		pthread_join(threads[i], NULL);
+}
+
+/* One thread has nearly all of the room, and works on; another one gets some of it. */
+static bool other_done; /* [atomic] */
+
+static void *late_comer(void *argument)
+{
+	uint64_t until_ms = unit_now_ms() + 60000;
+
+	do {
+		swing(300, 500);
+		*(uint64_t *)argument = gy_tls.cache->capacity_bytes;
+	} while (*(uint64_t *)argument < 64 << 10 && unit_now_ms() < until_ms);
+	WRITE_RELAXED(other_done, true);
+	return NULL;
+}
+
+Test(thread_cache, who_has_more_than_a_share_gives_to_who_asks)
+{
+	struct gy_thread_cache *cache = own();
+	uint64_t others = 0;
+	pthread_t thread;
+
+	gy_option_values[GY_OPT_thread_caches] = 1 << 20;
+	gy_option_values[GY_OPT_sample] = 64 << 10; /* at samples, too, what is asked is given */
+	gy_option_values[GY_OPT_sample_stack] = 3;
+	for (unsigned n = 0; n < 2000; n++)
+		swing(100 + 500 * (n % 20), 200);
+	cr_assert_gt(cache->capacity_bytes, 800u << 10);
+	cr_assert_eq(pthread_create(&thread, NULL, late_comer, &others), 0);
+	while (!READ_RELAXED(other_done))
+		swing(700, 900);
+	pthread_join(thread, NULL);
+	cr_assert_geq(others, 64u << 10);
+	cr_assert_leq(gy_registry.capacity_bytes, 1u << 20);
+	check_cache(cache);
+}
+
+/* A service of 2,000 threads: each works through a request, of blocks of all classes and larger
+ * ones, and sleeps with what its cache has then. Nobody takes it back here. */
+#define SLEEPERS (UNIT_SLOW ? 200u : 2000u)
+#define SLEEPERS_MOST (32u << 20)
+
+static void *sleeper(void *argument)
+{
+	uint64_t rng = (uintptr_t)argument;
+	void *blocks[100];
+
+	for (unsigned n = 0; n < 2; n++) {
+		for (unsigned i = 0; i < ARRAY_SIZE(blocks); i++)
+			blocks[i] = unit_malloc(1 + unit_random(&rng) % (i % 10 ? 2000 : 100000));
+		for (unsigned i = 0; i < ARRAY_SIZE(blocks); i++)
+			unit_free(blocks[i]);
+		if (READ_RELAXED(gy_registry.capacity_bytes) > SLEEPERS_MOST)
+			return argument;
+	}
+	pthread_barrier_wait(&barrier);
+	pthread_barrier_wait(&barrier);
+	return NULL;
+}
+
+Test(thread_cache, CACHE_7_two_thousand_threads_hold_less_than_32_MiB, .timeout = 120)
+{
+	static pthread_t threads[2000];
+	uint64_t held = 0;
+	pthread_attr_t attributes;
+	void *failed;
+
+	cr_assert_eq(gy_option(GY_OPT_thread_caches), SLEEPERS_MOST, "by default");
+	pthread_barrier_init(&barrier, NULL, SLEEPERS + 1);
+	pthread_attr_init(&attributes);
+	pthread_attr_setstacksize(&attributes, 128 << 10);
+	for (uintptr_t i = 0; i < SLEEPERS; i++)
+		cr_assert_eq(pthread_create(&threads[i], &attributes, sleeper, (void *)(i + 1)), 0);
+	pthread_barrier_wait(&barrier); /* all sleep */
+	for (const struct gy_thread_cache *cache = gy_registry.first; cache; cache = cache->next) {
+		held += (uint64_t)cache->large.kept_pages << GY_PAGE_SHIFT;
+		for (unsigned c = 1; c < GY_CLASS_COUNT; c++)
+			held += cached(cache, c) * gy_size_classes[c].bytes;
+	}
+	cr_assert_gt(held, 0u);
+	cr_assert_leq(held, gy_registry.capacity_bytes);
+	cr_assert_leq(gy_registry.capacity_bytes, SLEEPERS_MOST);
+	pthread_barrier_wait(&barrier);
+	for (unsigned i = 0; i < SLEEPERS; i++) {
+		pthread_join(threads[i], &failed);
+		cr_assert_null(failed);
+	}
+	cr_assert_eq(gy_registry.capacity_bytes, 0u);
+	gy_heap_check();
 }
 
 static uint64_t blocks_out(void)

@@ -579,11 +579,40 @@ Test(idle, small_caches_are_left_alone)
 	pthread_join(sleeper.thread, NULL);
 }
 
+/* While more than half of what all may hold is taken, a twentieth of a second is enough. */
+Test(idle, sooner_where_room_is_scarce)
+{
+	struct sleeper sleeper;
+	uint64_t now = 5000000000, rest;
+	bool more;
+
+	gy_option_values[GY_OPT_cache_idle] = 1000;
+	start(&sleeper, sleep_in_read);
+	until_asleep(&sleeper);
+	cr_assert_not(gy_cache_room_is_scarce());
+	cr_assert_eq(gy_idle_take(now, &more), 0u);
+	cr_assert_eq(gy_idle_take(now + 900000000, &more), 0u);
+	rest = gy_cache_room() / 2 + 1;
+	cr_assert(gy_cache_room_take(rest));
+	cr_assert(gy_cache_room_is_scarce());
+	cr_assert_eq(gy_idle_take(now + 49000000, &more), 0u);
+	cr_assert(more);
+	for (unsigned i = 1; i < 500 && !looks_empty(sleeper.cache); i++) {
+		gy_idle_take(now + i * 50000000, &more);
+		unit_sleep_ms(1);
+	}
+	cr_assert(looks_empty(sleeper.cache));
+	gy_cache_room_give(rest);
+	finish(&sleeper);
+}
+
 /* Many at once, in one look. */
 Test(idle, many_threads_asleep_are_all_taken)
 {
 	enum { COUNT = 100 };
 	static struct sleeper sleepers[COUNT];
+
+	gy_option_values[GY_OPT_thread_caches] = 1ull << 30; /* each has all that it wants */
 	for (unsigned i = 0; i < COUNT; i++)
 		start(&sleepers[i], sleep_in_read);
 	for (unsigned i = 0; i < COUNT; i++)
