@@ -13,6 +13,9 @@
  * CHAN-4  A wait that was served is woken, exactly once, by whoever served it. Its thread does not
  *         return before; one whose time is up serves itself by the same change of `served`.
  * CHAN-5  closed goes from false to true once; then nobody waits, and nothing is added.
+ * CHAN-8  Who waits is served first come, first served; but for the last who came to an unbuffered
+ *         channel, if it still looks: it may go before those who came earlier, and sleep. The first
+ *         is passed so at most GY_CHAN_PASSES_MOST times in a row.
  * CHAN-7  A thread whose wait was served does not touch the channel that served it any more: what
  *         it waited for is done, and whoever did it, or has learnt of it, may free the channel.
  * CHAN-6  Elements of a traced channel are stored with the collector's barrier wherever they go,
@@ -49,8 +52,11 @@ struct gy_chan_place {
 	bool queued;		/* [lock] */
 };
 
+#define GY_CHAN_PASSES_MOST 32u
+
 struct gy_chan_queue { /* [lock] */
 	struct gy_chan_place *first, *last;
+	uint32_t passes; /* of the first, by the last: CHAN-8 */
 };
 
 /* How long to look before a sleep, by what it has been worth lately. Zero is a fresh one. */

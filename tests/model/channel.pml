@@ -63,10 +63,21 @@ inline dequeue_first(dq, dw)
 	queue[4 * (dq) + 3] = 0
 }
 
-/* The first that is not served, now served by channel c; NOBODY: none. */
+/* The first that is not served, now served by channel c; or, without a buffer, the last, if it still
+ * looks (CHAN-8: how often it may is left to chance); NOBODY: none. */
+#define LAST(lq) (4 * (lq) + queued[lq] - 1)
 inline take_waiting(tq, tc, tw)
 {
 	tw = NOBODY;
+	if
+	:: CAP == 0 && queued[tq] > 1 && state[queue[LAST(tq)]] == LOOKS &&
+	   served[queue[LAST(tq)]] == 0 ->
+		tw = queue[LAST(tq)];
+		queue[LAST(tq)] = 0;
+		queued[tq]--;
+		served[tw] = tc + 1
+	:: true
+	fi;
 	do
 	:: queued[tq] > 0 && tw == NOBODY ->
 		dequeue_first(tq, tw);

@@ -247,7 +247,9 @@ void gyre_cond_broadcast(struct gyre_cond *cond);
 struct gyre_chan;
 
 /* gyre_chan_new, gyre_chan_free - a queue of elements between threads.
- * A channel of capacity 0 has no buffer: sender and receiver meet. free is for channels that are
+ * A channel of capacity 0 has no buffer: sender and receiver meet. Of several that wait on one side
+ * of it, the last who came may go before the first, up to 32 times in a row, if it has not gone to
+ * sleep yet. free is for channels that are
  * not GYRE_COLLECTED, and after their last use; what is still in the buffer is forgotten. A send
  * whose element has been received is over in that sense, even if the call has not returned yet: who
  * has received the one answer may free the channel it came by.
