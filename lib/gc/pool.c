@@ -13,7 +13,8 @@
  *         wait for that, and no two threads should come to it at once, for both would clear. So
  *         the first who takes pages of a bare huge page (HUGE-5) fills it by a write, in a blocking
  *         region and not while a stop is about to begin (os/long_call.h); the others wait for
- *         that, in blocking regions too; then only they use the pages.
+ *         that, in blocking regions too; then only they use the pages. How long it took tells
+ *         whether to go on so (HUGE-6).
  *         Callers hold nothing: they may be stopped.
  */
 #include "gc/bin.h"
@@ -22,6 +23,8 @@
 #include "mutator/world.h"
 #include "os/long_call.h"
 #include "os/sys.h"
+
+#include <time.h>
 
 #define POOL_PAGES 4096u /* 32 MiB */
 
@@ -80,6 +83,14 @@ static struct gy_span *span_take(size_t pages, bool *zeroed)
 	return gy_page_heap_take(pages, 1, GY_CLASS_COLLECTED, false, zeroed, &reason);
 }
 
+static uint64_t thread_cpu_ns(void)
+{
+	struct timespec time;
+
+	clock_gettime(CLOCK_THREAD_CPUTIME_ID, &time);
+	return (uint64_t)time.tv_sec * 1000000000u + (uint64_t)time.tv_nsec;
+}
+
 static void touch_records(size_t page)
 {
 	__atomic_fetch_or(&gy_gc_bits[page].allocated[0], 0, __ATOMIC_RELAXED);
@@ -106,9 +117,14 @@ static GY_NOINLINE void fill_or_wait(const struct gy_span *span, uint32_t *bare)
 		gy_blocking_begin(self);
 	if (__atomic_compare_exchange_n(bare, &state, GY_HUGEPAGE_FILLING, false, __ATOMIC_ACQUIRE,
 					__ATOMIC_ACQUIRE)) {
+		uint64_t cpu_ns;
+
 		gy_long_begin();
+		cpu_ns = thread_cpu_ns();
 		fill(span);
+		cpu_ns = thread_cpu_ns() - cpu_ns;
 		gy_long_end();
+		gy_page_heap_filled(span->first_page / GY_HUGEPAGE_PAGES, cpu_ns);
 		__atomic_store_n(bare, 0, __ATOMIC_RELEASE);
 		gy_sys_futex_wake(bare, INT32_MAX, false);
 	}

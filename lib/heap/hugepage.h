@@ -18,6 +18,8 @@
 #include "os/lock.h"
 
 #define GY_FIRST_PLAIN 64 /* huge pages at the start of the heap that begin on small pages */
+#define GY_SLOW_FILL_NS 2000000 /* HUGE-6 */
+#define GY_PLAIN_AFTER_SLOW 32u
 #define GY_RUN_LENGTHS (GY_HUGEPAGE_PAGES + 1)
 
 extern struct gy_pages {
@@ -28,6 +30,7 @@ extern struct gy_pages {
 	uint64_t *free_map;                                  /* PAGE-3 */
 	struct gy_span *span_pool[2]; /* unused records, by `next`: of few and of many bits */
 	uint64_t in_hand_pages;       /* PAGE-1 */
+	uint32_t plain_left;          /* HUGE-6: not to be asked for */
 	uint64_t unchecked_pages;     /* handed out without memory since the limit was asked */
 	struct gy_page_heap_stats stats;
 } gy_pages GY_HIDDEN;

@@ -258,6 +258,10 @@ static void want_hugepage(struct gy_hugepage *hugepage)
 
 	if (hugepage->advised || index < GY_FIRST_PLAIN || !gy_option(GY_OPT_hugepage))
 		return;
+	if (gy_pages.plain_left) { /* HUGE-6 */
+		gy_pages.plain_left--;
+		return;
+	}
 	hugepage->advised = 1;
 	/* Refused: the heap works on small pages. */
 	gy_vm_want_hugepages(gy_page_start(index * GY_HUGEPAGE_PAGES), GY_HUGEPAGE_BYTES);

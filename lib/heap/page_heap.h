@@ -70,6 +70,8 @@ void gy_page_heap_mark_broken(size_t page);
  * Then gy_page_heap_collapsed, if the kernel did it. */
 bool gy_page_heap_worth_collapse(size_t index);
 void gy_page_heap_collapsed(size_t index);
+/* The first touch of an advised huge page took its thread so much processor time (HUGE-6). */
+void gy_page_heap_filled(size_t index, uint64_t cpu_ns);
 size_t gy_page_heap_hugepage_count(void);
 /* Small spans in huge page `index`; at most 256. [snapshot: check again under the central lock] */
 struct gy_span_ref {

@@ -117,6 +117,16 @@ void gy_page_heap_collapsed(size_t index)
 	gy_lock_release(&gy_pages.lock);
 }
 
+void gy_page_heap_filled(size_t index, uint64_t cpu_ns)
+{
+	if (cpu_ns < GY_SLOW_FILL_NS)
+		return;
+	gy_lock_acquire(&gy_pages.lock);
+	if (gy_map.hugepages[index].advised)
+		gy_pages.plain_left = GY_PLAIN_AFTER_SLOW;
+	gy_lock_release(&gy_pages.lock);
+}
+
 size_t gy_page_heap_hugepage_count(void)
 {
 	return READ_RELAXED(gy_map.page_count) / GY_HUGEPAGE_PAGES;

@@ -26,6 +26,10 @@
  * HUGE-5  `bare` is set when the first pages of a wholly released huge page are taken, to be shared
  *         with others. It is a hint for those who care how long a first touch may take
  *         (gc/pool.c), and goes when one of them has made that touch.
+ * HUGE-6  Where such a touch takes long (a virtual machine whose host has taken free memory back:
+ *         7 ms of the thread's own time, not 0.3), one thread pays at once for what 512 would pay
+ *         in small sums. So the next GY_PLAIN_AFTER_SLOW huge pages begin on small pages, for the
+ *         scavenger to make whole once they are full; then one is tried again.
  */
 #ifndef GY_HEAP_SPAN_H
 #define GY_HEAP_SPAN_H

@@ -7,6 +7,7 @@
 
 #include "base/config.h"
 #include "heap/heap.h"
+#include "heap/hugepage.h"
 #include "os/release.h"
 #include "os/sys.h"
 
@@ -374,6 +375,45 @@ Test(page_heap, what_is_worth_a_collapse)
 	gy_page_heap_check();
 	cr_assert_eq(gy_map.hugepages[hugepage_of(dense)].advised, 1);
 	cr_assert_eq(gy_map.hugepages[hugepage_of(dense)].released_count, 0); /* HUGE-4 */
+}
+
+/* Takes all but one page of a fresh huge page for the collector: was it asked to be huge? */
+static bool begins_huge(size_t *index)
+{
+	enum gy_oom_reason reason;
+	bool zeroed;
+	struct gy_span *span = gy_page_heap_take(GY_HUGEPAGE_PAGES - 1, 1, GY_CLASS_COLLECTED,
+						 false, &zeroed, &reason);
+
+	cr_assert_not_null(span);
+	*index = hugepage_of(span);
+	return gy_map.hugepages[*index].advised;
+}
+
+/* HUGE-6 */
+Test(page_heap, after_a_slow_first_touch_small_pages_for_a_while)
+{
+	enum gy_oom_reason reason;
+	size_t index;
+	bool zeroed;
+
+	WRITE_RELAXED(gy_option_values[GY_OPT_hugepage], 1);
+	/* Past those that begin on small pages anyway. */
+	cr_assert_not_null(
+		gy_page_heap_take(64 * GY_HUGEPAGE_PAGES, 1, 0, false, &zeroed, &reason));
+	for (unsigned i = 0; i < 3; i++) {
+		cr_assert(begins_huge(&index));
+		gy_page_heap_filled(index, GY_SLOW_FILL_NS - 1);
+	}
+	gy_page_heap_filled(0, GY_SLOW_FILL_NS); /* which was not asked to be huge */
+	cr_assert(begins_huge(&index));
+	gy_page_heap_filled(index, GY_SLOW_FILL_NS);
+	for (unsigned i = 0; i < GY_PLAIN_AFTER_SLOW; i++)
+		cr_assert_not(begins_huge(&index));
+	gy_page_heap_filled(index, GY_SLOW_FILL_NS); /* nor was this */
+	cr_assert(begins_huge(&index));
+	cr_assert(begins_huge(&index));
+	gy_page_heap_check();
 }
 
 Test(page_heap, alignment_up_to_many_huge_pages)
