@@ -120,7 +120,10 @@ GY_EXPORT void *gyre_map_get(struct gyre_map *map, const void *key, size_t key_b
 {
 	uint64_t hash = hash_of(map->seed, key, key_bytes);
 	struct table *table = LOAD(part_of(map, hash)->table);
-	struct entry *entry = table ? LOAD(table->heads[hash & table->mask]) : NULL;
+	struct entry *entry;
+
+	gy_sync_step();
+	entry = table ? LOAD(table->heads[hash & table->mask]) : NULL;
 
 	while (entry && !is_key(entry, hash, key, key_bytes))
 		entry = LOAD(entry->next);
@@ -175,9 +178,9 @@ GY_EXPORT size_t gyre_map_count(struct gyre_map *map)
 	do {                                                                                       \
 		__typeof__(slot) *store_to = &(slot);                                              \
 		__typeof__(slot) store_value = (value);                                            \
+		if (GY_TSAN) /* which sees no barrier's store: released ahead of what others see */ \
+			__atomic_fetch_or((uintptr_t *)(void *)store_to, 0, __ATOMIC_RELEASE);     \
 		gyre_set(store_to, store_value);                                                   \
-		if (GY_TSAN) /* which does not see the barrier's store */                          \
-			__atomic_store_n(store_to, store_value, __ATOMIC_RELEASE);                 \
 	} while (0)
 
 /* [lock] The slot that leads to the key's entry, or the NULL at its chain's end. */
@@ -234,6 +237,7 @@ static bool grow(struct part *part)
 			STORE(*slot, entry);
 		}
 	}
+	gy_sync_step();
 	STORE(part->table, table);
 	return true;
 }
@@ -250,6 +254,7 @@ static bool insert(struct part *part, uint64_t hash, const void *key, size_t key
 		grow(part);
 	head = &part->table->heads[hash & part->table->mask];
 	STORE(entry->next, *head);
+	gy_sync_step();
 	STORE(*head, entry); /* MAP-1, MAP-2 */
 	WRITE_RELAXED(part->count, part->count + 1);
 	return true;
@@ -348,6 +353,7 @@ static void *take_out(struct gyre_map *map, const void *key, size_t key_bytes, c
 	slot = find(part, hash, key, key_bytes);
 	if (*slot && (!expected || (*slot)->value == expected)) {
 		value = (*slot)->value;
+		gy_sync_step();
 		STORE(*slot, (*slot)->next); /* MAP-2 */
 		WRITE_RELAXED(part->count, part->count - 1);
 	}
