@@ -583,6 +583,7 @@ static void run_info(struct call *call)
 	LINE("io_threads", options.threads);
 	TEXT("\r\n# Clients\r\n");
 	LINE("connected_clients", COUNTED(connections));
+	LINE("maxclients", options.connections);
 	TEXT("\r\n# Memory\r\nmaxmemory_policy:allkeys-lru\r\n");
 	LINE("used_memory", table_bytes());
 	LINE("maxmemory", options.memory_bytes);

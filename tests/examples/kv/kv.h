@@ -30,6 +30,7 @@
 struct options {
 	uint16_t port;
 	unsigned threads;
+	uint64_t connections; /* at once; beyond, a new one is told so and closed */
 	uint64_t memory_bytes; /* of entries and values; beyond, the least recently used go */
 	const char *bind;
 };

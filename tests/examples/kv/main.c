@@ -1,4 +1,5 @@
-/* main.c - kv [--port N] [--bind ADDRESS] [--threads N] [--memory BYTES[K|M|G]] [--seconds N]
+/* main.c - kv [--port N] [--bind ADDRESS] [--threads N] [--memory BYTES[K|M|G]]
+ *          [--connections N] [--seconds N]
  *
  * Prints "ready: pid P port N" when it serves, ends on SIGTERM, SIGINT, SHUTDOWN, or after so many
  * seconds: what has come is answered first.
@@ -15,7 +16,9 @@
 #include <time.h>
 #include <unistd.h>
 
-struct options options = {.port = 6380, .memory_bytes = 512u << 20, .bind = "127.0.0.1"};
+struct options options = {
+	.port = 6380, .connections = 10000, .memory_bytes = 512u << 20, .bind = "127.0.0.1",
+};
 struct counters counters;
 
 uint64_t clock_ms(void)
@@ -62,27 +65,41 @@ static void read_options(char **argv)
 			options.threads = (unsigned)number_of(name, text, 1, 256);
 		else if (!strcmp(name, "--memory"))
 			options.memory_bytes = number_of(name, text, 1 << 20, 1ull << 40);
+		else if (!strcmp(name, "--connections"))
+			options.connections = number_of(name, text, 1, 10000000);
 		else if (!strcmp(name, "--seconds"))
 			seconds = number_of(name, text, 1, 1000000);
 		else if (!strcmp(name, "--bind") && text)
 			options.bind = text;
 		else {
 			fprintf(stderr, "usage: kv [--port N] [--bind ADDRESS] [--threads N] "
-					"[--memory BYTES[K|M|G]] [--seconds N]\n");
+					"[--memory BYTES[K|M|G]] [--connections N] "
+					"[--seconds N]\n");
 			exit(strcmp(name, "--help") ? 2 : 0);
 		}
 	}
 }
 
-/* As many descriptors as may be. */
+/* As many descriptors as may be, and no more connections than they allow: rings, the files that are
+ * read now and then and the next client, who is told that there is no place, need some too. */
 static void more_descriptors(void)
 {
+	uint64_t others = 64 + 4 * (uint64_t)options.threads;
 	struct rlimit limit;
 
-	if (!getrlimit(RLIMIT_NOFILE, &limit) && limit.rlim_cur < limit.rlim_max) {
+	if (getrlimit(RLIMIT_NOFILE, &limit))
+		return;
+	if (limit.rlim_cur < limit.rlim_max) {
+		rlim_t before = limit.rlim_cur;
+
 		limit.rlim_cur = limit.rlim_max;
-		setrlimit(RLIMIT_NOFILE, &limit);
+		if (setrlimit(RLIMIT_NOFILE, &limit))
+			limit.rlim_cur = before;
 	}
+	if (limit.rlim_cur <= others)
+		options.connections = 1;
+	else if (options.connections > limit.rlim_cur - others)
+		options.connections = limit.rlim_cur - others;
 }
 
 int main(int argc, char **argv)

@@ -11,6 +11,8 @@
  * A connection has at most one receive and one send under way. Replies are collected in one buffer
  * while another is being sent; a client that does not read its replies is not read from.
  *
+ * The acceptor counts connections, so that a crowd on its way to the threads is counted too.
+ *
  * NET-1  A connection is freed when it is closing and neither a receive nor a send is under way:
  *        until then the kernel may write into its buffers.
  * NET-2  Beside what a ring may have under way, the submission queue only fills up within one turn
@@ -121,6 +123,7 @@ static void open_connection(struct server *server, int fd)
 		free(connection);
 		close(fd);
 		COUNT(refused, 1);
+		COUNT(connections, (uint64_t)-1);
 		return;
 	}
 	setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
@@ -129,8 +132,6 @@ static void open_connection(struct server *server, int fd)
 	connection->next = &server->all;
 	connection->prev = server->all.prev;
 	connection->prev->next = connection->next->prev = connection;
-	COUNT(connections, 1);
-	COUNT(connections_total, 1);
 	want_recv(server, connection);
 }
 
@@ -383,23 +384,43 @@ static void *serve(void *argument)
 	return NULL;
 }
 
-static void *accept_all(void *unused)
+/* More than may be: it hears so, and may come again. */
+static void refuse(int fd)
+{
+	static const char answer[] = "-ERR max number of clients reached\r\n";
+
+	if (send(fd, answer, sizeof(answer) - 1, MSG_DONTWAIT | MSG_NOSIGNAL) < 0)
+		log_line("a refused client did not hear of it: %s", strerror(errno));
+	close(fd);
+	COUNT(refused, 1);
+}
+
+static void hand_over(struct server *server, int fd)
 {
 	uint64_t one = 1;
+
+	COUNT(connections, 1);
+	COUNT(connections_total, 1);
+	gyre_chan_send(server->incoming, &fd);
+	if (write(server->wake, &one, sizeof(one)) < 0)
+		log_line("eventfd: %s", strerror(errno));
+}
+
+static void *accept_all(void *unused)
+{
 	unsigned next = 0;
 
 	(void)unused;
 	for (;;) {
-		struct server *server = &servers[next++ % options.threads];
 		int fd;
 
 		gyre_blocking_begin();
 		fd = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
 		gyre_blocking_end();
-		if (fd >= 0) {
-			gyre_chan_send(server->incoming, &fd);
-			if (write(server->wake, &one, sizeof(one)) < 0)
-				log_line("eventfd: %s", strerror(errno));
+		if (fd >= 0 && COUNTED(connections) >= options.connections) {
+			refuse(fd);
+		} else if (fd >= 0) {
+			hand_over(&servers[next++ % options.threads], fd);
 		} else if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS ||
 			   errno == ENOMEM) {
 			log_line("no more connections for now: %s", strerror(errno));
