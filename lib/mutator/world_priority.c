@@ -20,9 +20,12 @@
  *         Only threads of the ordinary policies; their nice value stays. What one starts meanwhile
  *         is an ordinary one (SCHED_RESET_ON_FORK). That flag only the privileged may take back:
  *         whether we may, the stopper finds out about itself first.
+ *
+ * Option gc_priority=off leaves all priorities alone.
  */
 #include "mutator/world_stop.h"
 
+#include "base/config.h"
 #include "os/sys.h"
 
 #include <sched.h>
@@ -50,7 +53,7 @@ static bool is_ordinary(int policy)
 
 void gy_stopper_prefer(void)
 {
-	if (priority.preferred)
+	if (priority.preferred || !gy_option(GY_OPT_gc_priority))
 		return;
 	priority.policy = gy_sys_policy();
 	if (!is_ordinary(priority.policy & ~SCHED_RESET_ON_FORK))
@@ -116,6 +119,7 @@ bool gy_task_hurry(struct gy_task_entry *entry)
 
 void gy_task_hurry_no_more(struct gy_task_entry *entry)
 {
-	gy_sys_policy_set_of(entry->tid, entry->policy, 0);
+	if (gy_sys_policy_set_of(entry->tid, entry->policy, 0)) /* privileges went meanwhile */
+		gy_sys_policy_set_of(entry->tid, entry->policy | SCHED_RESET_ON_FORK, 0);
 	entry->hurried = false;
 }

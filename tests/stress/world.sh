@@ -27,6 +27,7 @@ run '64 threads that sleep and wait' -q -n "$stops"
 run '7 threads' -t 7 -n "$stops"
 GYRE_OPTIONS=gc_stop_timeout=30000 run '300 threads' -t 300 -n $((stops / 12))
 GYRE_OPTIONS=membarrier=off run 'full fences in place of membarrier' -n $((stops / 4))
+GYRE_OPTIONS=gc_priority=off run 'everybody at his own priority' -n $((stops / 4))
 GYRE_OPTIONS=gc_signal=40 run 'a real-time signal' -n $((stops / 4))
 
 if command -v taskset >/dev/null; then

@@ -138,16 +138,16 @@ static void end(pthread_t thread, pid_t spinner)
 	child_check(pthread_join(thread, NULL) == 0);
 }
 
-static void fetches(void *unused)
+static void fetches(void *off)
 {
+	bool may = may_be_preferred() && !off;
 	struct gy_world_report report;
-	bool may = may_be_preferred();
 	uint32_t hurried = 0;
 	pthread_t thread;
 	pid_t spinner;
 
-	(void)unused;
 	gy_config_init();
+	WRITE_RELAXED(gy_option_values[GY_OPT_gc_priority], !off);
 	child_check(gy_world_init() == 0);
 	thread = begin(run_idle, &spinner);
 	for (unsigned i = 0; i < (may ? STOPS_MOST : 3) && hurried < 3; i++) {
@@ -167,6 +167,14 @@ static void fetches(void *unused)
 Test(world_priority, STOP_11_who_lacks_a_processor_is_fetched)
 {
 	struct unit_child child = unit_child_run(fetches, NULL);
+
+	unit_assert_exit(child, 0);
+}
+
+Test(world_priority, STOP_11_nobody_is_fetched_where_the_option_forbids_it)
+{
+	static char off;
+	struct unit_child child = unit_child_run(fetches, &off);
 
 	unit_assert_exit(child, 0);
 }
