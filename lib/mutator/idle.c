@@ -43,7 +43,7 @@
 #include <unistd.h>
 
 #define MS 1000000ull
-#define TAKEN_MAX 64   /* caches in one look: the registry is locked meanwhile */
+#define TAKEN_MAX 32   /* caches in one look: the registry is locked meanwhile */
 #define FEW_BYTES 4096 /* a cache of less capacity is left alone */
 #define SCARCE_NS (50 * MS) /* idle for so long is enough where room is scarce */
 
@@ -154,8 +154,10 @@ unsigned gy_idle_take(uint64_t now_ns, bool *more)
 			cache->idle_since_ns = now_ns; /* asked again after as long a time */
 			*more = true;
 		}
-		if (taken == TAKEN_MAX)
+		if (taken == TAKEN_MAX) {
+			*more = true;
 			break;
+		}
 	}
 out:
 	gy_lock_release(&gy_registry.lock);
