@@ -310,7 +310,9 @@ demo: deps-demo all $(if $(LIB_OBJ),$(EXAMPLE_BIN))
 	@GYRE_SRC='$(SRC)' GYRE_BUILD='$(ABS_O)' sh tests/examples/demo.sh
 SOAK_SECONDS ?= 600
 soak: deps-test all tests-build
-	@GYRE_SRC='$(SRC)' GYRE_BUILD='$(ABS_O)' GYRE_SOAK_SECONDS='$(SOAK_SECONDS)' sh tests/run stress faults/inject.sh fuzz leak sync model/sync.test
+	@GYRE_SRC='$(SRC)' GYRE_BUILD='$(ABS_O)' GYRE_SOAK_SECONDS='$(SOAK_SECONDS)' GYRE_ROUNDS=100 GYRE_KILLS=200 \
+	GYRE_PIPELINE_BYTES=1073741824 sh tests/run stress faults/inject.sh fuzz leak sync model/sync.test trace/events_rounds.test \
+	examples/pipeline.test
 kernel-notes: $(MEASURE_BIN)
 	@for program in $(MEASURE_BIN); do echo "== $$(basename $$program)"; $$program || exit 1; done
 

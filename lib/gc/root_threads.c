@@ -213,7 +213,7 @@ static void find_own(const struct gy_stopped_thread *thread, struct bounds *own)
 	}
 }
 
-/* Any other stack: the end of the memory that can be read from sp on. */
+/* Any other stack: the end of the memory from sp on that may be a stack's. */
 static uintptr_t unknown_stack_end(uintptr_t sp)
 {
 	const struct gy_maps *maps;
@@ -223,7 +223,7 @@ static uintptr_t unknown_stack_end(uintptr_t sp)
 		return end;
 	maps = gy_root_maps();
 	if (maps)
-		return MIN(gy_maps_readable_end(maps, sp), sp + UNKNOWN_STACK_MOST);
+		return MIN(gy_maps_stack_end(maps, sp), sp + UNKNOWN_STACK_MOST);
 	end = (sp | (GY_KERNEL_PAGE_BYTES - 1)) + 1;
 	while (end - sp < PROBED_MOST && gy_page_is_readable(end))
 		end += GY_KERNEL_PAGE_BYTES;

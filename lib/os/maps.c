@@ -132,14 +132,20 @@ const struct gy_mapping *gy_maps_find(const struct gy_maps *maps, uintptr_t addr
 	return NULL;
 }
 
-uintptr_t gy_maps_readable_end(const struct gy_maps *maps, uintptr_t address)
+static bool is_anonymous(const struct gy_mapping *mapping)
+{
+	return mapping->readable && mapping->writable && !mapping->inode;
+}
+
+uintptr_t gy_maps_stack_end(const struct gy_maps *maps, uintptr_t address)
 {
 	const struct gy_mapping *mapping = gy_maps_find(maps, address);
 	const struct gy_mapping *last = maps->mappings + maps->count;
 
 	if (!mapping || !mapping->readable)
 		return address;
-	while (mapping + 1 < last && mapping[1].start == mapping->end && mapping[1].readable)
+	while (is_anonymous(mapping) && mapping + 1 < last && mapping[1].start == mapping->end &&
+	       is_anonymous(&mapping[1]))
 		mapping++;
 	return mapping->end;
 }

@@ -27,9 +27,10 @@ struct gy_maps {
 int gy_maps_read(struct gy_maps *maps);
 /* The mapping that holds `address`, or NULL. */
 const struct gy_mapping *gy_maps_find(const struct gy_maps *maps, uintptr_t address);
-/* End of the readable memory, without a gap, in which `address` lies; `address` itself if it cannot
- * be read. */
-uintptr_t gy_maps_readable_end(const struct gy_maps *maps, uintptr_t address);
+/* End of the memory in which a stack at `address` may lie: of its mapping, and of anonymous ones
+ * that follow without a gap. Nothing else: behind a file's end, and in the kernel's own [vvar],
+ * reading is SIGBUS. `address` itself if it cannot be read. */
+uintptr_t gy_maps_stack_end(const struct gy_maps *maps, uintptr_t address);
 
 /* Can the eight bytes at `address` be read? Asks the kernel; no fault is injected, because who
  * believes a wrong no overlooks what is there. */

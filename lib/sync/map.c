@@ -178,7 +178,7 @@ GY_EXPORT size_t gyre_map_count(struct gyre_map *map)
 	do {                                                                                       \
 		__typeof__(slot) *store_to = &(slot);                                              \
 		__typeof__(slot) store_value = (value);                                            \
-		if (GY_TSAN) /* which sees no barrier's store: released ahead of what others see */ \
+		if (GY_TSAN) /* sees no barrier's store: released before */  \
 			__atomic_fetch_or((uintptr_t *)(void *)store_to, 0, __ATOMIC_RELEASE);     \
 		gyre_set(store_to, store_value);                                                   \
 	} while (0)

@@ -45,6 +45,34 @@ def skip(name, why):
     print("skip - %s: %s" % (name, why), flush=True)
 
 
+def memory_cgroup(limit):
+    """The folder of a new cgroup of so many bytes, v1 or v2, gone at the end; None where there may be none."""
+    for root, name in (("/sys/fs/cgroup/memory", "memory.limit_in_bytes"), ("/sys/fs/cgroup", "memory.max"),
+                       ("/sys/fs/cgroup/unified", "memory.max")):
+        folder = os.path.join(root, "gyre-test-%d" % os.getpid())
+        try:
+            os.mkdir(folder)
+        except OSError:
+            continue
+        try:
+            with open(os.path.join(folder, name), "w") as file:
+                file.write(str(limit))
+            atexit.register(_remove_cgroup, folder)
+            return folder
+        except OSError:
+            os.rmdir(folder)
+    return None
+
+
+def _remove_cgroup(folder):
+    for _ in range(100):
+        try:
+            os.rmdir(folder)
+            return
+        except OSError: # somebody is still in it
+            time.sleep(0.05)
+
+
 def check(name, condition, why="not so"):
     if condition:
         ok(name)

@@ -187,7 +187,8 @@ static void section_flush(void)
 			fputs(line->value, stdout);
 		if (line->note)
 			printf("  %s", line->note);
-		putchar('\n');
+		if (putchar('\n') < 0 || ferror(stdout))
+			write_failed();
 		free(line->label);
 		free(line->value);
 		free(line->note);

@@ -47,7 +47,7 @@ static void line_print(const char *line, bool may_cut, size_t columns, const cha
 		if (next - shown > 1) /* between two columns: the last one goes without a word */
 			length = shown;
 	}
-	printf("%s%.*s%s\n", indent, (int)shown, line, shown < length ? "..." : "");
+	gy_out_line("%s%.*s%s", indent, (int)shown, line, shown < length ? "..." : "");
 }
 
 /* Would any line have to be cut, or wrap? Not where the last column is of text, and a good piece of

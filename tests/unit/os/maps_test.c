@@ -56,13 +56,30 @@ Test(maps, each_address_has_its_mapping)
 	mapping = find((const void *)(uintptr_t)&find);
 	cr_assert(mapping->readable && !mapping->writable && mapping->inode != 0);
 
-	cr_assert_eq(gy_maps_readable_end(&maps, (uintptr_t)pages + 10),
-		     (uintptr_t)pages + 3 * PAGE);
-	cr_assert_eq(gy_maps_readable_end(&maps, (uintptr_t)pages + 3 * PAGE + 5),
+	cr_assert_eq(gy_maps_stack_end(&maps, (uintptr_t)pages + 10), (uintptr_t)pages + PAGE);
+	cr_assert_eq(gy_maps_stack_end(&maps, (uintptr_t)pages + 3 * PAGE + 5),
 		     (uintptr_t)pages + 3 * PAGE + 5);
-	cr_assert_eq(gy_maps_readable_end(&maps, (uintptr_t)pages + 4 * PAGE),
+	cr_assert_eq(gy_maps_stack_end(&maps, (uintptr_t)pages + 4 * PAGE),
 		     (uintptr_t)pages + 5 * PAGE);
-	cr_assert_eq(gy_maps_readable_end(&maps, 0), 0u);
+	cr_assert_eq(gy_maps_stack_end(&maps, 0), 0u);
+}
+
+/* Two files' pages behind the file's end, right behind a stack's: who reads these is ended. */
+Test(maps, a_stack_ends_where_a_file_is_mapped)
+{
+	char *pages = map_pages(4);
+	int file = memfd_create("short", 0);
+
+	cr_assert_eq(madvise(pages, PAGE, MADV_DONTDUMP), 0); /* two mappings of one kind */
+	cr_assert_eq(mmap(pages + 2 * PAGE, 2 * PAGE, PROT_READ | PROT_WRITE,
+			  MAP_PRIVATE | MAP_FIXED, file, 0),
+		     pages + 2 * PAGE);
+	cr_assert_eq(gy_maps_read(&maps), 0);
+	cr_assert_neq(find(pages), find(pages + PAGE));
+	cr_assert_eq(gy_maps_stack_end(&maps, (uintptr_t)pages + 10), (uintptr_t)pages + 2 * PAGE);
+	cr_assert_eq(gy_maps_stack_end(&maps, (uintptr_t)pages + 2 * PAGE),
+		     (uintptr_t)pages + 4 * PAGE);
+	close(file);
 }
 
 /* More than the first array holds, and paths longer than a line's part that is read. */
