@@ -258,6 +258,9 @@ static void go_on(struct server *server, struct connection *connection)
 		run_commands(connection);
 	if (connection->out.failed)
 		connection->closing = true;
+	if (!connection->receiving && !connection->closing && !server->stopping &&
+	    (!connection->sending || connection->out.length < OUT_MOST) && !make_room(connection))
+		connection->closing = true; /* and is told so below */
 	if (!connection->sending && connection->out.length && !connection->out.failed) {
 		struct output empty = connection->on_its_way;
 
@@ -268,12 +271,8 @@ static void go_on(struct server *server, struct connection *connection)
 		want_send(server, connection);
 	}
 	if (!connection->receiving && !connection->closing && !server->stopping &&
-	    connection->out.length < OUT_MOST) {
-		if (make_room(connection))
-			want_recv(server, connection);
-		else
-			connection->closing = true;
-	}
+	    connection->out.length < OUT_MOST)
+		want_recv(server, connection);
 	if (connection->closing && connection->receiving)
 		shutdown(connection->fd, SHUT_RD); /* ends the receive */
 	if ((connection->closing || server->stopping) && !connection->receiving &&
