@@ -26,46 +26,33 @@
 #define ESCAPE(pointer) __asm__ volatile("" : : "r"(pointer) : "memory")
 #define WIPE_BYTES (GY_ASAN || GY_TSAN ? 65536 : 16384)
 
-/* In a child with a heap of its own; the wait status of the last of so many tries. */
-static int child_status(void (*body)(void), unsigned tries)
-{
-	int status = -1;
-
-	for (; tries && status; tries--) {
-		pid_t child = fork();
-
-		if (!child) {
-			gy_heap_start();
-			gy_option_values[GY_OPT_background] = 0;
-			body();
-			_exit(0);
-		}
-		cr_assert_gt(child, 0);
-		cr_assert_eq(waitpid(child, &status, 0), child);
-	}
-	return status;
-}
-
-#define CHILD_TEST_UNLESS(skipped, why, tries, name)                                               \
+#define CHILD_TEST_UNLESS(skipped, why, name)                                                      \
 	static void child_##name(void);                                                            \
 	Test(leak, name, .timeout = 120)                                                           \
 	{                                                                                          \
+		pid_t child;                                                                       \
 		int status;                                                                        \
                                                                                                    \
 		if (skipped)                                                                       \
 			cr_skip_test(why);                                                         \
-		status = child_status(child_##name, tries);                                        \
+		child = fork();                                                                    \
+		if (!child) {                                                                      \
+			gy_heap_start();                                                           \
+			gy_option_values[GY_OPT_background] = 0;                                   \
+			child_##name();                                                            \
+			_exit(0);                                                                  \
+		}                                                                                  \
+		cr_assert_gt(child, 0);                                                            \
+		cr_assert_eq(waitpid(child, &status, 0), child);                                   \
 		cr_assert_eq(status, 0, "status %x", (unsigned)status);                            \
 	}                                                                                          \
 	static void child_##name(void)
 
-#define CHILD_TEST(name) CHILD_TEST_UNLESS(false, "", 1, name)
+#define CHILD_TEST(name) CHILD_TEST_UNLESS(false, "", name)
 /* The same where blocks that are lost are counted: sanitizers keep addresses that were
- * accessed, and would have to be told apart from the program. A word that the compiler or the
- * kernel left somewhere may hold one block, once in some hundred scans: that is what a
- * conservative scan is. What is wrong in three processes is wrong. */
+ * accessed, and would have to be told apart from the program. */
 #define EXACT_TEST(name)                                                                           \
-	CHILD_TEST_UNLESS(GY_TSAN || GY_ASAN, "the sanitizer holds addresses of its own", 3, name)
+	CHILD_TEST_UNLESS(GY_TSAN || GY_ASAN, "the sanitizer holds addresses of its own", name)
 
 #define MUST(condition)                                                                            \
 	do {                                                                                       \
@@ -736,7 +723,7 @@ EXACT_TEST(LEAK_3_threads_at_work_lose_nothing_and_mappings_may_vanish)
 	MUST(scan().lost_blocks == 20);
 }
 
-CHILD_TEST_UNLESS(GY_TSAN || GY_ASAN, "ThreadSanitizer allows no thread in such a child", 1,
+CHILD_TEST_UNLESS(GY_TSAN || GY_ASAN, "ThreadSanitizer allows no thread in such a child",
 		  a_forked_child_scans_itself_while_its_parent_is_scanned)
 {
 	uint32_t number;
