@@ -191,19 +191,20 @@ void gy_control_publish(void)
 	static struct gyre_control_events events;                   /* [lock: control] */
 	struct gyre_control_leak leak;
 	uint32_t request;
-	bool collect, scan;
+	bool asked, collect, scan;
 
 	if (!page)
 		return;
 	gy_lock_acquire(&control.lock);
 	request = __atomic_load_n(&page->request, __ATOMIC_ACQUIRE);
+	asked = request != READ_RELAXED(page->answered);
 	/* EVENT-1: after the request is read, before it is answered. */
-	gy_events_follow(request != READ_RELAXED(page->answered));
+	gy_events_follow(asked);
 	gy_setting_take(&page->setting); /* before the snapshot, which shows it */
 	gy_stats_gather(&totals, classes);
 	collect = take_commands(page, &gc);
 	scan = gy_leak_request_take(&page->leak, &leak);
-	gy_stats_gather_events(&events);
+	gy_stats_gather_events(&events, asked);
 	totals.background_runs = READ_RELAXED(control.background_runs);
 	/* CTL-2, PAGE-4 */
 	WRITE_RELAXED(page->snapshot_seq, page->snapshot_seq | 1);
@@ -216,7 +217,7 @@ void gy_control_publish(void)
 	fill_period(page);
 	WRITE_RELAXED(page->snapshot_ns, gy_now_ns());
 	__atomic_store_n(&page->snapshot_seq, (page->snapshot_seq | 1) + 1, __ATOMIC_RELEASE);
-	if (READ_RELAXED(page->answered) != request) {
+	if (asked) {
 		__atomic_store_n(&page->answered, request, __ATOMIC_RELEASE);
 		gy_sys_futex_wake(&page->answered, INT_MAX, true);
 	}

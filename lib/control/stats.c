@@ -211,7 +211,7 @@ void gy_stats_gather_gc(struct gyre_control_gc *gc)
 	};
 }
 
-void gy_stats_gather_events(struct gyre_control_events *events)
+void gy_stats_gather_events(struct gyre_control_events *events, bool asked)
 {
 	struct gy_events_stats stats;
 	struct gy_stacks_stats stacks;
@@ -237,6 +237,7 @@ void gy_stats_gather_events(struct gyre_control_events *events)
 		events->type_count = gy_layout_type_names(&names);
 		events->type_names = (uintptr_t)names;
 	}
-	if (stats.recording || stats.buffers)
+	/* Which counter it is costs 10-20 us to find out (TICKS-1): not before somebody looks. */
+	if (asked || READ_RELAXED(gy_ticks_kind) != GY_TICKS_UNKNOWN)
 		events->ticks_hz = gy_ticks_hz(&events->ticks_then, &events->ticks_then_ns);
 }

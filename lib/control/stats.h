@@ -5,6 +5,8 @@
 #include "control/control_page.h"
 #include "heap/size_class.h"
 
+#include <stdbool.h>
+
 #define GY_STATS_CLASSES (GY_CLASS_COUNT - 1)
 
 /* Fills both (classes may be NULL): class 1 comes at index 0. Takes the registry's, the central
@@ -16,7 +18,7 @@ void gy_stats_gather(struct gyre_control_totals *totals,
  * runs. */
 void gy_stats_gather_gc(struct gyre_control_gc *gc);
 
-/* Under no lock behind `control`. */
-void gy_stats_gather_events(struct gyre_control_events *events);
+/* Under no lock behind `control`. `asked`: somebody waits for this snapshot. */
+void gy_stats_gather_events(struct gyre_control_events *events, bool asked);
 
 #endif

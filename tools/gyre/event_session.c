@@ -32,6 +32,7 @@
 #define ANSWER_MS 20u       /* for one question */
 #define ANSWER_FIRST_NS (2ull * 1000000000)
 #define ANSWER_LAST_NS (2ull * 1000000000)
+#define CLOCK_BASE_NS 10000000 /* tells how fast a counter runs to 1 in 100,000 */
 #define SITE_ROWS ((GYRE_SITE_TABLES + 1) * (size_t)GYRE_SITES)
 #define BIRTHS (1u << 20)
 #define BARRIER_SLOTS (1u << 16)
@@ -203,6 +204,58 @@ static void look_outside(struct gy_event_session *session)
 	session->stop = stop;
 }
 
+uint64_t gy_event_ticks_now(uint64_t hz)
+{
+	if (!hz)
+		return gy_monotonic_ns();
+#if defined(__x86_64__)
+	return __builtin_ia32_rdtsc();
+#elif defined(__aarch64__)
+	uint64_t value;
+
+	__asm__ volatile("mrs %0, cntvct_el0" : "=r"(value));
+	return value;
+#else
+	return gy_monotonic_ns();
+#endif
+}
+
+/* What the clocks are, by the first page that was read, answered or not, and never again: two pages
+ * differ by as much as a reading of two clocks may be off, and events that were translated by one
+ * and by the other would go back in time. A page that was not answered may be of the process's
+ * first moment, when nobody could tell how fast the counter runs: it has run on since then. */
+static void clock_take(struct gy_event_session *session, struct watched *watched,
+		       const struct gyre_control_events *events, bool fresh)
+{
+	struct gy_event_clock now = {events->ticks_hz, gy_event_ticks_now(events->ticks_hz),
+				     gy_monotonic_ns()};
+
+	if (watched->clock.ns || !events->ticks_then_ns)
+		return;
+	watched->clock = (struct gy_event_clock){events->ticks_hz, events->ticks_then,
+						 events->ticks_then_ns};
+	if (!fresh && now.hz && now.ticks > events->ticks_then &&
+	    now.ns >= events->ticks_then_ns + CLOCK_BASE_NS) {
+		now.hz = (uint64_t)((double)(now.ticks - events->ticks_then) * 1e9 /
+				    (double)(now.ns - events->ticks_then_ns));
+		watched->clock = now;
+	}
+	if (watched->clock.hz && session->programs)
+		session->programs->data->gyre_tick_ns =
+			(uint64_t)(1e9 * (double)(1 << 20) / (double)watched->clock.hz);
+}
+
+/* A process that has not answered yet and records all the same. */
+static void clock_look(struct gy_event_session *session, struct watched *watched)
+{
+	struct gy_snapshot snapshot;
+
+	if (gy_control_read(watched->target->control, 0, &snapshot))
+		return;
+	clock_take(session, watched, &snapshot.header.events, false);
+	gy_snapshot_free(&snapshot);
+}
+
 static int on_batch(void *context, void *data, size_t bytes)
 {
 	struct gy_event_session *session = context;
@@ -223,6 +276,8 @@ static int on_batch(void *context, void *data, size_t bytes)
 	else if (order == EVENT_ORDER_BACK)
 		session->repeated += gap;
 	session->received += batch->count;
+	if (!session->watched[batch->target].clock.ns)
+		clock_look(session, &session->watched[batch->target]);
 	if (!session->mute && session->plan.batch &&
 	    session->plan.batch(session->plan.context, batch,
 				(const struct gyre_record *)(batch + 1))) {
@@ -254,8 +309,9 @@ static int ring_empty(struct gy_event_session *session)
 
 /* ---------------------------------------------------------------- asking */
 
-/* One question; true if it was answered. Also what the clocks are. */
-static bool ask(struct watched *watched, struct gyre_control_events *events)
+/* One question; true if it was answered. */
+static bool ask(struct gy_event_session *session, struct watched *watched,
+		struct gyre_control_events *events)
 {
 	struct gy_snapshot snapshot;
 	bool fresh;
@@ -264,9 +320,7 @@ static bool ask(struct watched *watched, struct gyre_control_events *events)
 		return false;
 	*events = snapshot.header.events;
 	fresh = snapshot.fresh && !snapshot.torn;
-	if (fresh || !watched->clock.ns)
-		watched->clock = (struct gy_event_clock){events->ticks_hz, events->ticks_then,
-							 events->ticks_then_ns};
+	clock_take(session, watched, events, fresh);
 	gy_snapshot_free(&snapshot);
 	return fresh;
 }
@@ -280,14 +334,11 @@ static int before_ask(struct gy_event_session *session, struct watched *watched)
 		return gy_out_error("process %d (%s): its control page may only be read, and "
 				    "recording must be asked for%s",
 				    target->pid, target->comm, gy_rights_ask_lack());
-	watched->answered = ask(watched, &watched->before);
+	watched->answered = ask(session, watched, &watched->before);
 	if (watched->answered && !watched->before.events_available)
 		return gy_out_error("process %d (%s) does not record events: its option 'events' "
 				    "is off, or its Gyre is older than this command",
 				    target->pid, target->comm);
-	if (watched->clock.hz && session->programs)
-		session->programs->data->gyre_tick_ns =
-			(uint64_t)(1e9 * (double)(1 << 20) / (double)watched->clock.hz);
 	return 0;
 }
 
@@ -299,7 +350,7 @@ static void recording_await(struct gy_event_session *session, struct watched *wa
 	struct gyre_control_events events;
 
 	while (gy_monotonic_ns() < end_ns && !gy_target_ended(watched->target)) {
-		if (ask(watched, &events) && events.events_recording)
+		if (ask(session, watched, &events) && events.events_recording)
 			return;
 		look_outside(session);
 		if (session->stop)
@@ -327,9 +378,9 @@ static void *closer_run(void *argument)
 		/* Another tracer may keep it recording: it tells what it holds, and goes on. */
 		while (!answered && gy_monotonic_ns() < end_ns &&
 		       !gy_target_ended(watched->target))
-			answered = ask(watched, &watched->after);
+			answered = ask(session, watched, &watched->after);
 		if (!answered)
-			ask(watched, &watched->after); /* an ended one's last words */
+			ask(session, watched, &watched->after); /* an ended one's last words */
 		watched->answered &= answered;
 	}
 	session->end_ns = gy_monotonic_ns();

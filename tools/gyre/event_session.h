@@ -115,6 +115,8 @@ const char *gy_event_stop_name(const struct gy_event_session *session);
 uint64_t gy_event_start_ns(const struct gy_event_session *session);
 uint64_t gy_event_end_ns(const struct gy_event_session *session);
 
+/* gy_event_ticks_now - the counter that the records carry (EVENT-3) of a process with this `hz`. */
+uint64_t gy_event_ticks_now(uint64_t hz);
 /* gy_event_ns - a record's ticks as CLOCK_MONOTONIC. */
 uint64_t gy_event_ns(const struct gy_event_session *session, uint32_t target, uint64_t ticks);
 const struct gy_event_clock *gy_event_clock(const struct gy_event_session *session,

@@ -71,23 +71,6 @@ static uint64_t wall_ns(void)
 	return (uint64_t)now.tv_sec * 1000000000ull + (uint64_t)now.tv_nsec;
 }
 
-/* The counter that the process's records carry (EVENT-3). */
-static uint64_t ticks_now(const struct recorder *recorder)
-{
-	if (!recorder->header.ticks_hz)
-		return gy_monotonic_ns();
-#if defined(__x86_64__)
-	return __builtin_ia32_rdtsc();
-#elif defined(__aarch64__)
-	uint64_t value;
-
-	__asm__ volatile("mrs %0, cntvct_el0" : "=r"(value));
-	return value;
-#else
-	return gy_monotonic_ns();
-#endif
-}
-
 /* Non-zero once the file has failed: the session then ends (REC-4). */
 static int put(struct recorder *recorder, enum gy_file_type type, const void *head, size_t bytes,
 	       const void *rest, size_t rest_bytes)
@@ -106,7 +89,8 @@ static int put(struct recorder *recorder, enum gy_file_type type, const void *he
 
 static void put_clock(struct recorder *recorder)
 {
-	struct gy_file_clock clock = {ticks_now(recorder), gy_monotonic_ns(), wall_ns()};
+	struct gy_file_clock clock = {gy_event_ticks_now(recorder->header.ticks_hz),
+				      gy_monotonic_ns(), wall_ns()};
 
 	recorder->file.now_ns = clock.ns;
 	put(recorder, GY_FILE_CLOCK, &clock, sizeof(clock), NULL, 0);
@@ -308,7 +292,7 @@ static int on_begin(void *context)
 
 	recorder->header.ticks_hz = clock->hz;
 	recorder->header.start_ns = gy_monotonic_ns();
-	recorder->header.start_ticks = ticks_now(recorder);
+	recorder->header.start_ticks = gy_event_ticks_now(recorder->header.ticks_hz);
 	recorder->header.start_wall_ns = wall_ns();
 	recorder->header.flags = recorder->stacks ? GY_FILE_STACKS_WANTED : 0;
 #if defined(__x86_64__)
@@ -426,7 +410,7 @@ static void tail_write(struct recorder *recorder)
 	put_clock(recorder);
 	if (recorder->names && !recorder->error)
 		recorder->error = gy_record_stacks_names(recorder->names, &recorder->file);
-	end.ticks = ticks_now(recorder);
+	end.ticks = gy_event_ticks_now(recorder->header.ticks_hz);
 	end.ns = gy_monotonic_ns();
 	end.wall_ns = wall_ns();
 	recorder->file.now_ns = end.ns;

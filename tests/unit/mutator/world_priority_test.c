@@ -148,6 +148,8 @@ static void fetches(void *off)
 
 	gy_config_init();
 	WRITE_RELAXED(gy_option_values[GY_OPT_gc_priority], !off);
+	/* Behind a spinner and whatever else runs here it may take long to answer. */
+	WRITE_RELAXED(gy_option_values[GY_OPT_gc_stop_timeout], 60000u);
 	child_check(gy_world_init() == 0);
 	thread = begin(run_idle, &spinner);
 	for (unsigned i = 0; i < (may ? STOPS_MOST : 3) && hurried < 3; i++) {
