@@ -14,7 +14,7 @@ build='gcc libc6-dev make binutils pkg-config clang llvm bpftool libbpf-dev libe
 libjansson-dev libncurses-dev libsmartcols-dev liburing-dev systemtap-sdt-dev zlib1g-dev protobuf-c-compiler libprotobuf-c-dev'
 demo="$build procps redis-tools"
 test="$build g++ libcriterion-dev clang-tidy bpftrace gdb spin valgrind procps util-linux man-db groff-base python3
-libpython3.11-testsuite redis-server redis-tools git sqlite3 perl libjemalloc2 golang-go chromium"
+libpython3.11-testsuite redis-server redis-tools git sqlite3 perl libjemalloc2 golang-go chromium wrk"
 bench="$build g++ valgrind libjemalloc2 libtcmalloc-minimal4 libmimalloc2.0 redis-server redis-tools python3 procps libgc-dev
 golang-go bpftrace heaptrack"
 
