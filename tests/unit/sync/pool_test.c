@@ -101,6 +101,30 @@ Test(pool, items_last_for_one_generation_and_go_after_two)
 	cr_assert_eq(made, dropped);
 }
 
+/* It grows by misses alone, does not miss while use is steady, and follows use down. */
+Test(pool, it_is_as_large_as_what_was_used_at_once_lately)
+{
+	static const unsigned used[] = {100, 30, 90, 10, 60, 100, 20};
+
+	pool_make();
+	for (unsigned i = 0; i < sizeof(used) / sizeof(*used); i++) {
+		unsigned long before = made;
+
+		get_and_put(used[i]);
+		cr_assert_leq(made - before, used[i]);
+		before = made;
+		for (unsigned round = 0; round < 4; round++) {
+			age(1);
+			get_and_put(used[i]);
+		}
+		cr_assert_eq(made, before);
+		cr_assert_geq(made - dropped, used[i]);
+		cr_assert_leq(made - dropped, used[i] + 13); /* a chunk */
+	}
+	gyre_pool_free(pool);
+	cr_assert_eq(made, dropped);
+}
+
 Test(pool, time_ends_generations_too)
 {
 	pool_make();
