@@ -21,12 +21,31 @@ static struct gyre_chan *one, *none, *never;
 static struct gyre_mutex mutex;
 static struct gyre_semaphore locked;
 static struct gyre_pool *pool;
+static pid_t sender_tid, locker_tid;
+static long about_to_lock, unlocked;
 
 static void nap_ms(long ms)
 {
 	struct timespec time = {0, ms * 1000000};
 
 	nanosleep(&time, NULL);
+}
+
+/* Returns once that thread of ours sleeps. */
+static void await_sleep(pid_t thread)
+{
+	char path[64], line[512], state = 0;
+
+	snprintf(path, sizeof(path), "/proc/self/task/%d/stat", (int)thread);
+	while (state != 'S') {
+		FILE *file = fopen(path, "r");
+		const char *end = file && fgets(line, sizeof(line), file) ? strrchr(line, ')') : 0;
+
+		state = end ? end[2] : 0;
+		if (file)
+			fclose(file);
+		nap_ms(1);
+	}
 }
 
 static void buffered(long count)
@@ -41,6 +60,7 @@ static void buffered(long count)
 
 static void *send_all(void *argument)
 {
+	__atomic_store_n(&sender_tid, gettid(), __ATOMIC_RELEASE);
 	for (long i = 0; i < (long)argument; i++) {
 		long element[2] = {i, i};
 
@@ -56,8 +76,12 @@ static void meet(long count, int by_select)
 				     {none, element, GYRE_RECV, false}};
 	pthread_t sender;
 
+	sender_tid = 0;
 	pthread_create(&sender, NULL, send_all, (void *)count);
-	nap_ms(5); /* now it waits */
+	while (!__atomic_load_n(&sender_tid, __ATOMIC_ACQUIRE))
+		nap_ms(1);
+	await_sleep(sender_tid); /* in its first send */
+	nap_ms(4);
 	for (long i = 0; i < count; i++) {
 		if (by_select)
 			gyre_select(cases, 2, GYRE_FOREVER);
@@ -72,9 +96,13 @@ static void *hold(void *argument)
 	for (long i = 0; i < (long)argument; i++) {
 		gyre_mutex_lock(&mutex);
 		gyre_semaphore_release(&locked, 1);
-		nap_ms(4);
+		while (__atomic_load_n(&about_to_lock, __ATOMIC_ACQUIRE) <= i)
+			nap_ms(1);
+		await_sleep(locker_tid);
+		nap_ms(2);
 		gyre_mutex_unlock(&mutex);
-		nap_ms(4);
+		while (__atomic_load_n(&unlocked, __ATOMIC_ACQUIRE) <= i)
+			nap_ms(1);
 	}
 	return NULL;
 }
@@ -83,11 +111,15 @@ static void contend(long count)
 {
 	pthread_t holder;
 
+	locker_tid = gettid();
+	about_to_lock = unlocked = 0;
 	pthread_create(&holder, NULL, hold, (void *)count);
 	for (long i = 0; i < count; i++) {
 		gyre_semaphore_acquire(&locked, 1);
+		__atomic_store_n(&about_to_lock, i + 1, __ATOMIC_RELEASE);
 		gyre_mutex_lock(&mutex);
 		gyre_mutex_unlock(&mutex);
+		__atomic_store_n(&unlocked, i + 1, __ATOMIC_RELEASE);
 	}
 	pthread_join(holder, NULL);
 }
