@@ -12,8 +12,8 @@
  * nor the last is dropped, by whoever finds it. So each item that nobody gets for two generations
  * goes (Go's victim cache); nothing is done for it in a pause, nor to another thread's chunk.
  *
- * So no bound is to be set: a pool sizes itself by its misses. A miss makes an item, which stays for
- * as long as so many are in use at once now and then; it is gone two generations after they were.
+ * So no bound is to be set: a pool sizes itself by its misses. A miss makes an item, which stays
+ * for as long as so many are in use at once now and then, and goes two generations after.
  *
  * A generation ends with each cycle of the collector; where there are none, when the background
  * thread, or a get or put that comes by, finds that sync_pool_age has passed.
