@@ -213,6 +213,18 @@ static int drive(struct client *client)
 
 /* ---------------------------------------------------------------- errors */
 
+static const char *silence_reason(const struct gy_target *target)
+{
+	struct gy_snapshot snapshot;
+	bool alone = !gy_control_read(target->control, 0, &snapshot) &&
+		     !snapshot.header.background_tid;
+
+	gy_snapshot_free(&snapshot);
+	return alone ? "it sleeps or is stopped, and has no background thread of Gyre's "
+		       "to answer; GYRE_OPTIONS=background_start=0 gives it one"
+		     : "it hangs or is stopped";
+}
+
 static int begin_error(const struct gy_target *target, int error)
 {
 	switch (error) {
@@ -228,9 +240,8 @@ static int begin_error(const struct gy_target *target, int error)
 				    "at any time",
 				    target->pid, target->comm);
 	case -ETIMEDOUT:
-		return gy_out_error("process %d (%s) does not answer (it hangs, is stopped, or has "
-				    "no background thread)",
-				    target->pid, target->comm);
+		return gy_out_error("process %d (%s) does not answer (%s)", target->pid,
+				    target->comm, silence_reason(target));
 	case -EINVAL:
 		return gy_out_error("process %d (%s) does not understand the request", target->pid,
 				    target->comm);
