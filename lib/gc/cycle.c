@@ -55,6 +55,8 @@
 #include <string.h>
 
 #define MARK_SLICE_BYTES ((size_t)1 << 20)
+#define MARK_TURN_BYTES ((size_t)32 << 10) /* WORK-4: between two looks at the clock */
+#define ALONE_WAIT_NS 200000u
 #define SWEEP_SLICE_BLOCKS 64u
 #define SWEEP_DELAY_NS 5000000ull /* let threads sweep what they need, hot in their caches */
 #define ROOTS_RETRIES 8
@@ -189,31 +191,61 @@ static int pause_world(struct gy_marker *marker)
 
 /* ------------------------------------------------------------------ marking */
 
+/* Those that were given back are kept: there is one. */
+static struct gy_marker *take_marker(void)
+{
+	struct gy_marker *marker;
+
+	while (!(marker = gy_marker_take()))
+		sched_yield();
+	return marker;
+}
+
+/* WORK-4. Who naps has lain down for the markers' sake. */
+static void make_way(struct gy_marker **marker)
+{
+	if (likely(!gy_workers_turn_is_over()) || READ_RELAXED(cycle.nappers))
+		return;
+	gy_marker_give(*marker);
+	gy_workers_rest();
+	*marker = take_marker();
+}
+
+static void sweep_all(void)
+{
+	while (gy_space_sweep_some(SWEEP_SLICE_BLOCKS))
+		if (gy_workers_turn_is_over())
+			gy_workers_rest();
+	gy_space_sweep_all();
+}
+
 /* Marks until no marker has work; *marker is given and taken anew on the way. */
 static void mark_until_dry(struct gy_marker **marker)
 {
+	size_t slice = gy_workers_alone() ? MARK_TURN_BYTES : MARK_SLICE_BYTES;
 	unsigned idle = 0;
 
 	gy_workers_mark(true);
 	for (;;) {
-		size_t scanned = gy_mark_drain(*marker, MARK_SLICE_BYTES);
+		size_t scanned = gy_mark_drain(*marker, slice);
 		bool dry = false;
 
 		gy_pacer_worked(scanned);
 		gy_gc_step();
 		if (scanned) {
 			idle = 0;
+			make_way(marker);
 			continue;
 		}
 		gy_marker_give(*marker);
 		dry = gy_mark_idle();
-		/* Those that were given back are kept: there is one. */
-		while (!(*marker = gy_marker_take()))
-			sched_yield();
+		*marker = take_marker();
 		if (dry)
 			return;
 		/* Others are busy, and may share soon. */
-		if (++idle < 64)
+		if (gy_workers_alone())
+			gy_mark_wait(ALONE_WAIT_NS);
+		else if (++idle < 64)
 			__builtin_ia32_pause();
 		else
 			sched_yield();
@@ -312,7 +344,7 @@ static int run_cycle(enum gy_gc_reason reason)
 	if (!marker)
 		return -ENOMEM;
 	gy_gc_threads_reap();
-	gy_space_sweep_all(); /* SPACE-6 */
+	sweep_all(); /* SPACE-6 */
 	gy_mark_begin();
 	begin_ns = gy_now_ns();
 	gy_pacer_read(&pace);
@@ -378,7 +410,7 @@ static void serve(enum gy_gc_reason reason)
 		gy_sys_futex_wake(&cycle.verified, INT32_MAX, false);
 	}
 	if (reason == GY_GC_FORCED)
-		gy_space_sweep_all();
+		sweep_all();
 	__atomic_store_n(&cycle.error, error, __ATOMIC_SEQ_CST);
 	wake_all(&cycle.finished);
 }
@@ -428,6 +460,8 @@ static void coordinator(void *unused)
 
 			if (!sweep_step())
 				enter(GY_GC_IDLE);
+			else if (gy_workers_turn_is_over())
+				gy_workers_rest();
 			else if (gy_now_ns() < cycle.sweep_from_ns)
 				gy_sys_futex_wait(&cycle.requested, requested, &brief, false);
 			continue;
@@ -657,7 +691,7 @@ int gy_cycle_init(void)
 {
 	cycle.reason = UINT32_MAX;
 	gy_pacer_init();
-	return gy_workers_init();
+	return 0;
 }
 
 void gy_cycle_hold(void)

@@ -7,10 +7,21 @@
  * while. (A lower priority would serve worse: a starved helper with a block in hand holds up the
  * whole cycle, and an unprivileged thread may not raise its priority again.)
  *
+ * Where the coordinator has one processor, the program's threads have no other, and the scheduler
+ * would let them wait for whole slices of it: 4 ms and more at 250 Hz. So there it works in turns
+ * of TURN_NS, and lies down for REST_NS after each: woken amid somebody's slice it mostly waits for
+ * that slice's end, and its share comes to about the quarter that is its due. What that leaves
+ * undone in time, threads that allocate do bit by bit (assists), and the naps of pacer.c see to it
+ * that memory does not run away. A rest that nobody used was one too many, and the next ones are
+ * left out: a thread that waits for its cycle waits for nothing else.
+ *
  * WORK-1  A helper that sleeps, or waits, has given its marker back: it holds no grey object.
  * WORK-2  job counts up with every change of `kind`; a helper acts on the kind it reads after job.
  * WORK-3  gy_workers_roots(false) returns after every helper that took a root piece has scanned it:
  *         `scanning` is raised before the kind is read again.
+ * WORK-4  With one processor there is nobody to help: helpers are not called, whether they were
+ *         made (the affinity may change) or not. Before a rest the coordinator gives its marker
+ *         back, so that assists find what it had in hand.
  */
 #include "gc/workers.h"
 
@@ -24,7 +35,7 @@
 #include "os/sys.h"
 
 #include <sched.h>
-#include <unistd.h>
+#include <time.h>
 
 #define HELPERS_MOST 16u
 #define SLICE_BYTES ((size_t)256 << 10)
@@ -32,6 +43,10 @@
 #define ROOTS_WORTH_BYTES (2u << 20) /* a helper is awake after what the scan of 1 MiB takes */
 #define IDLE_SPINS 200u
 #define IDLE_WAIT_NS 100000L
+#define TURN_NS 700000u /* WORK-4 */
+#define REST_NS 1000000L
+#define REST_LATE_NS 300000L
+#define RESTS_LEFT_OUT_MOST 31u
 
 enum { JOB_NONE, JOB_ROOTS, JOB_MARK, JOB_END };
 
@@ -42,18 +57,29 @@ static struct {
 	uint32_t alive;    /* [atomic] helpers that have not ended; futex: gy_workers_end */
 	uint32_t helpers, dedicated; /* [coordinator] made; of these, to work whatever else runs */
 	bool tried;
-	long cpus; /* [const] */
+	bool alone;      /* [coordinator] WORK-4 */
 	uint64_t cpu_ns; /* [atomic] */
 } workers;
 
+/* [coordinator] WORK-4 */
+static struct {
+	uint64_t since_ns; /* the turn's begin */
+	uint32_t leave_out, vain;
+} turn;
+
 static __thread uint64_t cpu_seen_ns;
 
-static uint64_t thread_cpu_ns(void)
+static uint64_t cpu_ns(clockid_t whose)
 {
 	struct timespec time;
 
-	clock_gettime(CLOCK_THREAD_CPUTIME_ID, &time);
+	clock_gettime(whose, &time);
 	return (uint64_t)time.tv_sec * 1000000000u + (uint64_t)time.tv_nsec;
+}
+
+static uint64_t thread_cpu_ns(void)
+{
+	return cpu_ns(CLOCK_THREAD_CPUTIME_ID);
 }
 
 void gy_workers_account(void)
@@ -183,9 +209,18 @@ void gy_workers_join(void)
 	cpu_seen_ns = thread_cpu_ns();
 }
 
-static void start_helpers(void)
+/* That this thread may run on, and those that it starts. */
+static long allowed_cpus(void)
 {
-	long cpus = workers.cpus;
+	cpu_set_t set;
+
+	if (sched_getaffinity(0, sizeof(set), &set)) /* more than the set has room for */
+		return CPU_SETSIZE;
+	return CPU_COUNT(&set);
+}
+
+static void start_helpers(long cpus)
+{
 	uint64_t share = gy_option(GY_OPT_gc_workers), most;
 
 	workers.tried = true;
@@ -205,15 +240,55 @@ static void start_helpers(void)
 
 void gy_workers_expect(void)
 {
-	if (!workers.tried)
-		start_helpers();
+	long cpus = allowed_cpus();
+
+	workers.alone = cpus == 1 && gy_option(GY_OPT_gc_workers) <= 1;
+	if (!workers.tried && !workers.alone)
+		start_helpers(cpus);
+}
+
+bool gy_workers_alone(void)
+{
+	return workers.alone;
+}
+
+bool gy_workers_turn_is_over(void)
+{
+	uint64_t now_ns;
+
+	if (likely(!workers.alone))
+		return false;
+	now_ns = gy_now_ns();
+	if (now_ns - turn.since_ns < TURN_NS)
+		return false;
+	if (!turn.leave_out)
+		return true;
+	turn.leave_out--;
+	turn.since_ns = now_ns;
+	return false;
+}
+
+void gy_workers_rest(void)
+{
+	uint64_t used_ns = cpu_ns(CLOCK_PROCESS_CPUTIME_ID), begin_ns = gy_now_ns();
+	bool waited; /* for a processor: others run, and ours may be waiting behind them */
+
+	sleep_ns(REST_NS);
+	turn.since_ns = gy_now_ns();
+	waited = turn.since_ns - begin_ns > REST_NS + REST_LATE_NS;
+	used_ns = cpu_ns(CLOCK_PROCESS_CPUTIME_ID) - used_ns;
+	if (waited || used_ns >= REST_NS / 2)
+		turn.vain = 0;
+	else
+		turn.vain = MIN(turn.vain * 2 + 1, RESTS_LEFT_OUT_MOST);
+	turn.leave_out = turn.vain;
 }
 
 void gy_workers_roots(bool on)
 {
 	struct gy_root_stats roots;
 
-	if (!workers.helpers)
+	if (!workers.helpers || workers.alone)
 		return;
 	if (on) {
 		gy_roots_read_stats(&roots); /* of the pause before this */
@@ -228,18 +303,11 @@ void gy_workers_roots(bool on)
 
 void gy_workers_mark(bool on)
 {
-	uint32_t kind = on ? JOB_MARK : JOB_NONE;
+	uint32_t kind = on && !workers.alone ? JOB_MARK : JOB_NONE;
 
 	if (READ_RELAXED(workers.kind) != kind && workers.helpers)
 		announce(kind);
 	gy_workers_account();
-}
-
-/* On a thread of the program's: sysconf is not for ours (NATIVE-2). */
-int gy_workers_init(void)
-{
-	workers.cpus = sysconf(_SC_NPROCESSORS_ONLN);
-	return 0;
 }
 
 void gy_workers_fork_child(void)

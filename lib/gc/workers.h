@@ -6,13 +6,17 @@
 
 #include <stdbool.h>
 
-int gy_workers_init(void);
 /* The calling thread, a native one, belongs to the collector. */
 void gy_workers_join(void);
 /* A pause is near: helpers wake, if roots are many. */
 void gy_workers_expect(void);
 /* In the pause: helpers scan roots too; false: waits until they have finished. */
 void gy_workers_roots(bool on);
+/* One processor for all: the coordinator works in turns (WORK-4), and lies down when one is over.
+ * It has given its marker back then. */
+bool gy_workers_alone(void);
+bool gy_workers_turn_is_over(void);
+void gy_workers_rest(void);
 /* Helpers mark, from true until false. */
 void gy_workers_mark(bool on);
 /* Adds the calling thread's CPU time to the sum. */
