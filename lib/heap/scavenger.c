@@ -35,9 +35,13 @@
 #include "os/release.h"
 #include "os/sys.h"
 
+#include <sched.h>
+
 #define MS 1000000ull
 #define BREAK_SHARE 8 /* an eighth of a huge page must come back for it to be broken up */
 #define COLLAPSES 2   /* huge pages made in one step: half a millisecond each */
+#define COLLAPSE_SLOW_NS (1 * MS)
+#define COLLAPSE_REST_NS (60000 * MS)
 #define RANGES_MAX (GY_HUGEPAGE_PAGES / 2)
 #define SPANS_MAX GY_HUGEPAGE_PAGES
 #define SPAN_RANGES 16  /* separate runs among a span's 32 kernel pages, at most */
@@ -54,6 +58,7 @@ static struct {
 	uint32_t span_units[SPANS_MAX];
 	size_t cursor;    /* the next huge page to look at */
 	uint64_t allowed; /* bytes that may be given back now (SCAV-4) */
+	uint64_t no_collapse_until_ns;
 } work;
 
 /* Drops work.ranges; true if the kernel has them all. */
@@ -212,19 +217,41 @@ static void drain_kept(uint32_t before)
 	gy_large_drain(before);
 }
 
+static bool has_one_cpu(void)
+{
+	cpu_set_t set;
+
+	return !sched_getaffinity(0, sizeof(set), &set) && CPU_COUNT(&set) == 1;
+}
+
+/* In a virtual machine whose host must find the memory first it takes ten milliseconds, and the
+ * kernel does not let go of the processor. Whoever has no other stands still as long: then once a
+ * minute will do, to see whether it still is so. */
+static void collapse(size_t index)
+{
+	uint64_t begin_ns;
+
+	gy_long_begin();
+	begin_ns = gy_now_ns();
+	if (!gy_vm_collapse(gy_page_start(index * GY_HUGEPAGE_PAGES), GY_HUGEPAGE_BYTES))
+		gy_page_heap_collapsed(index);
+	if (gy_now_ns() - begin_ns >= COLLAPSE_SLOW_NS && has_one_cpu())
+		work.no_collapse_until_ns = gy_now_ns() + COLLAPSE_REST_NS;
+	gy_long_end();
+}
+
 /* The opposite: a part of the heap that began on small pages and has filled up. */
 static void collapse_some(size_t count)
 {
 	unsigned done = 0;
 
 	for (size_t index = 0; index < count && done < COLLAPSES; index++) {
+		if (work.no_collapse_until_ns && gy_now_ns() < work.no_collapse_until_ns)
+			return;
 		if (!gy_page_heap_worth_collapse(index))
 			continue;
 		done++;
-		gy_long_begin();
-		if (!gy_vm_collapse(gy_page_start(index * GY_HUGEPAGE_PAGES), GY_HUGEPAGE_BYTES))
-			gy_page_heap_collapsed(index);
-		gy_long_end();
+		collapse(index);
 	}
 }
 
