@@ -302,7 +302,8 @@ static void send_signals(void)
 }
 
 /* ThreadSanitizer has a thread of its own, which blocks everything; so does, for a moment, one that
- * starts. */
+ * starts, and one that has come as far as our handler, where it may have to wait long for a
+ * processor: but these do not sleep. */
 static bool is_sanitizers(const struct gy_task *task, uint64_t late_ns)
 {
 	const uint64_t never = 0xffffffff80000000u | 1u << (SIGKILL - 1) | 1u << (SIGSTOP - 1);
@@ -350,7 +351,7 @@ static void look_at(struct gy_task_entry *entry, uint64_t late_ns)
 	if (task.state == 'Z' || task.state == 'X') {
 		set_role(entry, GY_TASK_DEAD);
 		world.leader_dead |= task.state == 'Z' && entry->tid == world.pid;
-	} else if (task.kernel || is_sanitizers(&task, late_ns)) {
+	} else if (task.kernel || (task.state == 'S' && is_sanitizers(&task, late_ns))) {
 		exempt(entry);
 	} else if (is_hopeless(&task) && !GY_TSAN &&
 		   (task.state != 'R' || late_ns >= RUNNER_AFTER_NS)) {

@@ -112,7 +112,7 @@ bool gy_stopper_may_hurry(void)
 bool gy_task_hurry(struct gy_task_entry *entry)
 {
 	entry->policy = gy_sys_policy_of(entry->tid);
-	entry->hurried = is_ordinary(entry->policy) &&
+	entry->hurried = is_ordinary(entry->policy & ~SCHED_RESET_ON_FORK) &&
 			 !gy_sys_policy_set_of(entry->tid, PREFERRED, 1);
 	return entry->hurried;
 }

@@ -20,6 +20,9 @@
 #include <sys/resource.h>
 #include <sys/wait.h>
 
+#ifndef SCHED_RESET_ON_FORK
+#define SCHED_RESET_ON_FORK 0x40000000
+#endif
 #define STOPS_MOST 100u
 #define NICE 5
 
@@ -177,6 +180,65 @@ Test(world_priority, STOP_11_nobody_is_fetched_where_the_option_forbids_it)
 {
 	static char off;
 	struct unit_child child = unit_child_run(fetches, &off);
+
+	unit_assert_exit(child, 0);
+}
+
+/* Of the calls from now on the `number`th fails, and no other. What has been counted is not to be
+ * read, but to be brought up to a number: calls count while one is to fail. */
+static void fail_call(uint32_t number)
+{
+	static uint32_t counted;
+
+	counted += 1000;
+	WRITE_RELAXED(gy_option_values[GY_OPT_fault_count], 1u);
+	WRITE_RELAXED(gy_option_values[GY_OPT_fault_after], counted);
+	WRITE_RELAXED(gy_option_values[GY_OPT_fault_call], (uint64_t)GY_SYS_sched_setscheduler);
+	while (!gy_sys_fault(GY_SYS_sched_setscheduler))
+		;
+	WRITE_RELAXED(gy_option_values[GY_OPT_fault_after], counted + 1 + number);
+}
+
+/* Two of its own, two for a thread that it fetches, one more where one of them failed. */
+#define CALLS_OF_A_STOP 5u
+
+/* The policies must come back whichever call fails; the flag may stay. */
+static void fetches_where_calls_fail(void *unused)
+{
+	const int but_flag = ~SCHED_RESET_ON_FORK;
+	struct gy_world_report report;
+	bool may = may_be_preferred();
+	uint32_t hurried = 0;
+	pthread_t thread;
+	pid_t spinner;
+
+	(void)unused;
+	gy_config_init();
+	WRITE_RELAXED(gy_option_values[GY_OPT_gc_stop_timeout], 60000u);
+	child_check(gy_world_init() == 0);
+	thread = begin(run_idle, &spinner);
+	child_check(gy_world_stop(&report) == 0); /* finds out whether it may */
+	gy_world_start();
+	for (uint32_t i = 0; i < (may ? STOPS_MOST : CALLS_OF_A_STOP); i++) {
+		fail_call(i % CALLS_OF_A_STOP);
+		child_check(gy_world_stop(&report) == 0);
+		child_check((gy_sys_policy_of(idler_tid) & but_flag) == SCHED_IDLE);
+		child_check(getpriority(PRIO_PROCESS, (id_t)idler_tid) == NICE);
+		gy_world_start();
+		child_check((gy_sys_policy() & but_flag) == SCHED_OTHER);
+		hurried += report.hurried;
+		if (i >= 2 * CALLS_OF_A_STOP && hurried >= 2 * CALLS_OF_A_STOP)
+			break;
+		unit_sleep_ms(2);
+	}
+	child_check(may ? hurried >= CALLS_OF_A_STOP : !hurried);
+	WRITE_RELAXED(gy_option_values[GY_OPT_fault_call], 0u);
+	end(thread, spinner);
+}
+
+Test(world_priority, STOP_11_policies_come_back_whichever_call_fails)
+{
+	struct unit_child child = unit_child_run(fetches_where_calls_fail, NULL);
 
 	unit_assert_exit(child, 0);
 }
