@@ -9,7 +9,8 @@
  * 350 MiB live. All keys are there before the clock starts, and each has been replaced once.
  *
  * An operation's latency is the time from the end of the one before to its own end, so nothing that
- * stops the thread is missed. pause_max_us is the longest stop that the collector itself tells of.
+ * stops the thread is missed; over_4ms are those longer than that. pause_max_us is the longest stop
+ * that the collector itself tells of.
  */
 #include "collector.h"
 
@@ -22,6 +23,7 @@ struct entry {
 TYPE(entry, next, value);
 
 #define VALUE_LEAST 64u
+#define STALL_NS 4000000u
 
 static struct entry **buckets;
 static uint64_t entries_each, operations_each, largest, reads;
@@ -30,7 +32,7 @@ static unsigned char source[1 << 16];
 
 struct worker {
 	struct gc_histogram histogram;
-	uint64_t sum, live_bytes;
+	uint64_t sum, live_bytes, stalls;
 } __attribute__((aligned(128)));
 static struct worker workers[GC_THREADS_MAX];
 
@@ -117,6 +119,7 @@ static void *serve(void *number)
 		operation(worker, &rng, (uintptr_t)number);
 		now = gc_now_ns();
 		gc_histogram_add(&worker->histogram, now - before);
+		worker->stalls += now - before > STALL_NS;
 		before = now;
 	}
 	return NULL;
@@ -127,7 +130,7 @@ int main(int argc, char **argv)
 	struct bench_args args = bench_args_begin(argc, argv);
 	struct bench_rng rng = bench_rng_begin(1);
 	struct bench_clock clock;
-	uint64_t sum = 0, live_bytes = 0;
+	uint64_t sum = 0, live_bytes = 0, stalls = 0;
 	static struct gc_histogram all;
 
 	thread_count = gc_arg_threads(&args, 2);
@@ -147,12 +150,14 @@ int main(int argc, char **argv)
 		gc_histogram_merge(&all, &workers[i].histogram);
 		sum += workers[i].sum * (i + 1);
 		live_bytes += workers[i].live_bytes;
+		stalls += workers[i].stalls;
 	}
-	printf("p50_us=%.2f p99_us=%.2f p999_us=%.2f p9999_us=%.1f longest_us=%.1f live_kib=%llu "
-	       "rss_kib=%ld ",
+	printf("p50_us=%.2f p99_us=%.2f p999_us=%.2f p9999_us=%.1f longest_us=%.1f "
+	       "over_4ms=%llu live_kib=%llu rss_kib=%ld ",
 	       gc_histogram_us(&all, 0.5), gc_histogram_us(&all, 0.99),
 	       gc_histogram_us(&all, 0.999), gc_histogram_us(&all, 0.9999),
-	       (double)all.longest_ns / 1e3, (unsigned long long)live_bytes >> 10,
+	       (double)all.longest_ns / 1e3, (unsigned long long)stalls,
+	       (unsigned long long)live_bytes >> 10,
 	       bench_statm_rss_kib());
 	gc_end(&clock, (double)(operations_each * thread_count), sum + live_bytes);
 	return 0;

@@ -1,11 +1,12 @@
 /* pauses.c - how long the collector stops a process of many threads.
  *
- *	pauses [mib=500] [threads=64] [waiting=32] [seconds=10] [collections=200]
+ *	pauses [mib=500] [threads=64] [waiting=32] [seconds=10] [collections=200] [list=0]
  *
  * `waiting` of the threads lie in epoll_wait or nanosleep, the others replace chains of nodes in a
  * heap of `mib` MiB of small objects as fast as they can; so with two CPUs most threads that are to
  * be stopped are runnable and not running. The first thread asks for collection after collection,
- * until one of the two limits; the pause of each cycle is what the collector says of it.
+ * until one of the two limits; the pause of each cycle is what the collector says of it. With
+ * list=1 each is printed, in ns, one a line, before the sums: pauses.sh adds up those of many runs.
  * Operations: cycles.
  */
 #include "collector.h"
@@ -137,7 +138,7 @@ int main(int argc, char **argv)
 	struct bench_args args = bench_args_begin(argc, argv);
 	struct bench_clock clock;
 	pthread_t threads[GC_THREADS_MAX];
-	uint64_t mib, seconds, collections, until_ns, under = 0;
+	uint64_t mib, seconds, collections, until_ns, list, under = 0;
 	unsigned count, waiting;
 
 	mib = bench_arg_u64(&args, "mib", 500);
@@ -145,6 +146,7 @@ int main(int argc, char **argv)
 	waiting = (unsigned)bench_arg_u64(&args, "waiting", 32);
 	seconds = bench_arg_u64(&args, "seconds", 10);
 	collections = bench_arg_u64(&args, "collections", 200);
+	list = bench_arg_u64(&args, "list", 0);
 	bench_args_end(&args);
 	if (waiting >= count) {
 		fprintf(stderr, "bench: waiting: below threads\n");
@@ -172,6 +174,8 @@ int main(int argc, char **argv)
 	__atomic_store_n(&end, 1, __ATOMIC_RELAXED);
 	for (unsigned i = 0; i < count; i++)
 		pthread_join(threads[i], NULL);
+	for (size_t i = 0; list && i < pause_count; i++)
+		printf("%llu\n", (unsigned long long)pauses[i]);
 	qsort(pauses, pause_count, sizeof(*pauses), compare);
 	for (size_t i = 0; i < pause_count; i++)
 		under += pauses[i] < 1000000;
