@@ -330,8 +330,9 @@ static bool is_hopeless(const struct gy_task *task)
 }
 
 /* A thread that is late: does it exist, will it ever come? */
-static void look_at(struct gy_task_entry *entry, uint64_t late_ns)
+static void look_at(uint32_t index, uint64_t late_ns)
 {
+	struct gy_task_entry *entry = &world.table.entries[index];
 	struct gy_task task;
 	int error;
 
@@ -344,6 +345,10 @@ static void look_at(struct gy_task_entry *entry, uint64_t late_ns)
 	if (entry->role == GY_TASK_GONE || late_ns < LOOK_AFTER_NS)
 		return;
 	error = gy_task_read(entry->tid, &task);
+	take_arrivals(); /* in the handler it looks as if it blocked the signal */
+	entry = &world.table.entries[index];
+	if (!is_expected(entry->role))
+		return;
 	if (error == -ESRCH)
 		set_role(entry, GY_TASK_GONE);
 	if (error)
@@ -368,7 +373,7 @@ static void look_at_missing(uint64_t late_ns)
 	world.coming = false;
 	for (uint32_t i = 0; i < world.table.count && world.expected; i++)
 		if (is_expected(world.table.entries[i].role))
-			look_at(&world.table.entries[i], late_ns);
+			look_at(i, late_ns);
 }
 
 /* To wake somebody on a processor that has gone to sleep takes as long as ten threads take to
