@@ -74,7 +74,8 @@ uint64_t gy_cfi_bytes(struct gy_cfi_cursor *cursor, unsigned count)
 	return value;
 }
 
-uint64_t gy_cfi_uleb(struct gy_cfi_cursor *cursor)
+/* LEB128: seven bits a byte; signed, the last byte's sixth bit is that of the whole. */
+static uint64_t leb(struct gy_cfi_cursor *cursor, bool is_signed)
 {
 	uint64_t value = 0;
 	unsigned shift = 0;
@@ -86,24 +87,19 @@ uint64_t gy_cfi_uleb(struct gy_cfi_cursor *cursor)
 			value |= (byte & 0x7f) << shift;
 		shift += 7;
 	} while (byte & 0x80);
+	if (is_signed && shift < 64 && (byte & 0x40))
+		value |= ~(uint64_t)0 << shift;
 	return value;
+}
+
+uint64_t gy_cfi_uleb(struct gy_cfi_cursor *cursor)
+{
+	return leb(cursor, false);
 }
 
 int64_t gy_cfi_sleb(struct gy_cfi_cursor *cursor)
 {
-	uint64_t value = 0;
-	unsigned shift = 0;
-	uint64_t byte;
-
-	do {
-		byte = gy_cfi_bytes(cursor, 1);
-		if (shift < 64)
-			value |= (byte & 0x7f) << shift;
-		shift += 7;
-	} while (byte & 0x80);
-	if (shift < 64 && (byte & 0x40))
-		value |= ~(uint64_t)0 << shift;
-	return (int64_t)value;
+	return (int64_t)leb(cursor, true);
 }
 
 static uint64_t sign_extend(uint64_t value, unsigned bits)

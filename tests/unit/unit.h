@@ -11,6 +11,7 @@
 #include <criterion/criterion.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -47,6 +48,21 @@ GY_UNUSED static void unit_sleep_ms(unsigned ms)
 
 	while (nanosleep(&time, &time) && errno == EINTR)
 		;
+}
+
+/* Four threads run `body`, each with its number, from 1 on; NULL says that all was well. */
+GY_UNUSED static void unit_four_threads(void *(*body)(void *number))
+{
+	pthread_t threads[4];
+
+	for (uintptr_t i = 0; i < 4; i++)
+		cr_assert_eq(pthread_create(&threads[i], NULL, body, (void *)(i + 1)), 0);
+	for (unsigned i = 0; i < 4; i++) {
+		void *failed;
+
+		pthread_join(threads[i], &failed);
+		cr_assert_null(failed);
+	}
 }
 
 /* Bytes of [start, start + bytes), a whole number of kernel pages, that have memory behind them. */

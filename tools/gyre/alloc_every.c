@@ -103,12 +103,9 @@ static void event_json(struct every *every, const struct gyre_record *record, ui
 {
 	uint32_t operation = GYRE_RECORD_OPERATION(record->where);
 	uint32_t class_number = GYRE_RECORD_CLASS(record->where);
-	json_t *object = json_object();
+	json_t *object = gy_out_json_event(gy_event_operation_name(operation), time_ns,
+					   every->wall_offset_ns);
 
-	json_object_set_new(object, "event", json_string(gy_event_operation_name(operation)));
-	json_object_set_new(object, "time_ns", gy_out_json_u64(time_ns));
-	json_object_set_new(object, "wall_ns",
-			    json_integer((json_int_t)time_ns + every->wall_offset_ns));
 	json_object_set_new(object, "tid", json_integer(thread));
 	json_object_set_new(object, "comm", gy_out_json_text(comm));
 	json_object_set_new(object, operation == GYRE_RECORD_BARRIER ? "slot" : "block",
@@ -159,11 +156,8 @@ static int on_batch(void *context, const struct gyre_batch *batch,
 static int on_begin(void *context)
 {
 	struct every *every = context;
-	struct timespec wall;
 
-	clock_gettime(CLOCK_REALTIME, &wall);
-	every->wall_offset_ns =
-		(int64_t)wall.tv_sec * 1000000000 + wall.tv_nsec - (int64_t)gy_monotonic_ns();
+	every->wall_offset_ns = gy_wall_offset_ns();
 	every->columns = gy_out_columns();
 	every->narrow = every->stack == GY_STACK_LINE && every->columns && every->columns < NARROW;
 	if (every->names)

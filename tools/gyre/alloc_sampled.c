@@ -197,14 +197,12 @@ static void event_text(struct trace *trace, const struct gyre_event *event)
 
 static void event_json(struct trace *trace, const struct gyre_event *event)
 {
-	json_t *object = json_object(), *frames;
+	json_t *object = gy_out_json_event(kinds[event->kind].probe, event->time_ns,
+					   trace->wall_offset_ns);
+	json_t *frames;
 	char comm[GYRE_EVENT_COMM + 1];
 
 	snprintf(comm, sizeof(comm), "%.*s", GYRE_EVENT_COMM, event->comm);
-	json_object_set_new(object, "event", json_string(kinds[event->kind].probe));
-	json_object_set_new(object, "time_ns", gy_out_json_u64(event->time_ns));
-	json_object_set_new(object, "wall_ns",
-			    json_integer((json_int_t)event->time_ns + trace->wall_offset_ns));
 	json_object_set_new(object, "pid", json_integer(event->pid));
 	json_object_set_new(object, "tid", json_integer(event->tid));
 	json_object_set_new(object, "comm", gy_out_json_text(comm));
@@ -294,11 +292,7 @@ static int attach(struct trace *trace)
 
 static void stream_begin(struct trace *trace)
 {
-	struct timespec wall;
-
-	clock_gettime(CLOCK_REALTIME, &wall);
-	trace->wall_offset_ns =
-		(int64_t)wall.tv_sec * 1000000000 + wall.tv_nsec - (int64_t)gy_monotonic_ns();
+	trace->wall_offset_ns = gy_wall_offset_ns();
 	trace->columns = gy_out_columns();
 	gy_out_begin(NULL, NULL);
 	gy_out_u64("pid", NULL, OUT_COUNT, (uint64_t)trace->target->pid);

@@ -45,24 +45,6 @@ static int snapshot_read(struct gy_target *target, struct gy_snapshot *snapshot)
 			    target->comm);
 }
 
-static void head_out(const struct gy_target *target, const struct gy_snapshot *snapshot)
-{
-	char age[128], up[GY_OUT_TEXT];
-
-	gy_out_begin(NULL, NULL);
-	if (gy_out_is_json()) {
-		gy_out_u64("pid", NULL, OUT_COUNT, (uint64_t)target->pid);
-		gy_out_text("comm", NULL, target->comm);
-		gy_out_text("version", NULL, snapshot->header.version);
-		gy_out_u64("uptime_ns", NULL, OUT_NS, gy_snapshot_uptime_ns(snapshot));
-		gy_snapshot_age_out(snapshot, target->control);
-		return;
-	}
-	gy_snapshot_age_text(snapshot, target->control, age, sizeof(age));
-	gy_out_line("%s (pid %d) on Gyre %s, up %s, %s", target->comm, target->pid,
-		    snapshot->header.version, gy_out_ns(up, gy_snapshot_uptime_ns(snapshot)), age);
-}
-
 /* ---------------------------------------------------------------- show */
 
 static double growth_rate(const struct gyre_control_gc *gc)
@@ -194,7 +176,7 @@ static int show_target(struct gy_target *target, void *context)
 	if (snapshot_read(target, &snapshot))
 		return -1;
 	gc = &snapshot.header.gc;
-	head_out(target, &snapshot);
+	gy_snapshot_head_out(target, &snapshot);
 	if (gy_out_is_json())
 		gy_out_bool("used", NULL, gc->used);
 	else if (!gc->used)

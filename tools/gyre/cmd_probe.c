@@ -291,14 +291,12 @@ static void watch_text(const struct watch *watch, const struct gyre_probe_event 
 static void watch_json(const struct watch *watch, const struct gyre_probe_event *event,
 		       const struct gy_probe_argument *arguments, size_t count)
 {
-	json_t *object = json_object(), *values = json_object();
+	json_t *object = gy_out_json_event(gy_probes[event->probe].name, event->time_ns,
+					   watch->wall_offset_ns);
+	json_t *values = json_object();
 	char comm[GYRE_EVENT_COMM + 1];
 
 	snprintf(comm, sizeof(comm), "%.*s", GYRE_EVENT_COMM, event->comm);
-	json_object_set_new(object, "event", json_string(gy_probes[event->probe].name));
-	json_object_set_new(object, "time_ns", gy_out_json_u64(event->time_ns));
-	json_object_set_new(object, "wall_ns",
-			    json_integer((json_int_t)event->time_ns + watch->wall_offset_ns));
 	json_object_set_new(object, "pid", json_integer(event->pid));
 	json_object_set_new(object, "tid", json_integer(event->tid));
 	json_object_set_new(object, "comm", gy_out_json_text(comm));
@@ -371,7 +369,6 @@ static void watch_sum_up(struct watch *watch)
 static int watch_run(struct watch *watch)
 {
 	int error = watch_load(watch, true);
-	struct timespec wall;
 
 	if (error && error != -EPERM && error != -EACCES && error != -ENOSYS)
 		error = watch_load(watch, false);
@@ -385,9 +382,7 @@ static int watch_run(struct watch *watch)
 				      watch->programs->progs.gyre_probe_hit,
 				      gy_probes[i].name, i))
 			return -1;
-	clock_gettime(CLOCK_REALTIME, &wall);
-	watch->wall_offset_ns =
-		(int64_t)wall.tv_sec * 1000000000 + wall.tv_nsec - (int64_t)gy_monotonic_ns();
+	watch->wall_offset_ns = gy_wall_offset_ns();
 	gy_out_begin(NULL, NULL);
 	gy_out_u64("pid", NULL, OUT_COUNT, (uint64_t)watch->target.pid);
 	gy_out_text("comm", NULL, watch->target.comm);

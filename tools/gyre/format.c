@@ -128,3 +128,13 @@ json_t *gy_out_json_address(uint64_t address)
 	snprintf(text, sizeof(text), "0x%" PRIx64, address);
 	return json_string(text);
 }
+
+json_t *gy_out_json_event(const char *name, uint64_t time_ns, int64_t wall_offset_ns)
+{
+	json_t *object = json_object();
+
+	json_object_set_new(object, "event", json_string(name));
+	json_object_set_new(object, "time_ns", gy_out_json_u64(time_ns));
+	json_object_set_new(object, "wall_ns", json_integer((json_int_t)time_ns + wall_offset_ns));
+	return object;
+}

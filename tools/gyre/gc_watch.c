@@ -262,7 +262,6 @@ static unsigned int cpus_of(int pid)
 
 static int attach_and_run(struct gy_gc_watch *watch, void (*begin)(struct gy_gc_watch *watch))
 {
-	struct timespec wall;
 	int error = load(watch, true);
 
 	if (error && error != -EPERM && error != -EACCES && error != -ENOSYS)
@@ -277,9 +276,7 @@ static int attach_and_run(struct gy_gc_watch *watch, void (*begin)(struct gy_gc_
 				      watch->programs->progs.gyre_probe_hit,
 				      probes[i].name, i))
 			return -1;
-	clock_gettime(CLOCK_REALTIME, &wall);
-	watch->wall_offset_ns =
-		(int64_t)wall.tv_sec * 1000000000 + wall.tv_nsec - (int64_t)gy_monotonic_ns();
+	watch->wall_offset_ns = gy_wall_offset_ns();
 	watch->cpus = cpus_of(watch->target.pid);
 	begin(watch);
 	error = gy_session_run(&watch->session, bpf_map__fd(watch->programs->maps.gyre_ring),

@@ -22,6 +22,7 @@
 #include "folded.h"
 #include "output.h"
 #include "output_file.h"
+#include "output_form.h"
 #include "pprof.h"
 #include "profile_json.h"
 #include "profile_page.h"
@@ -31,10 +32,6 @@
 #define TOP_DEFAULT 30
 #define NAME_SHOWN 90
 
-enum form { FORM_UNSET, FORM_TEXT, FORM_PPROF, FORM_FOLDED, FORM_JSON, FORM_FLAME };
-
-static const char *const form_names[] = {"", "text", "pprof", "folded", "json", "svg"};
-
 struct request {
 	struct gy_target target;
 	struct gy_snapshot snapshot;
@@ -42,7 +39,7 @@ struct request {
 	struct gy_profile *profile;
 	struct gy_profile_functions *functions;
 	bool alloc, objects;
-	enum form form;
+	enum gy_form form;
 	const char *output;
 	uint64_t top;
 	size_t type;
@@ -256,12 +253,12 @@ static int written_out(const struct request *request, size_t length)
 		gy_out_bytes(bytes, length);
 		gy_out_count(stacks, request->profile->stack_count);
 		gy_out_info("Wrote %s: %s, %s stacks, %s", request->output,
-			    form_names[request->form], stacks, bytes);
+			    gy_form_names[request->form], stacks, bytes);
 		return 0;
 	}
 	gy_out_begin(NULL, NULL);
 	gy_out_text("output", NULL, request->output);
-	gy_out_text("format", NULL, form_names[request->form]);
+	gy_out_text("format", NULL, gy_form_names[request->form]);
 	gy_out_u64("bytes", NULL, OUT_BYTES, length);
 	gy_out_u64("stacks", NULL, OUT_COUNT, request->profile->stack_count);
 	gy_out_end();
@@ -316,7 +313,7 @@ static int parse_form(struct request *request, int *argc, char ***argv)
 
 	if (form < 0)
 		return -1;
-	request->form = FORM_TEXT + (enum form)form;
+	request->form = FORM_TEXT + (enum gy_form)form;
 	return 0;
 }
 
@@ -360,23 +357,12 @@ static int parse(struct request *request, int argc, char **argv)
 }
 
 /* A name says what the file is; 'format' overrules it. */
-static enum form form_by_name(const char *path)
+static enum gy_form form_by_name(const char *path)
 {
-	static const struct {
-		const char *suffix;
-		enum form form;
-	} suffixes[] = {{".pb.gz", FORM_PPROF},
-			{".pprof", FORM_PPROF},
-			{".folded", FORM_FOLDED},
-			{".json", FORM_JSON}};
-	size_t length = path ? strlen(path) : 0;
+	enum gy_form form = path ? gy_form_by_path(path) : FORM_UNSET;
 
-	for (size_t i = 0; i < sizeof(suffixes) / sizeof(suffixes[0]); i++) {
-		size_t suffix = strlen(suffixes[i].suffix);
-
-		if (length > suffix && !strcmp(path + length - suffix, suffixes[i].suffix))
-			return suffixes[i].form;
-	}
+	if (form != FORM_UNSET)
+		return form;
 	return gy_out_is_json() && !path ? FORM_JSON : FORM_TEXT;
 }
 
@@ -419,7 +405,7 @@ static int profile_read(struct request *request)
 	return request->functions ? 0 : no_memory();
 }
 
-static int run(int argc, char **argv, enum form form)
+static int run(int argc, char **argv, enum gy_form form)
 {
 	struct request *request = calloc(1, sizeof(*request));
 	int error;

@@ -6,26 +6,15 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "file_read.h"
+
 #define ENTRIES_MAX (1u << 24)
 
 static int read_at(int fd, uint64_t bytes, uint64_t offset, void *to, size_t wanted)
 {
-	char *at = to;
-
 	if (wanted > bytes || offset > bytes - wanted)
 		return -EBADMSG;
-	while (wanted) {
-		ssize_t got = pread(fd, at, wanted, (off_t)offset);
-
-		if (got < 0 && errno == EINTR)
-			continue;
-		if (got <= 0)
-			return got ? -errno : -EBADMSG;
-		at += got;
-		offset += (uint64_t)got;
-		wanted -= (size_t)got;
-	}
-	return 0;
+	return gy_file_read_all(fd, to, wanted, offset);
 }
 
 /* `count` entries of `entry_bytes` there, `own_bytes` here; what a shorter entry lacks is 0. */

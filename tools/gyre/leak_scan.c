@@ -17,22 +17,19 @@
 #include "leak_findings.h"
 #include "output.h"
 #include "output_file.h"
+#include "output_form.h"
 #include "pprof.h"
 #include "snapshot.h"
 #include "words.h"
 
 #define TOP_DEFAULT 20
 
-enum form { FORM_UNSET, FORM_TEXT, FORM_PPROF, FORM_FOLDED, FORM_JSON, FORM_FLAME };
-
-static const char *const form_names[] = {"", "text", "pprof", "folded", "json", "svg"};
-
 struct request {
 	struct gy_target target;
 	struct gyre_control_leak asked;
 	struct gy_leak_findings findings;
 	const char *suppressions, *since, *save, *output;
-	enum form form;
+	enum gy_form form;
 };
 
 /* ---------------------------------------------------------------- the command line */
@@ -50,8 +47,8 @@ static int path_read(int *argc, char ***argv, const char **path)
 static int form_read(struct request *request, int *argc, char ***argv)
 {
 	for (int form = FORM_TEXT; form <= FORM_FLAME && *argc > 1; form++)
-		if (gy_word_is((*argv)[1], form_names[form])) {
-			request->form = (enum form)form;
+		if (gy_word_is((*argv)[1], gy_form_names[form])) {
+			request->form = (enum gy_form)form;
 			*argc -= 2;
 			*argv += 2;
 			return 0;
@@ -151,21 +148,12 @@ static int word_read(struct request *request, int *argc, char ***argv)
 }
 
 /* A name says what the file is; 'format' overrules it. */
-static enum form form_by_name(const char *path)
+static enum gy_form form_by_name(const char *path)
 {
-	static const struct {
-		const char *suffix;
-		enum form form;
-	} suffixes[] = {{".pb.gz", FORM_PPROF},  {".pprof", FORM_PPROF}, {".folded", FORM_FOLDED},
-			{".json", FORM_JSON},    {".svg", FORM_FLAME}};
-	size_t length = path ? strlen(path) : 0;
+	enum gy_form form = path ? gy_form_by_path(path) : FORM_UNSET;
 
-	for (size_t i = 0; i < sizeof(suffixes) / sizeof(suffixes[0]); i++) {
-		size_t suffix = strlen(suffixes[i].suffix);
-
-		if (length > suffix && !strcmp(path + length - suffix, suffixes[i].suffix))
-			return suffixes[i].form;
-	}
+	if (form != FORM_UNSET)
+		return form;
 	return path || gy_out_is_json() ? FORM_JSON : FORM_TEXT;
 }
 
@@ -263,7 +251,7 @@ static int file_out(const struct request *request)
 		fwrite(bytes, 1, length, stdout);
 	free(bytes);
 	if (!error && request->output)
-		gy_out_info("Wrote %s: %s, %s", request->output, form_names[request->form],
+		gy_out_info("Wrote %s: %s, %s", request->output, gy_form_names[request->form],
 			    gy_out_bytes(size, length));
 	return error;
 }

@@ -106,5 +106,7 @@ void gy_out_clean(char *text);
 json_t *gy_out_json_u64(uint64_t value);
 json_t *gy_out_json_text(const char *text);
 json_t *gy_out_json_address(uint64_t address);
+/* gy_out_json_event - what every event of a stream begins with: its name, and its time twice. */
+json_t *gy_out_json_event(const char *name, uint64_t time_ns, int64_t wall_offset_ns);
 
 #endif

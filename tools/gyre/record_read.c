@@ -15,6 +15,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "file_read.h"
 #include "output.h"
 
 #define ZEROS 1024 /* behind a payload: the longest structure */
@@ -22,29 +23,10 @@
 _Static_assert(sizeof(struct gy_file_process) < ZEROS && sizeof(struct gy_file_symbol) < ZEROS,
 	       "a structure is longer than the zeros behind a payload");
 
-/* Reads all of `bytes`, or returns how much there was; -errno. */
-static ssize_t read_at(int fd, void *to, size_t bytes, uint64_t offset)
-{
-	size_t done = 0;
-
-	while (done < bytes) {
-		ssize_t got = pread(fd, (char *)to + done, bytes - done, (off_t)(offset + done));
-
-		if (got < 0 && errno == EINTR)
-			continue;
-		if (got < 0)
-			return -errno;
-		if (!got)
-			break;
-		done += (size_t)got;
-	}
-	return (ssize_t)done;
-}
-
 static int header_read(struct gy_file_reader *reader, const char *path)
 {
 	struct gy_file_header *header = &reader->header;
-	ssize_t got = read_at(reader->fd, header, sizeof(*header), 0);
+	ssize_t got = gy_file_read(reader->fd, header, sizeof(*header), 0);
 
 	if (got < 0)
 		return gy_out_error("cannot read '%s': %s", path, strerror((int)-got));
@@ -125,7 +107,7 @@ __attribute__((format(printf, 2, 3))) static int damaged(struct gy_file_reader *
 static int block_begin(struct gy_file_reader *reader)
 {
 	struct gy_file_block *block = &reader->block;
-	ssize_t got = read_at(reader->fd, block, sizeof(*block), reader->offset);
+	ssize_t got = gy_file_read(reader->fd, block, sizeof(*block), reader->offset);
 
 	if (got < 0)
 		return damaged(reader, "%s", strerror((int)-got));
@@ -155,7 +137,8 @@ int gy_file_next(struct gy_file_reader *reader)
 
 	if (reader->damage[0] || !block_begin(reader))
 		return 0;
-	got = read_at(reader->fd, reader->payload, block->bytes, reader->offset + sizeof(*block));
+	got = gy_file_read(reader->fd, reader->payload, block->bytes,
+			   reader->offset + sizeof(*block));
 	if (got < 0)
 		return damaged(reader, "%s", strerror((int)-got));
 	if ((size_t)got < block->bytes)

@@ -84,17 +84,6 @@ struct gy_recording_files *gy_recording_files_open(const struct gy_recording *re
 	return files;
 }
 
-static int index_free(Dwfl_Module *module, void **userdata, const char *name, Dwarf_Addr base,
-		      void *context)
-{
-	(void)userdata;
-	(void)name;
-	(void)base;
-	(void)context;
-	gy_symbol_index_free(module);
-	return DWARF_CB_OK;
-}
-
 void gy_recording_files_close(struct gy_recording_files *files)
 {
 	if (!files)
@@ -102,10 +91,7 @@ void gy_recording_files_close(struct gy_recording_files *files)
 	for (size_t i = 0; i < files->size; i++)
 		gy_symbol_free(files->symbols[i]);
 	free(files->symbols);
-	if (files->dwfl) {
-		dwfl_getmodules(files->dwfl, index_free, NULL, 0);
-		dwfl_end(files->dwfl);
-	}
+	gy_symbol_index_drop(files->dwfl);
 	for (size_t i = 0; i < files->module_count; i++)
 		free(files->modules[i]);
 	free(files);

@@ -8,6 +8,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "file_read.h"
 #include "output.h"
 
 #define STACK_IDS (1u << 20) /* more than the library's table has */
@@ -521,19 +522,11 @@ uint32_t gy_recording_batch(const struct gy_recording *recording, size_t i,
 			    struct gyre_record records[GYRE_BATCH_RECORDS])
 {
 	const struct gy_recorded_batch *batch = &recording->batches[i];
-	size_t bytes = batch->count * sizeof(records[0]), done = 0;
+	ssize_t got = gy_file_read(recording->file.fd, records,
+				   batch->count * sizeof(records[0]), batch->offset);
 
-	while (done < bytes) {
-		ssize_t got = pread(recording->file.fd, (char *)records + done, bytes - done,
-				    (off_t)(batch->offset + done));
-
-		if (got < 0 && errno == EINTR)
-			continue;
-		if (got <= 0) /* it is being cut while we read */
-			break;
-		done += (size_t)got;
-	}
-	return (uint32_t)(done / sizeof(records[0]));
+	/* less than all of it: it is being cut while we read */
+	return got < 0 ? 0 : (uint32_t)((size_t)got / sizeof(records[0]));
 }
 
 /* A thread's place in the merge; a heap of them has the earliest at its top. */

@@ -34,6 +34,14 @@ uint64_t gy_monotonic_ns(void)
 	return (uint64_t)now.tv_sec * 1000000000ull + (uint64_t)now.tv_nsec;
 }
 
+int64_t gy_wall_offset_ns(void)
+{
+	struct timespec wall;
+
+	clock_gettime(CLOCK_REALTIME, &wall);
+	return (int64_t)wall.tv_sec * 1000000000 + wall.tv_nsec - (int64_t)gy_monotonic_ns();
+}
+
 int gy_session_begin(struct gy_session *session, const struct gy_target *target)
 {
 	sigset_t signals;

@@ -74,5 +74,6 @@ void gy_session_end(struct gy_session *session);
 /* Why it stopped, as a word for JSON and as words for people. */
 const char *gy_session_stop_name(const struct gy_session *session);
 uint64_t gy_monotonic_ns(void);
+int64_t gy_wall_offset_ns(void); /* CLOCK_REALTIME minus CLOCK_MONOTONIC */
 
 #endif

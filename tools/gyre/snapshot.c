@@ -46,3 +46,21 @@ void gy_snapshot_age_out(const struct gy_snapshot *snapshot, const struct gy_con
 	gy_snapshot_age_text(snapshot, control, text, sizeof(text));
 	gy_out_text("age_ns", "numbers", text);
 }
+
+void gy_snapshot_head_out(const struct gy_target *target, const struct gy_snapshot *snapshot)
+{
+	char age[128], up[GY_OUT_TEXT];
+
+	gy_out_begin(NULL, NULL);
+	if (gy_out_is_json()) {
+		gy_out_u64("pid", NULL, OUT_COUNT, (uint64_t)target->pid);
+		gy_out_text("comm", NULL, target->comm);
+		gy_out_text("version", NULL, snapshot->header.version);
+		gy_out_u64("uptime_ns", NULL, OUT_NS, gy_snapshot_uptime_ns(snapshot));
+		gy_snapshot_age_out(snapshot, target->control);
+		return;
+	}
+	gy_snapshot_age_text(snapshot, target->control, age, sizeof(age));
+	gy_out_line("%s (pid %d) on Gyre %s, up %s, %s", target->comm, target->pid,
+		    snapshot->header.version, gy_out_ns(up, gy_snapshot_uptime_ns(snapshot)), age);
+}

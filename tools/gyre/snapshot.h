@@ -3,6 +3,7 @@
 #define GYRE_TOOLS_SNAPSHOT_H
 
 #include "control.h"
+#include "target.h"
 
 /* How long a command waits for an answer before it takes what was published last. */
 #define GY_SNAPSHOT_WAIT_MS 500
@@ -13,5 +14,7 @@ void gy_snapshot_age_out(const struct gy_snapshot *snapshot, const struct gy_con
 /* gy_snapshot_age_text - "now", or how old and why. */
 void gy_snapshot_age_text(const struct gy_snapshot *snapshot, const struct gy_control *control,
 			  char *text, size_t bytes);
+/* gy_snapshot_head_out - begin an object: which process, how long it runs, how old this is. */
+void gy_snapshot_head_out(const struct gy_target *target, const struct gy_snapshot *snapshot);
 
 #endif

@@ -151,25 +151,6 @@ static int open_module(Dwfl_Module *module, void **userdata, const char *name, D
 	return DWARF_CB_OK;
 }
 
-static int close_module(Dwfl_Module *module, void **userdata, const char *name, Dwarf_Addr base,
-			void *context)
-{
-	(void)userdata;
-	(void)name;
-	(void)base;
-	(void)context;
-	gy_symbol_index_free(module);
-	return DWARF_CB_OK;
-}
-
-static void dwfl_drop(Dwfl *dwfl)
-{
-	if (!dwfl)
-		return;
-	dwfl_getmodules(dwfl, close_module, NULL, 0);
-	dwfl_end(dwfl);
-}
-
 static void look(struct gy_symbols *symbols)
 {
 	static const Dwfl_Callbacks callbacks = {
@@ -202,7 +183,7 @@ static void look(struct gy_symbols *symbols)
 		free(old[i].path);
 	free(old);
 	dwfl_getmodules(dwfl, open_module, NULL, 0);
-	dwfl_drop(symbols->dwfl);
+	gy_symbol_index_drop(symbols->dwfl);
 	symbols->dwfl = dwfl;
 }
 
@@ -374,7 +355,7 @@ void gy_symbols_close(struct gy_symbols *symbols)
 	free(symbols->modules);
 	free(symbols->cache);
 	current = symbols;
-	dwfl_drop(symbols->dwfl);
+	gy_symbol_index_drop(symbols->dwfl);
 	current = NULL;
 	maps_free(symbols);
 	gy_symbol_files_close(&symbols->files);

@@ -571,3 +571,22 @@ void gy_symbol_index_free(Dwfl_Module *module)
 	free(index->units.span);
 	free(index);
 }
+
+static int index_free(Dwfl_Module *module, void **userdata, const char *name, Dwarf_Addr base,
+		      void *context)
+{
+	(void)userdata;
+	(void)name;
+	(void)base;
+	(void)context;
+	gy_symbol_index_free(module);
+	return DWARF_CB_OK;
+}
+
+void gy_symbol_index_drop(Dwfl *dwfl)
+{
+	if (!dwfl)
+		return;
+	dwfl_getmodules(dwfl, index_free, NULL, 0);
+	dwfl_end(dwfl);
+}

@@ -25,6 +25,8 @@ struct gy_symbol_index *gy_symbol_index_of(Dwfl_Module *module);
 void gy_symbol_index_alternate(Dwfl_Module *module);
 /* gy_symbol_index_free - before the module goes. */
 void gy_symbol_index_free(Dwfl_Module *module);
+/* gy_symbol_index_drop - all modules' indexes, and the modules. @dwfl  may be NULL. */
+void gy_symbol_index_drop(Dwfl *dwfl);
 
 /* gy_symbol_index_name - the name of the symbol that covers the address, or NULL. */
 const char *gy_symbol_index_name(struct gy_symbol_index *index, uint64_t address, uint64_t *offset);

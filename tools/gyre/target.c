@@ -26,6 +26,7 @@
 #include <unistd.h>
 
 #include "control.h"
+#include "file_read.h"
 #include "output.h"
 #include "notes.h"
 #include "words.h"
@@ -578,24 +579,11 @@ int gy_memory_file_open(const char *path, int flags, uint64_t *bytes)
 
 int gy_memory_file_read(const struct gy_memory_file *file, uint64_t offset, void *to, size_t bytes)
 {
-	char *at = to;
-
 	if (offset > file->bytes || bytes > file->bytes - offset)
 		return -EBADMSG;
 	if (file->fd < 0)
 		return gy_memory_read(file->pid, file->remote + offset, to, bytes);
-	while (bytes) {
-		ssize_t got = pread(file->fd, at, bytes, (off_t)offset);
-
-		if (got < 0 && errno == EINTR)
-			continue;
-		if (got <= 0)
-			return got ? -errno : -EBADMSG;
-		at += got;
-		offset += (uint64_t)got;
-		bytes -= (size_t)got;
-	}
-	return 0;
+	return gy_file_read_all(file->fd, to, bytes, offset);
 }
 
 uint32_t gy_task_inside(int pid, uint32_t tid)

@@ -400,16 +400,7 @@ static void *churn(void *argument)
 
 Test(large, threads_never_share_a_block)
 {
-	pthread_t threads[4];
-
-	for (uintptr_t i = 0; i < 4; i++)
-		cr_assert_eq(pthread_create(&threads[i], NULL, churn, (void *)(i + 1)), 0);
-	for (unsigned i = 0; i < 4; i++) {
-		void *failed;
-
-		pthread_join(threads[i], &failed);
-		cr_assert_null(failed);
-	}
+	unit_four_threads(churn);
 	give_all();
 	cr_assert_eq(used_pages(), 0u);
 	cr_assert_eq(stats().blocks, 0u);

@@ -204,16 +204,7 @@ static void *churn(void *argument)
 
 Test(metadata, blocks_of_several_threads_do_not_mix)
 {
-	pthread_t threads[4];
-
-	for (uintptr_t i = 0; i < 4; i++)
-		cr_assert_eq(pthread_create(&threads[i], NULL, churn, (void *)(i + 1)), 0);
-	for (unsigned i = 0; i < 4; i++) {
-		void *failed;
-
-		pthread_join(threads[i], &failed);
-		cr_assert_null(failed);
-	}
+	unit_four_threads(churn);
 }
 
 /* META-5: with the kernel refusing everything, records can still be made. */

@@ -521,16 +521,7 @@ static void *churn(void *argument)
 
 Test(page_heap, threads_never_share_a_page)
 {
-	pthread_t threads[4];
-
-	for (uintptr_t i = 0; i < 4; i++)
-		cr_assert_eq(pthread_create(&threads[i], NULL, churn, (void *)(i + 1)), 0);
-	for (unsigned i = 0; i < 4; i++) {
-		void *failed;
-
-		pthread_join(threads[i], &failed);
-		cr_assert_null(failed);
-	}
+	unit_four_threads(churn);
 	gy_page_heap_check();
 	cr_assert_eq(stats().used_pages, 0u);
 }

@@ -206,6 +206,16 @@ static bool are_writing(void)
 	return __atomic_load_n(&writers, __ATOMIC_ACQUIRE);
 }
 
+/* Two threads that write, two that do not, over 50 keys that stay. */
+static void beside_stable(void *(*body)(void *self))
+{
+	begin();
+	for (uint64_t key = 0; key < 50; key++)
+		set(key, key);
+	writers = 2;
+	together(4, body);
+}
+
 static void *write_or_look(void *self)
 {
 	if ((uintptr_t)self < 2) {
@@ -226,11 +236,7 @@ static void *write_or_look(void *self)
 
 RACE(map, what_stays_is_found)
 {
-	begin();
-	for (uint64_t key = 0; key < 50; key++)
-		set(key, key);
-	writers = 2;
-	together(4, write_or_look);
+	beside_stable(write_or_look);
 }
 
 static bool see_stable(const void *key, GY_UNUSED size_t key_bytes, void *value, void *argument)
@@ -263,11 +269,7 @@ static void *write_or_walk(void *self)
 
 RACE(map, a_walk_meets_each_key_once)
 {
-	begin();
-	for (uint64_t key = 0; key < 50; key++)
-		set(key, key);
-	writers = 2;
-	together(4, write_or_walk);
+	beside_stable(write_or_walk);
 }
 
 static uint64_t won; /* [atomic] */

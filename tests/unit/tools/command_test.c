@@ -3,7 +3,6 @@
 #include <criterion/criterion.h>
 
 #include <errno.h>
-#include <stdarg.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -14,17 +13,7 @@
 #include "../../../tools/gyre/words.c"
 #include "../../../tools/gyre/probes.c"
 
-static char last_error[256];
-
-int gy_out_error(const char *format, ...)
-{
-	va_list arguments;
-
-	va_start(arguments, format);
-	vsnprintf(last_error, sizeof(last_error), format, arguments);
-	va_end(arguments);
-	return -1;
-}
+#include "last_error.h"
 
 bool gy_out_is_json(void)
 {

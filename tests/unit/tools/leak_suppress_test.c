@@ -2,23 +2,12 @@
  * refused. */
 #include <criterion/criterion.h>
 
-#include <stdarg.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
 #include "../../../tools/gyre/leak_suppress.c"
 
-static char last_error[256];
-
-int gy_out_error(const char *format, ...)
-{
-	va_list arguments;
-
-	va_start(arguments, format);
-	vsnprintf(last_error, sizeof(last_error), format, arguments);
-	va_end(arguments);
-	return -1;
-}
+#include "last_error.h"
 
 const struct gy_symbol *gy_symbols_find(struct gy_symbols *symbols, uint64_t return_address)
 {
