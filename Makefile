@@ -74,7 +74,7 @@ LIB_CFLAGS := -std=gnu11 $(CFLAGS) $(WARN) $(DEFS) -fPIC -fvisibility=hidden $(N
 	   -ftls-model=initial-exec -fno-semantic-interposition -fno-stack-protector -fno-math-errno \
 	   $(if $(filter x86_64,$(shell uname -m)),-fcf-protection=none) $(SANFLAGS)
 # The files of malloc, new and delete keep the register; elsewhere a frame pointer costs nothing that is hot.
-FP_CFLAGS = $(if $(filter lib/interpose/malloc.c lib/interpose/cxx_%.c,$<),,-fno-omit-frame-pointer)
+FP_CFLAGS = $(if $(filter lib/interpose/malloc.c lib/interpose/aligned.c lib/interpose/cxx_%.c,$<),,-fno-omit-frame-pointer)
 LIB_LDFLAGS := -shared -Wl,-soname,libgyre.so.$(SOMAJOR) -Wl,--version-script=lib/libgyre.map -Wl,-z,now \
 	   -Wl,-z,relro -Wl,-z,defs -Wl,-z,noexecstack -Wl,--as-needed
 TOOL_CFLAGS := -std=gnu11 $(CFLAGS) $(WARN) $(DEFS) -fstack-protector-strong -Ibpf

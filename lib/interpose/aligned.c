@@ -27,6 +27,7 @@
  * A block from here may be given to realloc (which need not keep the alignment), free, free_sized's
  * aligned form, malloc_usable_size. "The page" is the kernel's, not the heap's own 8 KiB.
  */
+#include "interpose/fast.h"
 #include "interpose/interpose.h"
 
 #include "base/bits.h"
@@ -38,7 +39,7 @@
 
 #define MAX_ALIGNMENT ((size_t)1 << 63)
 
-static void *memalign_at(size_t alignment, size_t bytes, uintptr_t caller)
+static GY_NOINLINE void *memalign_missed(size_t alignment, size_t bytes, uintptr_t caller)
 {
 	if (unlikely(!gy_is_power_of_2(alignment))) {
 		if (alignment > MAX_ALIGNMENT) {
@@ -46,6 +47,15 @@ static void *memalign_at(size_t alignment, size_t bytes, uintptr_t caller)
 			return NULL;
 		}
 		alignment = alignment ? (size_t)1 << (gy_log2(alignment) + 1) : 1;
+	}
+	return gy_heap_alloc_aligned(alignment, bytes, caller);
+}
+
+static GY_NOINLINE void *aligned_alloc_missed(size_t alignment, size_t bytes, uintptr_t caller)
+{
+	if (unlikely(!gy_is_power_of_2(alignment))) {
+		errno = EINVAL;
+		return NULL;
 	}
 	return gy_heap_alloc_aligned(alignment, bytes, caller);
 }
@@ -60,7 +70,8 @@ static void *pvalloc_at(size_t bytes, uintptr_t caller)
 	return gy_heap_alloc_aligned(GY_KERNEL_PAGE_BYTES, bytes, caller);
 }
 
-static int posix_memalign_at(void **block, size_t alignment, size_t bytes, uintptr_t caller)
+static GY_NOINLINE int posix_memalign_missed(void **block, size_t alignment, size_t bytes,
+					      uintptr_t caller)
 {
 	int saved = errno;
 	void *fresh;
@@ -76,33 +87,45 @@ static int posix_memalign_at(void **block, size_t alignment, size_t bytes, uintp
 	return 0;
 }
 
-GY_EXPORT int posix_memalign(void **block, size_t alignment, size_t bytes)
+GY_INLINE int posix_memalign_at(void **block, size_t alignment, size_t bytes, uintptr_t caller)
+{
+	void *fresh = gy_fast_alloc_aligned(alignment, bytes);
+
+	if (unlikely(!fresh || alignment % sizeof(void *)))
+		return posix_memalign_missed(block, alignment, bytes, caller);
+	*block = fresh;
+	return 0;
+}
+
+GY_EXPORT GY_FAST int posix_memalign(void **block, size_t alignment, size_t bytes)
 {
 	return posix_memalign_at(block, alignment, bytes, GY_CALLER());
 }
 
-GY_EXPORT int __posix_memalign(void **block, size_t alignment, size_t bytes)
+GY_EXPORT GY_FAST int __posix_memalign(void **block, size_t alignment, size_t bytes)
 {
 	return posix_memalign_at(block, alignment, bytes, GY_CALLER());
 }
 
-GY_EXPORT void *aligned_alloc(size_t alignment, size_t bytes)
+GY_EXPORT GY_FAST void *aligned_alloc(size_t alignment, size_t bytes)
 {
-	if (unlikely(!gy_is_power_of_2(alignment))) {
-		errno = EINVAL;
-		return NULL;
-	}
-	return gy_heap_alloc_aligned(alignment, bytes, GY_CALLER());
+	void *block = gy_fast_alloc_aligned(alignment, bytes);
+
+	return likely(block) ? block : aligned_alloc_missed(alignment, bytes, GY_CALLER());
 }
 
-GY_EXPORT void *memalign(size_t alignment, size_t bytes)
+GY_EXPORT GY_FAST void *memalign(size_t alignment, size_t bytes)
 {
-	return memalign_at(alignment, bytes, GY_CALLER());
+	void *block = gy_fast_alloc_aligned(alignment, bytes);
+
+	return likely(block) ? block : memalign_missed(alignment, bytes, GY_CALLER());
 }
 
-GY_EXPORT void *__libc_memalign(size_t alignment, size_t bytes)
+GY_EXPORT GY_FAST void *__libc_memalign(size_t alignment, size_t bytes)
 {
-	return memalign_at(alignment, bytes, GY_CALLER());
+	void *block = gy_fast_alloc_aligned(alignment, bytes);
+
+	return likely(block) ? block : memalign_missed(alignment, bytes, GY_CALLER());
 }
 
 GY_EXPORT void *valloc(size_t bytes)

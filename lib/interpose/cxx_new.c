@@ -242,16 +242,16 @@ static GY_NOINLINE void *nothrow_missed(enum nothrow_form form, size_t bytes, co
 	return likely(block) ? block : nothrow_slow(form, bytes, 0, nothrow, caller);
 }
 
-/* Both again, for the forms with an alignment, which the fast path does not know. */
-static inline void *new_aligned(size_t bytes, size_t alignment, uintptr_t caller)
+/* Both again, for the forms with an alignment. */
+static GY_NOINLINE void *new_aligned(size_t bytes, size_t alignment, uintptr_t caller)
 {
 	void *block = allocate(bytes, alignment, caller);
 
 	return likely(block) ? block : new_slow(bytes, alignment, caller);
 }
 
-static inline void *nothrow_aligned(enum nothrow_form form, size_t bytes, size_t alignment,
-				    const void *nothrow, uintptr_t caller)
+static GY_NOINLINE void *nothrow_aligned(enum nothrow_form form, size_t bytes, size_t alignment,
+					 const void *nothrow, uintptr_t caller)
 {
 	void *block = allocate(bytes, alignment, caller);
 
@@ -328,30 +328,49 @@ GY_OPERATOR GY_FAST void *_ZnamRKSt9nothrow_t(size_t bytes, const void *nothrow)
 	return nothrow_missed(ARRAY, bytes, nothrow, GY_CALLER());
 }
 
-GY_OPERATOR void *_ZnwmSt11align_val_t(size_t bytes, size_t alignment)
+GY_OPERATOR GY_FAST void *_ZnwmSt11align_val_t(size_t bytes, size_t alignment)
 {
+	void *block = gy_fast_alloc_aligned(alignment, bytes);
+
+	if (likely(block != NULL))
+		return block;
 	return new_aligned(bytes, alignment, GY_CALLER());
 }
 
-GY_OPERATOR void *_ZnamSt11align_val_t(size_t bytes, size_t alignment)
+GY_OPERATOR GY_FAST void *_ZnamSt11align_val_t(size_t bytes, size_t alignment)
 {
+	void *block;
+
 	if (GY_REPLACED(_ZnwmSt11align_val_t))
 		return _ZnwmSt11align_val_t(bytes, alignment);
+	block = gy_fast_alloc_aligned(alignment, bytes);
+	if (likely(block != NULL))
+		return block;
 	return new_aligned(bytes, alignment, GY_CALLER());
 }
 
-GY_OPERATOR void *_ZnwmSt11align_val_tRKSt9nothrow_t(size_t bytes, size_t alignment,
-						     const void *nothrow)
+GY_OPERATOR GY_FAST void *_ZnwmSt11align_val_tRKSt9nothrow_t(size_t bytes, size_t alignment,
+							     const void *nothrow)
 {
+	void *block;
+
 	if (GY_REPLACED(_ZnwmSt11align_val_t))
 		return nothrow_replaced(ALIGNED_PLAIN, bytes, alignment, nothrow, GY_CALLER());
+	block = gy_fast_alloc_aligned(alignment, bytes);
+	if (likely(block != NULL))
+		return block;
 	return nothrow_aligned(ALIGNED_PLAIN, bytes, alignment, nothrow, GY_CALLER());
 }
 
-GY_OPERATOR void *_ZnamSt11align_val_tRKSt9nothrow_t(size_t bytes, size_t alignment,
-						     const void *nothrow)
+GY_OPERATOR GY_FAST void *_ZnamSt11align_val_tRKSt9nothrow_t(size_t bytes, size_t alignment,
+							     const void *nothrow)
 {
+	void *block;
+
 	if (GY_REPLACED(_ZnamSt11align_val_t) || GY_REPLACED(_ZnwmSt11align_val_t))
 		return nothrow_replaced(ALIGNED_ARRAY, bytes, alignment, nothrow, GY_CALLER());
+	block = gy_fast_alloc_aligned(alignment, bytes);
+	if (likely(block != NULL))
+		return block;
 	return nothrow_aligned(ALIGNED_ARRAY, bytes, alignment, nothrow, GY_CALLER());
 }

@@ -78,11 +78,22 @@ GY_INLINE struct gy_bin *bin_of_page(struct gy_thread_cache *cache,
 	return gy_bin_at(cache, offset);
 }
 
+GY_INLINE void *bin_pop(struct gy_bin *bin)
+{
+	void **top = bin->top, *block;
+
+	if (unlikely(top == bin->floor) || unlikely(--bin->countdown < 0))
+		return NULL;
+	bin_move_top(bin, -1);
+	block = top[-1];
+	*(uintptr_t *)block = 0;
+	return block;
+}
+
 /* A block, or NULL: take the slow half. */
 GY_INLINE void *gy_fast_alloc(size_t bytes)
 {
 	struct gy_bin *bin;
-	void **top, *block;
 
 	if (likely(bytes < GY_GATE(small_end)))
 		bin = gy_tls.small_bin[(bytes + 7) >> 3];
@@ -90,13 +101,27 @@ GY_INLINE void *gy_fast_alloc(size_t bytes)
 		bin = &gy_tls.cache->bins[gy_class_of_medium[(bytes + 127) >> 7]];
 	else
 		return NULL;
-	top = bin->top;
-	if (unlikely(top == bin->floor) || unlikely(--bin->countdown < 0))
+	return bin_pop(bin);
+}
+
+/* The same, aligned: of the class that gy_class_of_aligned() gives, where it is the first that holds
+ * so many bytes, which it nearly always is. NULL also for an alignment that is none. */
+GY_INLINE void *gy_fast_alloc_aligned(size_t alignment, size_t bytes)
+{
+	size_t mask = alignment - 1;
+	unsigned class_index;
+
+	if (unlikely(alignment & mask) || unlikely(alignment > GY_PAGE_BYTES) ||
+	    unlikely(bytes >= GY_GATE(class_end)))
 		return NULL;
-	bin_move_top(bin, -1);
-	block = top[-1];
-	*(uintptr_t *)block = 0;
-	return block;
+	bytes = (bytes + mask) & ~mask;
+	if (unlikely(bytes > GY_CLASS_MAX_BYTES))
+		return NULL;
+	class_index = gy_class_of_request(bytes);
+	/* 15: as malloc; alignment 0: every bit of the mask is set */
+	if (unlikely(gy_size_classes[class_index].bytes & (mask | 15)))
+		return NULL;
+	return bin_pop(&gy_tls.cache->bins[class_index]);
 }
 
 /* false: take the slow half. */

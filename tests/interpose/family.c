@@ -466,6 +466,29 @@ static void *take_aligned(enum aligned_function function, size_t alignment, size
 					 : memalign(alignment, bytes);
 }
 
+/* One of a size and then one more, which the thread's cache has: aligned, and as large. */
+static void test_aligned_again(void)
+{
+	group("an aligned block that was freed comes back for the same request");
+	for (unsigned f = 0; f < ALIGNED_FUNCTIONS; f++) {
+		for (size_t alignment = 1; alignment <= 16384; alignment *= 2) {
+			for (size_t bytes = 0; bytes < 33000; bytes += 1 + bytes / 16) {
+				void *p = take_aligned(f, alignment, bytes), *q;
+				size_t usable = malloc_usable_size(p);
+
+				free(p);
+				q = take_aligned(f, alignment, bytes);
+				EXPECT(p && q && is_aligned(q, alignment) && usable >= bytes &&
+					       malloc_usable_size(q) == usable,
+				       "alignment %zu size %zu: %p of %zu", alignment, bytes, q,
+				       usable);
+				free(q);
+			}
+		}
+	}
+	group_end();
+}
+
 static void test_aligned(void)
 {
 	static const size_t sizes[] = {0,    1,    8,    24,   40,   64,    72,     100,
@@ -835,6 +858,7 @@ int main(void)
 	test_impossible();
 	test_realloc();
 	test_aligned();
+	test_aligned_again();
 	test_bad_alignment();
 	test_errno();
 	test_usable();
