@@ -6,8 +6,7 @@
  * allocate  size -> bin (one table load), bin not empty, countdown to the next sample not over,
  *           pop, clear the block's first word (HEAP-1)
  * free      page -> page_info; in our range, a block's start (one multiplication, CLASS-4), not
- * marked
- *           as freed, bin not full; mark it, push
+ *           marked as freed, bin not full; mark it, push
  *
  * FAST-1  These functions call nothing: their slow halves are jumped to. So while one is under way
  *         its address is in the thread's registers or, if a signal interrupted it, in a signal
@@ -104,8 +103,8 @@ GY_INLINE void *gy_fast_alloc(size_t bytes)
 	return bin_pop(bin);
 }
 
-/* The same, aligned: of the class that gy_class_of_aligned() gives, where it is the first that holds
- * so many bytes, which it nearly always is. NULL also for an alignment that is none. */
+/* The same, aligned: of the class that gy_class_of_aligned() gives, where that is the first that
+ * holds so many bytes, as it nearly always is. NULL also for an alignment that is none. */
 GY_INLINE void *gy_fast_alloc_aligned(size_t alignment, size_t bytes)
 {
 	size_t mask = alignment - 1;
