@@ -70,7 +70,9 @@ DEFS    := -D_GNU_SOURCE -DGYRE_CHECK_FULL=$(if $(CHECK),1,0) -DGYRE_PROBES=$(if
 SANFLAGS := $(if $(SAN),-fsanitize=$(SAN) -fno-omit-frame-pointer $(if $(filter undefined,$(SAN)),-fno-sanitize-recover=all))
 NO_BUILTIN := $(addprefix -fno-builtin-,malloc calloc realloc reallocarray free cfree memalign aligned_alloc \
 	   posix_memalign valloc pvalloc malloc_usable_size strdup strndup)
-LIB_CFLAGS := -std=gnu11 $(CFLAGS) $(WARN) $(DEFS) -fPIC -fvisibility=hidden $(NO_BUILTIN) -fno-plt \
+# No link-time optimisation, though a packager's CFLAGS ask for it: symbols that only assembly names would go, and the fast
+# paths are to stay what was counted.
+LIB_CFLAGS := -std=gnu11 $(CFLAGS) -fno-lto $(WARN) $(DEFS) -fPIC -fvisibility=hidden $(NO_BUILTIN) -fno-plt \
 	   -ftls-model=initial-exec -fno-semantic-interposition -fno-stack-protector -fno-math-errno \
 	   $(if $(filter x86_64,$(shell uname -m)),-fcf-protection=none) $(SANFLAGS)
 # The files of malloc, new and delete keep the register; elsewhere a frame pointer costs nothing that is hot.
