@@ -29,6 +29,11 @@
  * END-5  A call that leaves by pthread_exit takes the thread with it. What it ran counts as
  *	  finished, and a new thread goes on; where none can be made, the next of the calls of END-2
  *	  makes it.
+ * END-6  What ran counts as finished only when nothing of it is left in the thread's registers and
+ *	  below its frames. Who waits for the end may begin the next cycle at once, and find the
+ *	  thread still on its way to its wait, where it is scanned: what the call had in hand (the
+ *	  next object with a cleanup, say) would be held by nothing but that, cycle after cycle if
+ *	  cycles follow close upon each other and the thread has no processor.
  */
 #include "gc/finalise.h"
 
@@ -46,6 +51,7 @@
 
 #define BUCKETS_LOG2_MIN 6u
 #define BUCKETS_LOG2_BLOCK_MAX 20u /* of bytes; larger tables are never given back */
+#define FORGOTTEN_WORDS 256u /* more than the frames that lead to the wait: END-6 */
 
 enum end_state { FREE, WAITING, QUEUED, RUNNING };
 enum { NONE, STARTING, RUNS };
@@ -361,18 +367,57 @@ void gy_finalise_queue_run(void)
 /* A function of its own, so that its frame with the object in it is gone afterwards. */
 static GY_NOINLINE void call(struct gy_end *end)
 {
+	GY_PROBE2(gc_finalise, end->object, end->is_finaliser ? 1 : 2);
 	if (end->is_finaliser)
 		end->call.finalise(end->object, end->argument);
 	else
 		end->call.run(end->argument);
 }
 
-static void end_finish(struct gy_end *end)
+/* END-6. Everything below the caller's frame, from its very end on (a function would begin below
+ * its own frame), and the registers; those that a function keeps for its caller have been given
+ * back. Upper halves of wide vectors are left to the code that used them, which zeroes them
+ * for speed's sake. The caller calls functions, so it has no red zone. */
+GY_INLINE void forget(void)
+{
+#if defined(__x86_64__)
+	intptr_t at = -(intptr_t)FORGOTTEN_WORDS;
+
+	__asm__ volatile("1:	movq $0, (%%rsp,%[at],8)\n"
+			 "	incq %[at]\n"
+			 "	jnz 1b\n"
+			 : [at] "+r"(at)
+			 :
+			 : "cc", "memory");
+	__asm__ volatile("	pxor %%xmm0, %%xmm0\n	pxor %%xmm1, %%xmm1\n"
+			 "	pxor %%xmm2, %%xmm2\n	pxor %%xmm3, %%xmm3\n"
+			 "	pxor %%xmm4, %%xmm4\n	pxor %%xmm5, %%xmm5\n"
+			 "	pxor %%xmm6, %%xmm6\n	pxor %%xmm7, %%xmm7\n"
+			 "	pxor %%xmm8, %%xmm8\n	pxor %%xmm9, %%xmm9\n"
+			 "	pxor %%xmm10, %%xmm10\n	pxor %%xmm11, %%xmm11\n"
+			 "	pxor %%xmm12, %%xmm12\n	pxor %%xmm13, %%xmm13\n"
+			 "	pxor %%xmm14, %%xmm14\n	pxor %%xmm15, %%xmm15\n"
+			 "	xorl %%eax, %%eax\n	xorl %%ecx, %%ecx\n"
+			 "	xorl %%edx, %%edx\n	xorl %%esi, %%esi\n"
+			 "	xorl %%edi, %%edi\n	xorl %%r8d, %%r8d\n"
+			 "	xorl %%r9d, %%r9d\n	xorl %%r10d, %%r10d\n"
+			 "	xorl %%r11d, %%r11d\n"
+			 :
+			 :
+			 : "rax", "rcx", "rdx", "rsi", "rdi", "r8", "r9", "r10", "r11", "xmm0",
+			   "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7", "xmm8", "xmm9",
+			   "xmm10", "xmm11", "xmm12", "xmm13", "xmm14", "xmm15", "cc", "memory");
+#endif
+}
+
+/* Inline: between its frame and that of call() may be nothing that forget() does not reach. */
+GY_INLINE void end_finish(struct gy_end *end)
 {
 	gy_lock_acquire(&gy_finalise_lock);
 	ends.running = NULL;
 	__atomic_store_n(&end->state, FREE, __ATOMIC_RELAXED);
 	end_give(end);
+	forget();
 	WRITE_RELAXED(ends.finished, ends.finished + 1);
 	gy_lock_release(&gy_finalise_lock);
 }
@@ -401,7 +446,6 @@ static bool run_first(void)
 	if (!end)
 		return false;
 
-	GY_PROBE2(gc_finalise, end->object, end->is_finaliser ? 1 : 2);
 	call(end);
 	end_finish(end);
 	wake_waiters();

@@ -33,6 +33,10 @@
  * THREAD-2  Blocks of malloc are scanned whole as the heap knows them, never by a length that the
  *           thread may have been changing when it was stopped. What is not ours is asked for page
  *           by page (GY_ROOT_CHECKED).
+ * THREAD-3  Below the stack pointer a thread in a blocking region holds nothing: its stack pointer
+ *           is that of a function which has called another, and such a one has no red zone. What
+ *           lies there is of calls that have returned, and would hold what these had in hand for as
+ *           long as the wait lasts.
  */
 #include "gc/root_find.h"
 
@@ -45,7 +49,7 @@
 #include <sys/auxv.h>
 #include <unistd.h>
 
-#define RED_ZONE_BYTES 128u
+#define RED_ZONE_BYTES ((uintptr_t)128)
 #define MAIN_STACK_MOST ((uintptr_t)96 << 20) /* the kernel keeps 128 MiB free for it */
 #define PROBED_MOST ((uintptr_t)8 << 20)
 #define UNKNOWN_STACK_MOST ((uintptr_t)64 << 20)
@@ -307,9 +311,10 @@ static bool is_on_own(uintptr_t sp, const struct bounds *own)
 	return own->high && own->high - sp < MAIN_STACK_MOST;
 }
 
-static void add_stretch(struct gy_root_stack *stack, uint32_t number, uintptr_t sp, uintptr_t high)
+static void add_stretch(struct gy_root_stack *stack, uint32_t number, uintptr_t sp, uintptr_t high,
+			uintptr_t red_zone_bytes)
 {
-	uintptr_t low = sp - RED_ZONE_BYTES;
+	uintptr_t low = sp - red_zone_bytes;
 
 	if (sp >= high)
 		return;
@@ -327,15 +332,15 @@ static void add_whole(struct gy_root_stack *stack, uint32_t number, const struct
 
 	low = gy_pages_touched_from(low, own->high);
 	if (low < own->high)
-		add_stretch(stack, number, low, own->high);
+		add_stretch(stack, number, low, own->high, RED_ZONE_BYTES);
 }
 
 /* *own_high: upper end of the thread's own stack, which has been added up to there; 0: not
  * known. */
 static bool find_stacks(const struct gy_stopped_thread *thread, uintptr_t *own_high)
 {
+	uintptr_t sp = thread->sp, red_zone_bytes = thread->blocked ? 0 : RED_ZONE_BYTES;
 	struct bounds own = {0, 0};
-	uintptr_t sp = thread->sp;
 	struct gy_root_stack *stack;
 	uint32_t number;
 
@@ -345,15 +350,15 @@ static bool find_stacks(const struct gy_stopped_thread *thread, uintptr_t *own_h
 	if (!stack)
 		return false;
 	if (is_within(sp, thread->signal_stack_low, thread->signal_stack_high)) {
-		add_stretch(stack, number, sp, thread->signal_stack_high);
+		add_stretch(stack, number, sp, thread->signal_stack_high, red_zone_bytes);
 		sp = saved_sp(sp, thread->signal_stack_low, thread->signal_stack_high);
 	}
 	if (sp && is_on_own(sp, &own)) {
-		add_stretch(stack, number, sp, own.high);
+		add_stretch(stack, number, sp, own.high, red_zone_bytes);
 		return true;
 	}
 	if (sp)
-		add_stretch(stack, number, sp, unknown_stack_end(sp));
+		add_stretch(stack, number, sp, unknown_stack_end(sp), red_zone_bytes);
 	if (own.high)
 		add_whole(stack, number, &own);
 	return true;

@@ -421,6 +421,64 @@ CHILD_TEST(cleanup, runs_once_each_when_the_object_has_gone)
 	check_eq(stats.finalisers_run, cleaned);
 }
 
+/* The first call leaves an object's address in a vector register and all over its dead frames; the
+ * second does not come to its end, so that the thread is stopped and scanned where it is. */
+static struct node *left;
+static uintptr_t left_hidden;
+static struct gyre_weak *left_weak;
+static uint32_t calls, spins, go_on;
+
+__attribute__((no_sanitize("address", "undefined"))) static GY_NOINLINE void leave_traces(void)
+{
+#if defined(__x86_64__)
+	__asm__ volatile("	notq %%rax\n"
+			 "	movq %%rax, %%xmm13\n"
+			 "	movq $-128, %%rcx\n"
+			 "1:	movq %%rax, (%%rsp,%%rcx,8)\n"
+			 "	incq %%rcx\n"
+			 "	jnz 1b\n"
+			 "	xorl %%eax, %%eax\n"
+			 : "=a"(left_hidden)
+			 : "0"(left_hidden)
+			 : "rcx", "cc", "memory");
+#endif
+}
+
+static GY_NOINLINE void leave_or_spin(GY_UNUSED void *unused)
+{
+	if (!calls++) {
+		leave_traces();
+		return;
+	}
+	__atomic_store_n(&spins, 1, __ATOMIC_RELEASE);
+	while (!__atomic_load_n(&go_on, __ATOMIC_ACQUIRE))
+		__asm__ volatile("" ::: "memory");
+}
+
+static GY_NOINLINE void make_left(void)
+{
+	left = node_new(1);
+	left_weak = gyre_weak_new(left);
+	left_hidden = ~(uintptr_t)left;
+	for (int i = 0; i < 2; i++)
+		check_eq(gyre_cleanup_add(node_new(2), leave_or_spin, NULL), 0);
+}
+
+CHILD_TEST(cleanup, END_6_what_ran_leaves_nothing_behind)
+{
+	make_left();
+	scrub();
+	check_eq(gyre_gc_run(), 0);
+	while (!__atomic_load_n(&spins, __ATOMIC_ACQUIRE))
+		unit_sleep_ms(1);
+	left = NULL;
+	scrub();
+	check_eq(gyre_gc_run(), 0);
+	check_null(gyre_weak_get(left_weak));
+	__atomic_store_n(&go_on, 1, __ATOMIC_RELEASE);
+	gyre_finalisers_wait();
+}
+
 static pthread_t runner;
 static bool waited;
 

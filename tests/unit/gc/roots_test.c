@@ -440,6 +440,48 @@ Test(roots, BLOCK_1_a_thread_in_a_region)
 	holder_test(hold_in_region, 71, 1);
 }
 
+/* What a returned call has left below the stack pointer of a thread that waits in a region. */
+static void hold_below_region(struct holder *holder)
+{
+#if defined(__x86_64__)
+	if (!holder->registered) {
+		holder_ready(holder);
+		return;
+	}
+	gy_blocking_begin(&holder->mutator);
+	__asm__ volatile("	movq %[value], -8(%[sp])\n"
+			 "	movq %[value], -64(%[sp])\n"
+			 "	movq %[value], -120(%[sp])\n"
+			 "	xorl %k[value], %k[value]\n"
+			 "	movl $1, (%[ready])\n"
+			 "1:	pause\n"
+			 "	cmpl $0, (%[quit])\n"
+			 "	je 1b\n"
+			 :
+			 : [value] "a"(value_of(holder->number)), [ready] "r"(&holder->ready),
+			   [quit] "r"(&holder->quit), [sp] "r"(holder->mutator.blocked_sp)
+			 : "memory", "cc");
+	gy_blocking_end(&holder->mutator);
+#else
+	holder_ready(holder);
+#endif
+}
+
+Test(roots, THREAD_3_a_thread_in_a_region_has_no_red_zone)
+{
+	struct holder *holder = calloc(1, sizeof(*holder));
+
+	*holder = (struct holder){.number = 72, .hold = hold_below_region, .registered = true};
+	cr_assert_eq(pthread_create(&holder->thread, NULL, holder_main, holder), 0);
+	while (!__atomic_load_n(&holder->ready, __ATOMIC_ACQUIRE))
+		unit_sleep_ms(1);
+	for (unsigned i = 0; i < 3; i++)
+		cr_assert_eq(places_of(72), 0u);
+	__atomic_store_n(&holder->quit, 1, __ATOMIC_RELEASE);
+	cr_assert_eq(pthread_join(holder->thread, NULL), 0);
+	free(holder);
+}
+
 /* ---- other stacks ---- */
 
 static struct holder *current_holder; /* makecontext passes ints */
