@@ -15,7 +15,9 @@
  *          it is answered with `events_recording` = 1, every thread records. Detach the switches,
  *          ask for a snapshot: once it is answered with `events_recording` = 0, every buffer has
  *          been shipped; then detach `events`. A tracer that is killed leaves the semaphores at 0:
- *          the next thread that would record notices, and recording stops by itself.
+ *          the next thread that would record notices, and recording stops by itself. Killed amid
+ *          its detaching it may leave one up (kernel-notes/uprobes.md): what is recorded without a
+ *          carrier is counted as dropped, and whoever next looks after recording ends it.
  * EVENT-2  Of one thread's events none is lost or told twice, and they come in order, by the
  *          `first` of its batches (the number of the batch's first record among all that the
  *          thread has recorded or dropped): a gap is what was lost. What could not be delivered is

@@ -519,9 +519,15 @@ static void go_on_locked(enum ship_reason reason, bool waited)
 	ship_all_locked(reason, waited, true);
 }
 
+/* A switch without its carrier is nobody's (EVENT-1). */
+static bool is_wanted(void)
+{
+	return IS_UP(events_on) && IS_UP(events);
+}
+
 bool gy_events_need_follow(void)
 {
-	return gy_option(GY_OPT_events) && (IS_UP(events_on) || READ_RELAXED(registry.begun));
+	return gy_option(GY_OPT_events) && (is_wanted() || READ_RELAXED(registry.begun));
 }
 
 bool gy_events_follow(bool asked)
@@ -533,9 +539,9 @@ bool gy_events_follow(bool asked)
 	registry_enter();
 	if (IS_UP(events_stacks))
 		gy_stacks_make();
-	if (registry.begun && !(IS_UP(events_on) && READ_RELAXED(state->recording)))
+	if (registry.begun && !(is_wanted() && READ_RELAXED(state->recording)))
 		end_locked();
-	if (IS_UP(events_on) && !registry.begun)
+	if (is_wanted() && !registry.begun)
 		begin_locked();
 	else if (registry.begun)
 		go_on_locked(SHIP_ASKED, !asked);

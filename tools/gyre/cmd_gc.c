@@ -241,6 +241,12 @@ static void nap(unsigned int ms)
 	nanosleep(&time, NULL);
 }
 
+static int cannot_be_asked(const struct gy_target *target)
+{
+	return gy_out_error("process %d (%s) cannot be asked: its control page may only be read%s",
+			    target->pid, target->comm, gy_rights_ask_lack());
+}
+
 /* The question. 0, or -1 with the error told. */
 static int run_ask(struct run *run)
 {
@@ -250,6 +256,10 @@ static int run_ask(struct run *run)
 
 	if (snapshot_read(target, &snapshot))
 		return -1;
+	if (!gy_control_may_ask(target->control)) { /* then the numbers are old, too */
+		gy_snapshot_free(&snapshot);
+		return cannot_be_asked(target);
+	}
 	run->before = snapshot.header.gc;
 	error = snapshot.fresh ? 0 : -1;
 	gy_snapshot_free(&snapshot);
@@ -259,9 +269,7 @@ static int run_ask(struct run *run)
 			     : gy_out_error("process %d (%s) has asked for no collected object "
 					    "yet", target->pid, target->comm);
 	if (!gy_control_command(target->control, GYRE_CONTROL_COLLECT))
-		return gy_out_error("process %d (%s) cannot be asked: its control page may only be "
-				    "read%s",
-				    target->pid, target->comm, gy_rights_ask_lack());
+		return cannot_be_asked(target);
 	run->begin_ns = gy_monotonic_ns();
 	error = gy_control_read(target->control, GY_SNAPSHOT_WAIT_MS, &snapshot);
 	while (!error && !snapshot.fresh && gy_monotonic_ns() < run->deadline_ns &&
