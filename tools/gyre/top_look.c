@@ -237,13 +237,9 @@ int gy_top_look(struct gy_top *top)
 		error = gy_control_read(top->target->control, GY_SNAPSHOT_WAIT_MS, &snapshot);
 	if (error)
 		return error;
-	/* Without memory it is on its way out: the look before is its last. */
-	if (gy_status_u64(top->target->pid, "VmRSS:", &rss_kib)) {
-		gy_snapshot_free(&snapshot);
-		return -ESRCH;
-	}
 	now_ns = gy_monotonic_ns();
 	cpu_ns = process_cpu_ns(top->target->pid, &top->threads);
+	gy_status_u64(top->target->pid, "VmRSS:", &rss_kib);
 	top->rss_bytes = rss_kib * 1024;
 	if (top->looked) {
 		top->seconds = (double)(now_ns - top->time_ns) / 1e9;
